@@ -1,0 +1,568 @@
+/*
+ * Environments: one per file and process, whatever the number of handles, because LMDB forbids
+ * opening a file twice in a process. Opening and closing, growing the map, and the read views on
+ * which every read stands.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
+static mf__env *table; /* the library's only global state */
+
+/* Address space is reserved, not disk. What cannot be mapped is halved until it can be. */
+static const uint64_t map_most = (uint64_t)1 << 40;
+static const uint64_t map_least = (uint64_t)1 << 24;
+
+int64_t mf__thread_id(void) {
+  static _Thread_local char here;
+  return (int64_t)(intptr_t)&here;
+}
+
+/* ---- the map ---- */
+
+static uint64_t used_bytes(const mf__env *env, uint64_t *mapped) {
+  MDB_envinfo info;
+  mdb_env_info(env->db, &info);
+  *mapped = info.me_mapsize;
+  return ((uint64_t)info.me_last_pgno + 1) * env->page_size;
+}
+
+/* Maps anew, with room for `wanted` bytes in all. The caller keeps every reader and writer out. */
+static int remap(mf__env *env, uint64_t wanted, uint64_t mapped) {
+  uint64_t size = mapped;
+  while (size < wanted)
+    size *= 2;
+  int rc = mdb_env_set_mapsize(env->db, size);
+  if (rc != 0) rc = mdb_env_set_mapsize(env->db, (wanted + map_least - 1) / map_least * map_least);
+  if (rc != 0) {
+    /* LMDB has unmapped the file by now; what was mapped before can be mapped again. */
+    mdb_env_set_mapsize(env->db, mapped);
+  }
+  return rc;
+}
+
+int mf__env_make_room(mf__env *env, uint64_t bytes, mf_error *error) {
+  uint64_t mapped, used = used_bytes(env, &mapped);
+  if (used + bytes <= mapped) return MF_OK;
+  pthread_rwlock_wrlock(&env->gate);
+  int rc = remap(env, used + bytes, mapped);
+  pthread_rwlock_unlock(&env->gate);
+  if (rc == 0) return MF_OK;
+  return mf__fail(error, MF_NO_MEMORY,
+                  "%s: the file needs %llu bytes of address space and the process may not have "
+                  "them (%s): raise its limit (ulimit -v)",
+                  env->path, (unsigned long long)(used + bytes), mdb_strerror(rc));
+}
+
+/* Another process has grown the file beyond this process's map. */
+static int follow_growth(mf__env *env, mf_error *error) {
+  bool mine = env->writer == mf__thread_id();
+  if (!mine) pthread_mutex_lock(&env->writing);
+  int status = mf__env_make_room(env, 0, error);
+  if (!mine) pthread_mutex_unlock(&env->writing);
+  return status;
+}
+
+void mf__env_settle(mf__env *env) {
+  if (env->memory_fd >= 0) return;
+  uint64_t mapped, used = used_bytes(env, &mapped);
+  if (used / env->page_size <= env->extended_pages) return;
+  mdb_filehandle_t fd;
+  mf__file_id id;
+  uint64_t size;
+  bool regular;
+  if (mdb_env_get_fd(env->db, &fd) != 0 || mf__file_stat(fd, &id, &size, &regular) != 0) return;
+  /* A failure is no harm: mf__check_file() can tell such a file from a truncated one, at the cost
+   * of a walk. */
+  if (size < used) mf__file_extend(fd, size, used);
+  env->extended_pages = used / env->page_size;
+}
+
+/* ---- views ---- */
+
+static void slot_free(mf__slot *slot) {
+  if (slot->log) mdb_cursor_close(slot->log);
+  if (slot->postings) mdb_cursor_close(slot->postings);
+  if (slot->txn) mdb_txn_abort(slot->txn);
+  free(slot);
+}
+
+static mf__slot *slot_take(mf__env *env) {
+  pthread_mutex_lock(&env->slots_lock);
+  mf__slot *slot = env->slots;
+  if (slot) env->slots = slot->next;
+  pthread_mutex_unlock(&env->slots_lock);
+  return slot;
+}
+
+static void slot_give(mf__env *env, mf__slot *slot) {
+  pthread_mutex_lock(&env->slots_lock);
+  slot->next = env->slots;
+  env->slots = slot;
+  pthread_mutex_unlock(&env->slots_lock);
+}
+
+static int slot_renew(mf__env *env, mf__slot *slot) {
+  int rc =
+      slot->txn ? mdb_txn_renew(slot->txn) : mdb_txn_begin(env->db, NULL, MDB_RDONLY, &slot->txn);
+  if (rc != 0) return rc;
+  rc = slot->log ? mdb_cursor_renew(slot->txn, slot->log)
+                 : mdb_cursor_open(slot->txn, env->log, &slot->log);
+  if (rc != 0) return rc;
+  return slot->postings ? mdb_cursor_renew(slot->txn, slot->postings)
+                        : mdb_cursor_open(slot->txn, env->postings, &slot->postings);
+}
+
+int mf__view_begin(mf__env *env, mf__view *view, mf_error *error) {
+  mf__slot *slot = slot_take(env);
+  if (!slot) slot = calloc(1, sizeof *slot);
+  if (!slot) return mf__fail(error, MF_NO_MEMORY, "%s: no memory to read", env->path);
+  int rc;
+  for (int tries = 0;; tries++) {
+    pthread_rwlock_rdlock(&env->gate);
+    rc = slot_renew(env, slot);
+    if (rc == 0) break;
+    pthread_rwlock_unlock(&env->gate);
+    int dead;
+    if (tries == 3) break;
+    if (rc == MDB_MAP_RESIZED && follow_growth(env, NULL) == MF_OK) continue;
+    if (rc == MDB_READERS_FULL && mdb_reader_check(env->db, &dead) == 0 && dead > 0) continue;
+    break;
+  }
+  if (rc != 0) {
+    slot_free(slot);
+    return mf__fail_db(error, rc, env->path);
+  }
+  *view = (mf__view){env, slot->txn, slot->log, slot->postings, slot, NULL};
+  return MF_OK;
+}
+
+void mf__view_end(mf__view *view) {
+  if (!view->slot) return;
+  mdb_txn_reset(view->slot->txn);
+  slot_give(view->env, view->slot);
+  pthread_rwlock_unlock(&view->env->gate);
+  view->slot = NULL;
+}
+
+/* ---- opening a file ---- */
+
+static int open_database(MDB_txn *txn, const char *name, unsigned flags, MDB_dbi *dbi) {
+  return mdb_dbi_open(txn, name, flags, dbi);
+}
+
+static int open_databases(mf__env *env, MDB_txn *txn, unsigned create) {
+  int rc = open_database(txn, "log", create | MDB_INTEGERKEY, &env->log);
+  if (rc == 0) rc = open_database(txn, "streams", create, &env->streams);
+  if (rc == 0) rc = open_database(txn, "names", create | MDB_INTEGERKEY, &env->names);
+  if (rc == 0) rc = open_database(txn, "postings", create, &env->postings);
+  if (rc == 0) rc = open_database(txn, "types", create | MDB_INTEGERKEY, &env->types);
+  if (rc == 0) rc = open_database(txn, "ids", create, &env->ids);
+  return rc;
+}
+
+static MDB_val record_key(void) {
+  static char key[] = "moonfold";
+  MDB_val value = {8, key};
+  return value;
+}
+
+static int write_store_record(mf__env *env, MDB_txn *txn, MDB_dbi main) {
+  uint8_t bytes[MF__STORE_RECORD_SIZE];
+  mf__store_record record = {MF__FORMAT_VERSION, 0, mf__random_u64(), mf__clock_now()};
+  mf__store_record_write(&record, bytes);
+  MDB_val key = record_key(), value = {sizeof bytes, bytes};
+  env->record = record;
+  return mdb_put(txn, main, &key, &value, 0);
+}
+
+static int read_store_record(mf__env *env, MDB_txn *txn, MDB_dbi main, mf_error *error) {
+  MDB_val key = record_key(), value;
+  int rc = mdb_get(txn, main, &key, &value);
+  if (rc != 0) return mf__fail_db(error, rc, env->path);
+  bool fine = mf__store_record_read(mf__bytes(value.mv_data, value.mv_size), &env->record);
+  if (fine && (env->record.version > MF__FORMAT_VERSION || env->record.flags != 0))
+    return mf__fail(error, MF_INCOMPATIBLE_FORMAT,
+                    "%s: the store has format %u, this program knows format %d: use a newer "
+                    "Moonfold",
+                    env->path, env->record.version, MF__FORMAT_VERSION);
+  if (!fine) return mf__fail(error, MF_CORRUPT, "%s: the store's own record is damaged", env->path);
+  return MF_OK;
+}
+
+/* Creates what is missing in a new file, in one commit; another process may have been faster. */
+static int prepare(mf__env *env, bool create, mf_error *error) {
+  MDB_txn *txn;
+  MDB_dbi main;
+  MDB_val key = record_key(), value;
+  int rc = mdb_txn_begin(env->db, NULL, create ? 0 : MDB_RDONLY, &txn);
+  if (rc != 0) return mf__fail_db(error, rc, env->path);
+  rc = mdb_dbi_open(txn, NULL, 0, &main);
+  bool missing = rc == 0 && create && mdb_get(txn, main, &key, &value) == MDB_NOTFOUND;
+  if (rc == 0) rc = open_databases(env, txn, missing ? MDB_CREATE : 0);
+  if (rc == 0 && missing) rc = write_store_record(env, txn, main);
+  int status = rc == 0 ? MF_OK : mf__fail_db(error, rc, env->path);
+  if (status == MF_OK && !missing) status = read_store_record(env, txn, main, error);
+  if (status != MF_OK) {
+    mdb_txn_abort(txn);
+    return status;
+  }
+  rc = mdb_txn_commit(txn);
+  if (rc != 0) return mf__fail_db(error, rc, env->path);
+  if (missing && env->memory_fd < 0) {
+    mf__env_settle(env);
+    rc = mf__folder_sync(env->path);
+    if (rc != 0) return mf__fail_db(error, rc, env->path);
+  }
+  return MF_OK;
+}
+
+static int open_lmdb(mf__env *env, mf_error *error) {
+  unsigned flags = MDB_NOSUBDIR | MDB_NOTLS;
+  if (env->read_only) flags |= MDB_RDONLY;
+  /* A memory store has one user: no lock file, and the pages are written in place. Never so on a
+     file: WRITEMAP makes durable commits slower and a full disk a SIGBUS. */
+  if (env->memory_fd >= 0) flags |= MDB_NOLOCK | MDB_WRITEMAP | MDB_NOSYNC;
+  int rc = ENOMEM;
+  for (uint64_t size = map_most; size >= map_least; size /= 2) {
+    rc = mdb_env_create(&env->db);
+    if (rc != 0) break;
+    mdb_env_set_maxdbs(env->db, 16);
+    mdb_env_set_maxreaders(env->db, 510);
+    mdb_env_set_mapsize(env->db, size);
+    rc = mdb_env_open(env->db, env->path, flags, 0666);
+    if (rc == 0) break;
+    mdb_env_close(env->db);
+    env->db = NULL;
+    if (rc != ENOMEM && rc != EFBIG && rc != EINVAL) break;
+  }
+  if (rc != 0) return mf__fail_db(error, rc, env->path);
+  MDB_stat stat;
+  mdb_env_stat(env->db, &stat);
+  env->page_size = stat.ms_psize;
+  int dead;
+  if (env->memory_fd < 0) mdb_reader_check(env->db, &dead);
+  return MF_OK;
+}
+
+static void env_free(mf__env *env) {
+  bool mine =
+      env->process == mf__process_id(); /* a fork's copy of LMDB's state is not to be touched */
+  if (env->txn) mf__txn_memory_free(env->txn);
+  while (env->slots) {
+    mf__slot *slot = env->slots;
+    env->slots = slot->next;
+    if (mine)
+      slot_free(slot);
+    else
+      free(slot);
+  }
+  if (env->db && mine) mdb_env_close(env->db);
+  if (env->memory_fd >= 0) mf__file_close(env->memory_fd);
+  for (size_t i = 0; i < MF__TYPE_PAGES && env->type_pages[i]; i++) {
+    for (size_t j = 0; j < MF__TYPE_PAGE; j++)
+      free(env->type_pages[i][j]);
+    free(env->type_pages[i]);
+  }
+  for (size_t i = 0; i < MF__NAME_CACHE; i++)
+    free(env->name_cache[i].name);
+  mf__map_free(&env->type_ids);
+  pthread_rwlock_destroy(&env->gate);
+  pthread_mutex_destroy(&env->writing);
+  pthread_mutex_destroy(&env->slots_lock);
+  pthread_mutex_destroy(&env->names_lock);
+  pthread_mutex_destroy(&env->commit_lock);
+  pthread_cond_destroy(&env->committed);
+  free(env->path);
+  free(env);
+}
+
+static mf__env *env_new(const char *path) {
+  mf__env *env = calloc(1, sizeof *env);
+  if (!env) return NULL;
+  env->memory_fd = -1;
+  env->references = 1;
+  env->process = mf__process_id();
+  pthread_rwlock_init(&env->gate, NULL);
+  pthread_mutex_init(&env->writing, NULL);
+  pthread_mutex_init(&env->slots_lock, NULL);
+  pthread_mutex_init(&env->names_lock, NULL);
+  pthread_mutex_init(&env->commit_lock, NULL);
+  pthread_condattr_t attributes;
+  pthread_condattr_init(&attributes);
+  pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+  pthread_cond_init(&env->committed, &attributes);
+  pthread_condattr_destroy(&attributes);
+  size_t size = strlen(path) + 1;
+  env->path = malloc(size);
+  if (env->path)
+    memcpy(env->path, path, size);
+  else {
+    env_free(env);
+    env = NULL;
+  }
+  return env;
+}
+
+static mf__env *table_find(mf__file_id id) {
+  for (mf__env *env = table; env; env = env->next)
+    if (env->id.device == id.device && env->id.inode == id.inode &&
+        env->process == mf__process_id())
+      return env;
+  return NULL;
+}
+
+static void table_remove(mf__env *env) {
+  for (mf__env **at = &table; *at; at = &(*at)->next)
+    if (*at == env) {
+      *at = env->next;
+      return;
+    }
+}
+
+static void env_release(mf__env *env) {
+  pthread_mutex_lock(&table_lock);
+  if (--env->references == 0) {
+    table_remove(env);
+    env_free(env); /* under the lock: the file must not be opened anew while LMDB closes it */
+  }
+  pthread_mutex_unlock(&table_lock);
+}
+
+static int refuse_kind(mf__file_kind kind, const char *path, uint32_t version, mf_error *error) {
+  switch (kind) {
+  case MF__FILE_FOREIGN:
+    return mf__fail(error, MF_INCOMPATIBLE_FORMAT,
+                    "%s is not a Moonfold file: it was left as it is; choose another path", path);
+  case MF__FILE_TRUNCATED:
+    return mf__fail(error, MF_CORRUPT,
+                    "%s is truncated: it is shorter than its own records say; restore a backup",
+                    path);
+  case MF__FILE_DAMAGED:
+    return mf__fail(error, MF_CORRUPT, "%s is damaged in its first pages; restore a backup", path);
+  default:
+    if (version > MF__FORMAT_VERSION)
+      return mf__fail(error, MF_INCOMPATIBLE_FORMAT,
+                      "%s has format %u, this program knows format %d: use a newer Moonfold", path,
+                      version, MF__FORMAT_VERSION);
+    return MF_OK;
+  }
+}
+
+/* The environment of an open file: the one this process has, or a new one. Called with the table
+ * locked. */
+static int env_for_file(const char *path, int fd, bool writable, bool create, mf__env **out,
+                        mf_error *error) {
+  mf__file_id id;
+  uint64_t size;
+  bool regular;
+  uint32_t version = MF__FORMAT_VERSION;
+  int rc = mf__file_stat(fd, &id, &size, &regular);
+  if (rc != 0) return mf__fail_db(error, rc, path);
+  if (!regular) return mf__fail(error, MF_INVALID_ARGUMENT, "%s is not a regular file", path);
+  *out = table_find(id);
+  if (*out) {
+    if (writable && (*out)->read_only)
+      return mf__fail(error, MF_BUSY,
+                      "%s is open read-only in this process without permission to write: close "
+                      "that handle first",
+                      path);
+    (*out)->references++;
+    return MF_OK;
+  }
+  mf__file_kind kind = mf__check_file(fd, &version);
+  int status = refuse_kind(kind, path, version, error);
+  if (status != MF_OK) return status;
+  if (kind == MF__FILE_NEW && !create)
+    return mf__fail(error, MF_INCOMPATIBLE_FORMAT, "%s is empty: not a Moonfold file", path);
+  mf__env *env = env_new(path);
+  if (!env) return mf__fail(error, MF_NO_MEMORY, "%s: no memory to open it", path);
+  env->id = id;
+  env->read_only = !writable;
+  status = open_lmdb(env, error);
+  if (status == MF_OK) status = prepare(env, kind == MF__FILE_NEW, error);
+  if (status != MF_OK) {
+    env_free(env);
+    return status;
+  }
+  env->next = table;
+  table = env;
+  *out = env;
+  return MF_OK;
+}
+
+static int open_file(mf_store *store, const char *path, const mf_open_options *options,
+                     mf_error *error) {
+  bool created, writable = true, create = !options->no_create && !options->read_only;
+  int rc = mf__file_open(path, true, create, &store->fd, &created);
+  if (options->read_only && (rc == EACCES || rc == EROFS || rc == EPERM)) {
+    writable = false;
+    rc = mf__file_open(path, false, false, &store->fd, &created);
+  }
+  if (rc == EISDIR)
+    return mf__fail(error, MF_INVALID_ARGUMENT, "%s is a folder: name a file in it", path);
+  if (rc == ENOENT && !create)
+    return mf__fail(error, MF_NOT_FOUND, "%s does not exist, and was not to be created", path);
+  if (rc == ENOENT)
+    return mf__fail(error, MF_NOT_FOUND, "%s: its folder does not exist; create that first", path);
+  if (rc != 0) return mf__fail_db(error, rc, path);
+  pthread_mutex_lock(&table_lock);
+  int status = env_for_file(path, store->fd, writable, create, &store->env, error);
+  pthread_mutex_unlock(&table_lock);
+  if (status != MF_OK && created) {
+    /* Nothing was recorded in what this call created a moment ago. */
+    uint32_t version;
+    if (mf__check_file(store->fd, &version) == MF__FILE_NEW) mf__file_remove(path);
+  }
+  return status;
+}
+
+static int open_memory(mf_store *store, mf_error *error) {
+  char path[64];
+  int fd;
+  int rc = mf__memory_file(&fd, path);
+  if (rc != 0) return mf__fail_db(error, rc, ":memory:");
+  mf__env *env = env_new(path);
+  if (!env) {
+    mf__file_close(fd);
+    return mf__fail(error, MF_NO_MEMORY, ":memory:: no memory to open it");
+  }
+  env->memory_fd = fd;
+  int status = open_lmdb(env, error);
+  if (status == MF_OK) status = prepare(env, true, error);
+  if (status == MF_OK) {
+    strcpy(env->path, ":memory:"); /* shorter than what stood there: for messages */
+    store->env = env;
+  } else
+    env_free(env);
+  return status;
+}
+
+/* ---- durability ---- */
+
+static const struct {
+  int lock;
+  mf_durability level;
+} levels[] = {{MF__LOCK_NONE, MF_NONE}, {MF__LOCK_FULL, MF_FULL}, {MF__LOCK_RELAXED, MF_RELAXED}};
+
+static mf_durability present_level(int fd) {
+  for (size_t i = 0; i < 3; i++)
+    if (mf__lock_held_by_other(fd, levels[i].lock)) return levels[i].level;
+  return MF_FULL;
+}
+
+static bool excluded(int fd, mf_durability level) {
+  if (level != MF_NONE) return mf__lock_held_by_other(fd, MF__LOCK_NONE);
+  return mf__lock_held_by_other(fd, MF__LOCK_FULL) || mf__lock_held_by_other(fd, MF__LOCK_RELAXED);
+}
+
+/* Each opener first takes its own lock, then looks for the others': two that race see each other.
+ */
+static int take_level(mf_store *store, const char *path, mf_durability wanted, mf_error *error) {
+  for (int tries = 0; tries < 100; tries++) {
+    store->durability = wanted == MF_DURABILITY_ANY ? present_level(store->fd) : wanted;
+    store->lock = store->durability == MF_FULL      ? MF__LOCK_FULL
+                  : store->durability == MF_RELAXED ? MF__LOCK_RELAXED
+                                                    : MF__LOCK_NONE;
+    int rc = mf__lock_shared(store->fd, store->lock);
+    if (rc != 0) return mf__fail_db(error, rc, path);
+    if (!excluded(store->fd, store->durability)) return MF_OK;
+    mf__unlock(store->fd, store->lock);
+    if (wanted != MF_DURABILITY_ANY) break;
+  }
+  return mf__fail(error, MF_BUSY,
+                  wanted == MF_NONE
+                      ? "%s is open for writing with durability full or relaxed: a writer with "
+                        "none would void its guarantee; name no durability, or wait"
+                      : "%s is open for writing with durability none, which guarantees nothing: "
+                        "name no durability to join it, or wait",
+                  path);
+}
+
+/* ---- handles ---- */
+
+int mf_open(const char *path, const mf_open_options *given, mf_store **out, mf_error *error) {
+  mf_open_options options = {sizeof options, false, false, MF_DURABILITY_ANY, NULL, NULL};
+  *out = NULL;
+  if (given) memcpy(&options, given, given->size < sizeof options ? given->size : sizeof options);
+  if (!path || !*path)
+    return mf__fail(error, MF_INVALID_ARGUMENT, "the path is empty: name a file, or \":memory:\"");
+  bool memory = strcmp(path, ":memory:") == 0;
+  if (memory && (options.read_only || options.no_create))
+    return mf__fail(error, MF_INVALID_ARGUMENT,
+                    "\":memory:\" is always new and empty: it cannot be opened read-only, or "
+                    "without being created");
+  mf_store *store = calloc(1, sizeof *store);
+  if (!store) return mf__fail(error, MF_NO_MEMORY, "%s: no memory to open it", path);
+  store->fd = -1;
+  store->references = 1;
+  store->read_only = options.read_only;
+  store->clock = options.clock;
+  store->clock_context = options.clock_context;
+  store->durability = MF_NONE;
+  int status = memory ? open_memory(store, error) : open_file(store, path, &options, error);
+  if (status == MF_OK && !memory && !options.read_only) {
+    status = take_level(store, path, options.durability, error);
+    if (status != MF_OK) env_release(store->env);
+  }
+  if (status != MF_OK) {
+    mf__file_close(store->fd);
+    free(store);
+    return status;
+  }
+  *out = store;
+  return MF_OK;
+}
+
+void mf__store_retain(mf_store *store) {
+  store->references++;
+}
+
+void mf__store_release(mf_store *store) {
+  if (--store->references > 0) return;
+  env_release(store->env);
+  mf__file_close(store->fd); /* and with it the durability lock */
+  free(store);
+}
+
+int mf_close(mf_store *store) {
+  if (!store || store->closed) return MF_OK;
+  mf__env *env = store->env;
+  bool mine = env->process == mf__process_id();
+  if (mine && env->writer == mf__thread_id() && env->txn && env->txn->store == store)
+    return MF_BUSY;
+  int status = MF_OK;
+  if (mine && store->durability == MF_NONE && !store->read_only && env->memory_fd < 0)
+    status = mf__fail_db(NULL, mdb_env_sync(env->db, 1), env->path);
+  store->closed = true;
+  mf__store_release(store);
+  return status;
+}
+
+mf_durability mf_store_durability(const mf_store *store) {
+  return store->durability;
+}
+
+bool mf_store_read_only(const mf_store *store) {
+  return store->read_only;
+}
+
+int64_t mf_now(const mf_store *store) {
+  return store->clock ? store->clock(store->clock_context) : mf__clock_now();
+}
+
+uint64_t mf_store_seed(const mf_store *store) {
+  return store->env->record.seed;
+}
+
+int mf__store_usable(const mf_store *store, mf_error *error) {
+  if (store->closed) return mf__fail(error, MF_CLOSED, "the store is closed");
+  if (store->env->process != mf__process_id())
+    return mf__fail(error, MF_CLOSED,
+                    "%s was opened before fork(): open it anew in the child process",
+                    store->env->path);
+  return MF_OK;
+}

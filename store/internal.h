@@ -1,0 +1,436 @@
+/*
+ * What the files of the store share. Nothing here is public.
+ *
+ *   status.c    statuses, error messages; the one place that knows LMDB's codes and errno
+ *   platform.c  what depends on the operating system: files, locks, following a file, clock, random
+ * bytes check.c     looks at a file before LMDB does record.c    how events, blocks and index
+ * values are written as bytes (the format) map.c       a hash map from bytes to integers, and an
+ * arena env.c       environments (one per file and process), open and close, growth, read views
+ *   index.c     lookups in a view: stream heads, postings, blocks, names, types, ids
+ *   txn.c       write transactions: staging and commit
+ *   reader.c    reading events and listing streams, a copied batch at a time
+ *   follow.c    wait and backup
+ */
+#ifndef MF_INTERNAL_H
+#define MF_INTERNAL_H
+
+#include "store.h"
+
+#include <lmdb.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/types.h>
+
+/* ---- status.c ---- */
+
+/* Fills *error (may be NULL) and returns `code`. */
+int mf__fail(mf_error *error, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Translates an LMDB return code or errno into a status and a message that begins with `what`. */
+int mf__fail_db(mf_error *error, int rc, const char *what);
+/* "cart-1" in quotes, made printable and short enough for a message. Returns buffer. */
+#define MF__QUOTED 96
+const char *mf__quote(mf_bytes text, char buffer[MF__QUOTED]);
+/* Statuses that doom a transaction. */
+bool mf__dooms(int status);
+
+/* ---- platform.c ---- */
+
+typedef struct mf__file_id {
+  uint64_t device, inode;
+} mf__file_id;
+
+enum { MF__LOCK_FULL, MF__LOCK_RELAXED, MF__LOCK_NONE }; /* which byte of the file is locked */
+
+int mf__file_open(const char *path, bool write, bool create, int *fd, bool *created);
+int mf__file_stat(int fd, mf__file_id *id, uint64_t *size, bool *regular);
+ssize_t mf__file_read(int fd, void *buffer, size_t size, uint64_t offset);
+int mf__file_extend(int fd, uint64_t from, uint64_t to); /* never shrinks the file */
+void mf__file_close(int fd);
+int mf__file_sync(int fd);
+int mf__folder_sync(const char *path_of_file);
+int mf__file_exists(const char *path);
+int mf__file_create_new(const char *path, int *fd);            /* EEXIST when it exists */
+int mf__file_publish(const char *temporary, const char *path); /* EEXIST when path exists */
+void mf__file_remove(const char *path);
+int mf__memory_file(int *fd, char path[64]);
+int mf__lock_shared(int fd, int which);
+void mf__unlock(int fd, int which);
+bool mf__lock_held_by_other(int fd, int which);
+int64_t mf__clock_now(void);       /* microseconds since the epoch */
+int64_t mf__clock_monotonic(void); /* microseconds since some point */
+uint64_t mf__random_u64(void);
+int64_t mf__process_id(void);
+/* Following a file that others write: the descriptor becomes readable when it was written to. */
+int mf__follow_open(int file, int *fd);
+/* Waits at most `timeout` microseconds (< 0: for ever). 0, or EINTR when a signal arrived. */
+int mf__follow_wait(int fd, int64_t timeout);
+
+/* ---- check.c ---- */
+
+typedef enum mf__file_kind {
+  MF__FILE_NEW,       /* empty, or its creation was cut short: nothing was ever recorded in it */
+  MF__FILE_MOONFOLD,  /* has our record; its version is in *version */
+  MF__FILE_FOREIGN,   /* something else */
+  MF__FILE_TRUNCATED, /* ours, or LMDB's, but shorter than what it says */
+  MF__FILE_DAMAGED
+} mf__file_kind;
+
+mf__file_kind mf__check_file(int fd, uint32_t *version);
+
+/* ---- map.c ---- */
+
+typedef struct mf__arena {
+  struct mf__arena_block *blocks;
+  size_t used, capacity; /* of the newest block */
+} mf__arena;
+
+void *mf__arena_alloc(mf__arena *arena, size_t size); /* NULL when out of memory */
+void *mf__arena_copy(mf__arena *arena, const void *data, size_t size);
+void mf__arena_reset(mf__arena *arena);
+void mf__arena_free(mf__arena *arena);
+
+typedef struct mf__map_entry {
+  const void *key; /* owned by the caller; NULL: free */
+  size_t size;
+  uint64_t hash;
+  uint64_t value;
+} mf__map_entry;
+
+typedef struct mf__map {
+  mf__map_entry *entries;
+  size_t capacity, count;
+} mf__map;
+
+bool mf__map_get(const mf__map *map, mf_bytes key, uint64_t *value);
+bool mf__map_reserve(mf__map *map, size_t additional);        /* false: no memory */
+void mf__map_set(mf__map *map, mf_bytes key, uint64_t value); /* after mf__map_reserve */
+void mf__map_remove(mf__map *map, mf_bytes key);
+void mf__map_clear(mf__map *map);
+void mf__map_free(mf__map *map);
+
+/* Growing bytes. */
+typedef struct mf__buffer {
+  uint8_t *data;
+  size_t size, capacity;
+} mf__buffer;
+
+bool mf__buffer_reserve(mf__buffer *buffer, size_t additional);
+bool mf__buffer_add(mf__buffer *buffer, const void *data, size_t size);
+void mf__buffer_free(mf__buffer *buffer);
+
+/* ---- record.c: the format ---- */
+
+/*
+ * The file is an LMDB environment. Its databases:
+ *
+ *   (main)    "moonfold" -> the store's record (mf__store_record), beside the names of the other
+ * databases log       position of the first event (MDB_INTEGERKEY) -> block of events streams
+ * stream name -> head: id, version, and the newest chunk of its postings names     stream id
+ * (MDB_INTEGERKEY) -> sealed stream name postings  stream id, first version (both big-endian) ->
+ * sealed chunk: the positions of older events types     type id (MDB_INTEGERKEY) -> sealed type
+ * name ids       'm' message id -> position;  'c' stream id, command id -> command record; both
+ * sealed
+ *
+ * "Sealed": followed by 4 bytes of checksum, seeded by the store's seed and a hash of the key.
+ * Integers are little-endian; varint is LEB128.
+ *
+ * Block:  u8 format (1), u8 flags (0), u16 count, u32 size of header and content, content, count *
+ * u16 offsets. The content is events back to back; after the last event of a commit of several
+ * stands a trailer: u8 1, varint count, u64 checksum over the checksums of those events. The
+ * offsets find the events, so that other kinds of trailer (2 is reserved for a hash chain) can be
+ * added and skipped. A block that small commits rewrite until it is full has at most
+ * MF__BLOCK_SMALL bytes, two pages: a longer run of free pages takes LMDB too long to find. Large
+ * commits write blocks of up to MF__BLOCK_LARGE.
+ *
+ * Event:  u64 checksum of the rest (XXH3, seeded by the store's seed and the position, so that an
+ * event that stands in the wrong place is found out), i64 recorded_at, u8 flags, varint stream id,
+ * varint version, varint type id, varint data size, and for each of MF__HAS_METADATA,
+ * MF__HAS_MESSAGE_ID, MF__HAS_EXTENSION a varint size; then data, metadata, message id, extension.
+ *         Extension: a list of (u8 tag, varint size, bytes). Tags: 1 command (id and digest), 2
+ * what the caller gave. Reserved: 3 code digest, 4 versions that the decision read, 5 seed. Unknown
+ * tags are skipped.
+ *
+ * Positions of a stream's events are stored as runs: (varint gap from the end of the run before,
+ * varint length).
+ */
+enum {
+  MF__FORMAT_VERSION = 1,
+  MF__BLOCK_HEADER = 8,
+  MF__BLOCK_SMALL =
+      2 * 4096 - 16, /* an LMDB overflow value of two pages: 16 bytes of page header */
+  MF__BLOCK_LARGE = 16 * 4096 - 16, /* offsets fit u16 */
+  MF__LARGE_COMMIT = 4 * 8192,      /* from so many bytes on, a commit writes large blocks */
+  MF__CHUNK_MAX = 240,              /* bytes of runs in a chunk of postings */
+  MF__TRAILER_MAX = 1 + 5 + 8,
+  MF__RECORD_FIXED = 17,
+  MF__SEAL = 4
+};
+
+enum { MF__HAS_METADATA = 1, MF__HAS_MESSAGE_ID = 2, MF__HAS_EXTENSION = 4, MF__KNOWN_FLAGS = 7 };
+
+enum { MF__EXT_COMMAND = 1, MF__EXT_CALLER = 2 };
+
+typedef struct mf__store_record {
+  uint32_t version;
+  uint32_t flags; /* a reader that does not know one of them must refuse */
+  uint64_t seed;
+  int64_t created_at;
+} mf__store_record;
+
+enum { MF__STORE_RECORD_SIZE = 8 + 4 + 4 + 8 + 8 + 8 };
+void mf__store_record_write(const mf__store_record *record, uint8_t out[MF__STORE_RECORD_SIZE]);
+bool mf__store_record_read(mf_bytes value, mf__store_record *record);
+
+/* A parsed event; all bytes point into the record. */
+typedef struct mf__record {
+  uint64_t checksum;
+  int64_t recorded_at;
+  uint64_t stream_id, version, type_id;
+  mf_bytes data, metadata, message_id, extension;
+  size_t size; /* of the whole record */
+} mf__record;
+
+size_t mf__record_size(const mf__record *record); /* what mf__record_write will take */
+void mf__record_write(const mf__record *record, uint64_t seed, int64_t position, uint8_t *out);
+/* False when the bytes up to `limit` are no record. Does not verify the checksum. */
+bool mf__record_parse(const uint8_t *p, const uint8_t *limit, mf__record *record);
+bool mf__record_verify(const uint8_t *p, const mf__record *record, uint64_t seed, int64_t position);
+mf_bytes mf__extension_find(mf_bytes extension, uint8_t tag);
+size_t mf__extension_size(size_t payload); /* of one tagged entry */
+uint8_t *mf__extension_write(uint8_t *out, uint8_t tag, mf_bytes payload);
+
+typedef struct mf__block {
+  const uint8_t *data;
+  size_t size, content; /* content: where the offset table begins */
+  uint64_t first;       /* position of the first event */
+  uint32_t count;
+} mf__block;
+
+bool mf__block_parse(uint64_t first, mf_bytes value, mf__block *block);
+/* The bytes of events i to j (inclusive) of a block; false when the offsets make no sense. */
+bool mf__block_slice(const mf__block *block, uint32_t i, uint32_t j, mf_bytes *slice);
+void mf__block_header_write(uint8_t *out, uint32_t count, size_t content);
+
+size_t mf__varint_size(uint64_t value);
+uint8_t *mf__varint_write(uint8_t *p, uint64_t value);
+const uint8_t *mf__varint_read(const uint8_t *p, const uint8_t *limit, uint64_t *value);
+void mf__u16_write(uint8_t *p, uint32_t value);
+void mf__u32_write(uint8_t *p, uint32_t value);
+void mf__u64_write(uint8_t *p, uint64_t value);
+void mf__be64_write(uint8_t *p, uint64_t value);
+uint32_t mf__u16_read(const uint8_t *p);
+uint32_t mf__u32_read(const uint8_t *p);
+uint64_t mf__u64_read(const uint8_t *p);
+uint64_t mf__be64_read(const uint8_t *p);
+uint64_t mf__hash(mf_bytes bytes, uint64_t seed);
+
+/* Writes the 4 bytes of a seal behind value; verifies it and cuts it off. */
+void mf__seal(uint8_t *value, size_t size, mf_bytes key, uint64_t seed);
+bool mf__unseal(mf_bytes *value, mf_bytes key, uint64_t seed);
+
+/* A stream as its head tells it. `runs` are those of the newest chunk but the last one. */
+typedef struct mf__head {
+  uint64_t id, version;
+  uint64_t chunk_version;         /* the version of the chunk's first event */
+  uint64_t chunk_base;            /* the position of the stream's event before that, or 0 */
+  uint64_t last_position;         /* of the stream's last event */
+  uint64_t last_gap, last_length; /* the last run */
+  mf_bytes runs;
+} mf__head;
+
+enum { MF__HEAD_MAX = 7 * 10 + MF__CHUNK_MAX + 2 * 10 + MF__SEAL };
+size_t mf__head_write(const mf__head *head, uint8_t out[MF__HEAD_MAX]); /* without the seal */
+bool mf__head_read(mf_bytes value, mf__head *head);
+
+/* ---- env.c ---- */
+
+/* A read transaction and its cursors, kept for the next reader. */
+typedef struct mf__slot {
+  MDB_txn *txn;
+  MDB_cursor *log, *postings;
+  struct mf__slot *next;
+} mf__slot;
+
+typedef struct mf__type {
+  uint32_t size;
+  char name[];
+} mf__type;
+
+enum { MF__TYPE_PAGE = 1024, MF__TYPE_PAGES = MF_TYPES_MAX / MF__TYPE_PAGE };
+enum { MF__NAME_CACHE = 4096 };
+
+/* One open file. Shared by all handles of this process that opened it. */
+typedef struct mf__env {
+  struct mf__env *next;
+  mf__file_id id;
+  int references;
+  int64_t process;
+  char *path;
+  int memory_fd;  /* of a memory store, else -1 */
+  bool read_only; /* the file may not be written by this process */
+  MDB_env *db;
+  MDB_dbi log, streams, names, postings, types, ids;
+  mf__store_record record;
+  size_t page_size;
+  uint64_t extended_pages; /* the file is known to have so many */
+
+  pthread_rwlock_t gate;   /* readers hold it for a batch; growing the map excludes them */
+  pthread_mutex_t writing; /* held by the thread that has the write transaction */
+  _Atomic(int64_t) writer; /* that thread, or 0 */
+  struct mf_txn *txn;      /* the write transaction's memory, kept for the next one */
+
+  pthread_mutex_t slots_lock;
+  mf__slot *slots;
+
+  pthread_mutex_t names_lock; /* guards the caches below */
+  _Atomic(uint32_t) type_count;
+  mf__type **type_pages[MF__TYPE_PAGES];
+  mf__map type_ids;
+  struct {
+    uint64_t id;
+    char *name;
+    uint32_t size;
+  } name_cache[MF__NAME_CACHE];
+
+  pthread_mutex_t commit_lock; /* with `committed`, for those who wait in this process */
+  pthread_cond_t committed;
+} mf__env;
+
+struct mf_store {
+  mf__env *env;
+  int fd; /* for the durability locks; -1 for a memory store */
+  int lock;
+  mf_durability durability;
+  bool read_only;
+  _Atomic(bool) closed;
+  _Atomic(int) references; /* the handle, its readers and transactions */
+  int64_t (*clock)(void *);
+  void *clock_context;
+};
+
+int mf__store_usable(const mf_store *store, mf_error *error); /* closed? forked? */
+void mf__store_retain(mf_store *store);
+void mf__store_release(mf_store *store);
+int64_t mf__thread_id(void);
+/* Makes room for `bytes` more before a write transaction begins. Called with env->writing held. */
+int mf__env_make_room(mf__env *env, uint64_t bytes, mf_error *error);
+/* The file must not be shorter than LMDB's last page says, or a truncated file could not be told
+ * from it. */
+void mf__env_settle(mf__env *env);
+
+/* What a read looks at: a read transaction, or a write transaction with what it has staged. */
+typedef struct mf__view {
+  mf__env *env;
+  MDB_txn *db;
+  MDB_cursor *log, *postings;
+  mf__slot *slot;
+  struct mf_txn *staged; /* or NULL */
+} mf__view;
+
+int mf__view_begin(mf__env *env, mf__view *view, mf_error *error);
+void mf__view_end(mf__view *view);
+
+/* ---- index.c ---- */
+
+/* Returns MF_OK with *found telling whether the stream exists. head->runs points into the view or
+ * the staging. */
+int mf__view_head(mf__view *view, mf_bytes stream, mf__head *head, bool *found, mf_error *error);
+int mf__stored_head(mf__view *view, mf_bytes stream, mf__head *head, bool *found, mf_error *error);
+int mf__view_last_position(mf__view *view, int64_t *position, mf_error *error);
+/* The block that holds a position. */
+int mf__view_block(mf__view *view, int64_t position, mf__block *block, mf_error *error);
+/* The chunk of stored postings of a stream that holds `version`: its first version, base and runs.
+ */
+int mf__view_chunk(mf__view *view, uint64_t stream_id, uint64_t version, uint64_t *first,
+                   uint64_t *base, mf_bytes *runs, mf_error *error);
+/* One record, verified, wherever it stands: in the file or staged. */
+int mf__view_record(mf__view *view, int64_t position, mf__record *record, mf_error *error);
+/* Looks up a key of `ids`. */
+int mf__view_id(mf__view *view, mf_bytes key, mf_bytes *value, bool *found, mf_error *error);
+
+int mf__load_types(mf__view *view, mf_error *error);
+const mf__type *mf__type_by_id(mf__env *env, uint64_t id); /* NULL: not loaded */
+int mf__type_of(mf__view *view, uint64_t id, mf_bytes *name, mf_error *error);
+/* 0 when no event of this type was ever recorded. */
+int mf__type_id(mf__view *view, mf_bytes name, uint32_t *id, mf_error *error);
+/* The name of a stream, copied to *copy's end. */
+int mf__stream_name(mf__view *view, uint64_t id, mf__buffer *copy, mf_error *error);
+
+int mf__corrupt_event(mf_error *error, const mf__env *env, int64_t position, const char *why);
+int mf__corrupt_index(mf_error *error, const mf__env *env, const char *what);
+
+/* The 16 bytes of generated ids. */
+void mf__generated_id(uint64_t seed, int64_t position, char text[37]);
+/* The position whose generated id this is, or 0. */
+int64_t mf__generated_position(uint64_t seed, mf_bytes id);
+
+/* ---- txn.c ---- */
+
+typedef struct mf__staged_event {
+  size_t offset;
+  size_t size;
+} mf__staged_event;
+
+typedef struct mf__staged_stream {
+  mf_bytes name; /* in the arena */
+  mf__head head; /* as it will be, but for the runs */
+  mf__buffer runs;
+  uint64_t stored_version;
+} mf__staged_stream;
+
+/* What a stream's staging was before an append. */
+typedef struct mf__undo {
+  size_t stream; /* index into streams */
+  size_t runs_size;
+  mf__head head;
+} mf__undo;
+
+struct mf_txn {
+  mf_store *store;
+  mf__view view;
+  bool write;
+  int doomed;
+  int64_t base_position; /* the log's end when the transaction began */
+  uint64_t base_stream_id, base_type_id;
+
+  mf__buffer bytes; /* staged records, back to back */
+  mf__staged_event *events;
+  size_t event_count, event_capacity;
+  mf__staged_stream *streams;
+  size_t stream_count, stream_capacity;
+  size_t *created; /* indices into streams, by id - base_stream_id - 1 */
+  size_t created_count, created_capacity;
+  mf__map stream_index; /* name -> index into streams */
+  mf_bytes *types;      /* new ones; ids from base_type_id + 1 */
+  size_t type_count, type_capacity;
+  mf__map type_ids;
+  mf__map ids; /* key of the ids database -> index into id_values */
+  mf_bytes *id_keys, *id_values;
+  size_t id_count, id_capacity;
+  mf__undo *undo;
+  size_t undo_count, undo_capacity;
+  mf__arena arena;
+};
+
+const uint8_t *mf__staged_record(const mf_txn *txn, int64_t position, size_t *size);
+const mf__staged_stream *mf__staged_find(const mf_txn *txn, mf_bytes stream);
+void mf__txn_memory_free(mf_txn *txn);
+int mf__txn_usable(mf_txn *txn, mf_error *error);
+/* Remembers what dooms a write transaction; returns status. */
+int mf__txn_note(mf_txn *txn, int status);
+int mf__check_name(mf_bytes name, mf_error *error);
+int mf__check_expectation(mf_bytes stream, int64_t expected, int64_t current, mf_error *error);
+
+static inline mf_bytes mf__bytes(const void *data, size_t size) {
+  mf_bytes b = {data, size};
+  return b;
+}
+
+static inline bool mf__same(mf_bytes a, mf_bytes b) {
+  return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
+}
+
+#endif

@@ -1,0 +1,199 @@
+/*
+ * What depends on the operating system. A port of Moonfold is a port of this file (and of LMDB).
+ * Linux gives open-file-description locks, inotify and memfd; what stands here for other systems is
+ * their plain POSIX counterpart where one exists.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+int mf__file_open(const char *path, bool write, bool create, int *fd, bool *created) {
+  int flags = O_CLOEXEC | (write ? O_RDWR : O_RDONLY);
+  *created = false;
+  *fd = open(path, flags);
+  if (*fd >= 0) return 0;
+  if (errno != ENOENT || !create) return errno;
+  *fd = open(path, flags | O_CREAT | O_EXCL, 0666);
+  if (*fd < 0 && errno == EEXIST)
+    *fd = open(path, flags); /* another process was faster */
+  else
+    *created = *fd >= 0;
+  return *fd >= 0 ? 0 : errno;
+}
+
+int mf__file_stat(int fd, mf__file_id *id, uint64_t *size, bool *regular) {
+  struct stat st;
+  if (fstat(fd, &st) != 0) return errno;
+  id->device = (uint64_t)st.st_dev;
+  id->inode = (uint64_t)st.st_ino;
+  *size = (uint64_t)st.st_size;
+  *regular = S_ISREG(st.st_mode);
+  return 0;
+}
+
+ssize_t mf__file_read(int fd, void *buffer, size_t size, uint64_t offset) {
+  size_t done = 0;
+  while (done < size) {
+    ssize_t n = pread(fd, (char *)buffer + done, size - done, (off_t)(offset + done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return -1;
+    if (n == 0) break;
+    done += (size_t)n;
+  }
+  return (ssize_t)done;
+}
+
+int mf__file_extend(int fd, uint64_t from, uint64_t to) {
+  return posix_fallocate(fd, (off_t)from, (off_t)(to - from));
+}
+
+void mf__file_close(int fd) {
+  if (fd >= 0) close(fd);
+}
+
+int mf__file_sync(int fd) {
+  return fsync(fd) == 0 ? 0 : errno;
+}
+
+int mf__folder_sync(const char *path) {
+  const char *slash = strrchr(path, '/');
+  char folder[PATH_MAX];
+  size_t length = slash ? (size_t)(slash - path) : 0;
+  if (length >= sizeof folder) return ENAMETOOLONG;
+  if (!slash)
+    strcpy(folder, ".");
+  else if (length == 0)
+    strcpy(folder, "/");
+  else {
+    memcpy(folder, path, length);
+    folder[length] = '\0';
+  }
+  int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return errno;
+  int rc = fsync(fd) == 0 || errno == EINVAL ? 0 : errno; /* EINVAL: a filesystem without it */
+  close(fd);
+  return rc;
+}
+
+int mf__file_exists(const char *path) {
+  return access(path, F_OK) == 0;
+}
+
+int mf__file_create_new(const char *path, int *fd) {
+  *fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  return *fd >= 0 ? 0 : errno;
+}
+
+int mf__file_publish(const char *temporary, const char *path) {
+  if (link(temporary, path) == 0) return unlink(temporary) == 0 ? 0 : errno;
+  if (errno != EPERM && errno != ENOTSUP && errno != ENOSYS) return errno;
+  /* A filesystem without hard links: the name is checked first, which leaves a gap nobody can
+   * close. */
+  if (mf__file_exists(path)) return EEXIST;
+  return rename(temporary, path) == 0 ? 0 : errno;
+}
+
+void mf__file_remove(const char *path) {
+  unlink(path);
+}
+
+int mf__memory_file(int *fd, char path[64]) {
+  *fd = memfd_create("moonfold", MFD_CLOEXEC);
+  if (*fd < 0) return errno;
+  snprintf(path, 64, "/proc/self/fd/%d", *fd);
+  return 0;
+}
+
+/*
+ * Open-file-description locks, not POSIX ones: closing another descriptor of the file must not drop
+ * them, and two handles of one process must see each other. They lie far behind the end of any
+ * file.
+ */
+static int lock_byte(int fd, int which, short type, int command, struct flock *lock) {
+  memset(lock, 0, sizeof *lock);
+  lock->l_type = type;
+  lock->l_whence = SEEK_SET;
+  lock->l_start = (off_t)(((uint64_t)1 << 62) + (uint64_t)which);
+  lock->l_len = 1;
+  return fcntl(fd, command, lock) == 0 ? 0 : errno;
+}
+
+int mf__lock_shared(int fd, int which) {
+  struct flock lock;
+  return lock_byte(fd, which, F_RDLCK, F_OFD_SETLK, &lock);
+}
+
+void mf__unlock(int fd, int which) {
+  struct flock lock;
+  lock_byte(fd, which, F_UNLCK, F_OFD_SETLK, &lock);
+}
+
+bool mf__lock_held_by_other(int fd, int which) {
+  struct flock lock;
+  if (lock_byte(fd, which, F_WRLCK, F_OFD_GETLK, &lock) != 0) return false;
+  return lock.l_type != F_UNLCK;
+}
+
+static int64_t microseconds(clockid_t clock) {
+  struct timespec now;
+  clock_gettime(clock, &now);
+  return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+int64_t mf__clock_now(void) {
+  return microseconds(CLOCK_REALTIME);
+}
+
+int64_t mf__clock_monotonic(void) {
+  return microseconds(CLOCK_MONOTONIC);
+}
+
+uint64_t mf__random_u64(void) {
+  uint64_t value = 0;
+  if (getrandom(&value, sizeof value, 0) != (ssize_t)sizeof value)
+    value = (uint64_t)mf__clock_now() * 0x9e3779b97f4a7c15u ^ (uint64_t)getpid();
+  return value;
+}
+
+int64_t mf__process_id(void) {
+  return (int64_t)getpid();
+}
+
+int mf__follow_open(int file, int *fd) {
+  char path[64];
+  *fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+  if (*fd < 0) return errno;
+  /* Through the descriptor, so that it is this file that is followed, wherever it has been moved.
+   */
+  snprintf(path, sizeof path, "/proc/self/fd/%d", file);
+  if (inotify_add_watch(*fd, path, IN_MODIFY) >= 0) return 0;
+  int rc = errno;
+  close(*fd);
+  *fd = -1;
+  return rc;
+}
+
+int mf__follow_wait(int fd, int64_t timeout) {
+  struct pollfd poll_fd = {fd, POLLIN, 0};
+  struct timespec limit = {(time_t)(timeout / 1000000), (long)(timeout % 1000000) * 1000};
+  int n = ppoll(&poll_fd, 1, timeout < 0 ? NULL : &limit, NULL);
+  if (n < 0) return errno;
+  char events[4096]; /* what they say does not matter: the caller looks at the store */
+  while (n > 0 && read(fd, events, sizeof events) > 0) {
+  }
+  return 0;
+}

@@ -1,0 +1,400 @@
+/*
+ * Moonfold's store: streams of events in one LMDB file.
+ *
+ * This header is the manual; whatever it does not promise may change. The library is useful without
+ * the rest of Moonfold: it knows nothing of Lua, and the payload of an event is opaque bytes to it.
+ *
+ * CAVEATS, first:
+ *  - One machine. LMDB maps the file into memory; network filesystems are not supported.
+ *  - Not across fork(): in the child every call on a handle from the parent returns MF_CLOSED. Open
+ * anew.
+ *  - Opening one file twice in a process is fine: both handles share one environment. Copying or
+ * replacing the file while it is open is not; use mf_backup().
+ *  - A write transaction belongs to the thread that began it, and while it is open every other
+ * writer of the file, in this process or another, waits. Keep it short. Readers never wait for
+ * writers, nor writers for readers.
+ *  - What a reader returns is borrowed: valid until the next call on the same reader.
+ *  - The library prints nothing, installs no signal handler, calls no setlocale.
+ *
+ * THE MODEL: an event belongs to one stream, where it has a version (1, 2, 3, ...), and to the
+ * store's log, where it has a position (1, 2, 3, ... without gaps, in commit order). A stream
+ * exists once it has an event; a stream that does not exist has version 0. Events are never changed
+ * and never removed.
+ *
+ * THREADS: a handle may be used by any number of threads; a transaction or a reader by one at a
+ * time.
+ *
+ * STATUS: functions that can fail return an int: 0 (MF_OK), a positive value for an outcome that is
+ * no error (MF_DONE), a negative one for a failure. Where a function takes an mf_error, NULL is
+ * allowed; otherwise it is filled on failure.
+ */
+#ifndef MOONFOLD_STORE_H
+#define MOONFOLD_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define MF_API __attribute__((visibility("default")))
+#else
+#define MF_API
+#endif
+
+#define MF_VERSION "0.1.0"
+
+/* ---- status ---- */
+
+/*
+ * Every status there is: X(NAME, value, "code", "meaning"). Values are never renumbered. The codes
+ * are those of the Lua API's error objects. The ones that only scripts can cause stand here too, so
+ * that there is one set.
+ */
+#define MF_STATUS_MAP(X)                                                                           \
+  X(OK, 0, "ok", "success")                                                                        \
+  X(DONE, 1, "done", "nothing is left, or the time is up")                                         \
+  X(REJECTED, 2, "rejected", "the decider refused the command")                                    \
+  X(VERSION_CONFLICT, -1, "version_conflict", "the stream is not at the expected version")         \
+  X(SCRIPT_ERROR, -2, "script_error", "a script failed")                                           \
+  X(BUDGET_EXCEEDED, -3, "budget_exceeded", "a script used more time or memory than it may")       \
+  X(INVALID_ARGUMENT, -4, "invalid_argument", "an argument cannot be used")                        \
+  X(UNKNOWN_EVENT_TYPE, -5, "unknown_event_type", "no handler for this type of event")             \
+  X(UNKNOWN_COMMAND_TYPE, -6, "unknown_command_type", "no handler for this type of command")       \
+  X(ID_CONFLICT, -7, "id_conflict", "this id was used before, for something else")                 \
+  X(NOT_FOUND, -8, "not_found", "it does not exist")                                               \
+  X(READ_ONLY, -9, "read_only", "the store was opened for reading only")                           \
+  X(CLOSED, -10, "closed", "the store is closed")                                                  \
+  X(BUSY, -11, "busy", "somebody else holds what is needed")                                       \
+  X(CORRUPT, -12, "corrupt", "the file is damaged")                                                \
+  X(DISK_FULL, -13, "disk_full", "no space is left")                                               \
+  X(NO_MEMORY, -14, "no_memory", "memory or address space is exhausted")                           \
+  X(IO, -15, "io", "the operating system reported an error")                                       \
+  X(INCOMPATIBLE_FORMAT, -16, "incompatible_format",                                               \
+    "not a Moonfold file, or one of a newer version")
+
+enum {
+#define MF_STATUS_ENUM(name, value, code, text) MF_##name = (value),
+  MF_STATUS_MAP(MF_STATUS_ENUM)
+#undef MF_STATUS_ENUM
+};
+
+/* What went wrong, in detail. Owned by the caller; nothing in it needs freeing. */
+typedef struct mf_error {
+  int code;                /* one of the negative statuses */
+  int64_t current_version; /* MF_VERSION_CONFLICT: the version that the stream really has */
+  size_t event_index; /* MF_INVALID_ARGUMENT, MF_ID_CONFLICT: the event of the batch, from 0; else
+                         SIZE_MAX */
+  char message[512];  /* a sentence for people: what, where, and what to do */
+} mf_error;
+
+/* The code of a status as text ("version_conflict"), and its meaning. Static; never NULL. */
+MF_API const char *mf_code(int status);
+MF_API const char *mf_strerror(int status);
+
+/* Borrowed bytes. data == NULL means "absent" wherever a field is optional. */
+typedef struct mf_bytes {
+  const void *data;
+  size_t size;
+} mf_bytes;
+
+/* ---- limits ---- */
+
+#define MF_STREAM_NAME_MAX 400             /* bytes; at least 1; any bytes */
+#define MF_TYPE_MAX 200                    /* bytes; at least 1; any bytes */
+#define MF_ID_MAX 200                      /* bytes of a message id or a command id; at least 1 */
+#define MF_EVENT_MAX ((size_t)64 << 20)    /* bytes of data and metadata of one event together */
+#define MF_EXTENSION_MAX ((size_t)1 << 16) /* bytes */
+#define MF_TYPES_MAX 1048576               /* distinct event types in one store */
+
+/* ---- opening, closing ---- */
+
+/*
+ * What an acknowledged append survives:
+ *   MF_FULL     a killed process, a crashed system, a power cut. Two flushes a commit.
+ *   MF_RELAXED  a killed process. After a system crash or a power cut the last commits may be
+ * missing, but what is there is a consistent prefix of the log: never a hole, never half an append.
+ * One flush a commit. MF_NONE     a killed process. After a system crash or a power cut the file
+ * may be damaged. No flush until mf_close(). For tests, imports that can be repeated, and caches.
+ * Openers at MF_FULL and MF_RELAXED mix, each keeping its own promise. A writer at MF_NONE would
+ * void the promise of the others, so it and they exclude each other (MF_BUSY). MF_DURABILITY_ANY
+ * joins the level at which others have the file open, and is MF_FULL where nobody does. Read-only
+ * openers do not count.
+ */
+typedef enum mf_durability { MF_DURABILITY_ANY = 0, MF_FULL, MF_RELAXED, MF_NONE } mf_durability;
+
+typedef struct mf_store mf_store;
+typedef struct mf_txn mf_txn;
+typedef struct mf_reader mf_reader;
+typedef struct mf_streams mf_streams;
+
+typedef struct mf_open_options {
+  size_t size;              /* sizeof(mf_open_options) */
+  bool no_create;           /* a missing file is MF_NOT_FOUND instead of being created */
+  bool read_only;           /* appends return MF_READ_ONLY; implies no_create */
+  mf_durability durability; /* see above */
+  /* Microseconds since the epoch, called once for each append that names no time; NULL: the
+   * system's clock. */
+  int64_t (*clock)(void *context);
+  void *clock_context;
+} mf_open_options;
+
+/*
+ * Opens the store in the file `path`, creating it when it is missing, or with ":memory:" a new
+ * store that is gone when it is closed. `options` may be NULL. Beside the file stands its lock
+ * file, `path`-lock; leave it there.
+ *
+ * Errors: MF_NOT_FOUND (missing, and not to be created), MF_INCOMPATIBLE_FORMAT (not a Moonfold
+ * file: it is not touched, and nothing is left beside it; or a newer format), MF_CORRUPT (truncated
+ * or damaged), MF_BUSY (durability, see above), MF_READ_ONLY (no permission to write), MF_IO,
+ * MF_NO_MEMORY, MF_INVALID_ARGUMENT.
+ */
+MF_API int mf_open(const char *path, const mf_open_options *options, mf_store **store,
+                   mf_error *error);
+
+/*
+ * Closes the handle. NULL is allowed. Readers that are still open return MF_CLOSED from then on and
+ * must still be closed. A write transaction that is still open keeps the handle open: MF_BUSY, end
+ * it first. A store at MF_NONE is synced: MF_IO or MF_DISK_FULL tell that this failed (the handle
+ * is closed nevertheless).
+ */
+MF_API int mf_close(mf_store *store);
+
+/* Facts about an open handle. The durability that it has; whether it may write. */
+MF_API mf_durability mf_store_durability(const mf_store *store);
+MF_API bool mf_store_read_only(const mf_store *store);
+
+/* The time by the store's clock, in microseconds since the epoch. */
+MF_API int64_t mf_now(const mf_store *store);
+
+/* ---- transactions ---- */
+
+/*
+ * Begins a write transaction: what is appended in it becomes visible and durable together, at
+ * mf_commit(), or not at all. It waits for other writers. It belongs to the calling thread, which
+ * must end it. Reads that are given the transaction see what it has appended. Appends are staged in
+ * memory until the commit.
+ *
+ * Errors: MF_BUSY (this thread has a transaction open on the same file already), MF_READ_ONLY,
+ * MF_CLOSED, MF_IO, MF_NO_MEMORY.
+ */
+MF_API int mf_begin(mf_store *store, mf_txn **txn, mf_error *error);
+
+/*
+ * Begins a read transaction: every read that is given it sees the store as it was now. It pins old
+ * pages of the file, which then cannot be reused: keep it short. End it with mf_abort(). Errors:
+ * MF_BUSY (no reader slot is free), MF_CLOSED, MF_IO, MF_NO_MEMORY.
+ */
+MF_API int mf_begin_read(mf_store *store, mf_txn **txn, mf_error *error);
+
+/*
+ * Commits, and frees the transaction whatever is returned. On failure nothing of it was recorded.
+ * Errors: MF_DISK_FULL, MF_IO, MF_NO_MEMORY, MF_CORRUPT; and what doomed the transaction earlier:
+ * after one of these four, every later call in the transaction and its commit return the same.
+ * MF_BUSY: the address space is limited (ulimit -v), the map had to grow, and another process wrote
+ * meanwhile: repeat.
+ */
+MF_API int mf_commit(mf_txn *txn, mf_error *error);
+
+/*
+ * A place in a write transaction to go back to: mf_rollback() takes back what was appended since,
+ * and nothing else. Readers that were opened since must be closed first. A savepoint is spent when
+ * an earlier one is rolled back to, and when the transaction ends. It owns nothing.
+ */
+typedef struct mf_savepoint {
+  size_t events, bytes, streams, created, types, ids, undo;
+} mf_savepoint;
+
+MF_API mf_savepoint mf_save(const mf_txn *txn);
+MF_API void mf_rollback(mf_txn *txn, mf_savepoint savepoint);
+
+/* Drops the transaction and all that was appended in it. NULL is allowed. */
+MF_API void mf_abort(mf_txn *txn);
+
+/* ---- appending ---- */
+
+/* What may be expected of a stream: an exact version (0: it does not exist), or one of these. */
+#define MF_NO_CONCURRENCY_CHECK ((int64_t)-1)
+#define MF_STREAM_EXISTS ((int64_t)-2)
+#define MF_STREAM_DOES_NOT_EXIST ((int64_t)0)
+
+#define MF_NOW INT64_MIN /* "ask the clock" */
+
+/* An event to append. */
+typedef struct mf_new_event {
+  mf_bytes type;       /* required */
+  mf_bytes data;       /* absent and empty are the same */
+  mf_bytes metadata;   /* optional */
+  mf_bytes message_id; /* optional: unique in the store (see mf_append); without it the event gets a
+                          generated one */
+} mf_new_event;
+
+typedef struct mf_append_options {
+  size_t size;              /* sizeof(mf_append_options) */
+  int64_t expected_version; /* MF_NO_CONCURRENCY_CHECK and its siblings, or a version */
+  int64_t recorded_at;      /* microseconds since the epoch, or MF_NOW */
+  mf_bytes command_id; /* optional: the id of the command that these events answer; unique in the
+                          stream */
+  uint8_t
+      command_digest[16]; /* with command_id: what tells this command from another of the same id */
+  mf_bytes extension;     /* optional: bytes kept with the first event (mf_event.extension); for the
+                             runtime */
+} mf_append_options;
+
+#define MF_APPEND_OPTIONS_INIT                                                                     \
+  {                                                                                                \
+    sizeof(mf_append_options), MF_NO_CONCURRENCY_CHECK, MF_NOW, {NULL, 0}, {0}, {                  \
+      NULL, 0                                                                                      \
+    }                                                                                              \
+  }
+
+typedef struct mf_append_result {
+  int64_t version;       /* of the stream after the last event of this append */
+  int64_t first_version; /* of the first event of this append; 0 when nothing was recorded */
+  int64_t
+      last_position; /* in the log, of the last event of this append; 0 when nothing was recorded */
+  bool created;      /* the append created the stream */
+  bool repeated; /* the same append had been recorded before; the other fields tell of that one */
+} mf_append_result;
+
+/*
+ * Appends `count` events to a stream inside a write transaction. All of them or none: a call that
+ * fails leaves no trace. Zero events check the expectation and record nothing. `options` may be
+ * NULL.
+ *
+ * Ids: when events carry message ids, either all of those ids are new, or the whole batch is stored
+ * already, in the same stream, with the same types and bytes: then nothing is recorded and the
+ * result tells of the earlier append
+ * (`repeated`). Anything else is MF_ID_CONFLICT. The same for a command id within its stream, with
+ * the same digest. Ids are looked at before the expectation.
+ *
+ * Errors: MF_VERSION_CONFLICT, MF_ID_CONFLICT, MF_INVALID_ARGUMENT (a name, type, id or event that
+ * is too large or empty), MF_READ_ONLY (a read transaction), and what dooms the transaction.
+ */
+MF_API int mf_append(mf_txn *txn, mf_bytes stream, const mf_new_event *events, size_t count,
+                     const mf_append_options *options, mf_append_result *result, mf_error *error);
+
+/* mf_begin(), mf_append(), mf_commit() in one. */
+MF_API int mf_append_to_stream(mf_store *store, mf_bytes stream, const mf_new_event *events,
+                               size_t count, const mf_append_options *options,
+                               mf_append_result *result, mf_error *error);
+
+/* What was recorded for a command id in a stream. */
+typedef struct mf_command_record {
+  uint8_t digest[16];
+  int64_t first_version;
+  int64_t last_version;
+  int64_t last_position;
+} mf_command_record;
+
+/* Looks a command id up. Returns MF_OK, or MF_DONE where the stream has recorded nothing for it. */
+MF_API int mf_find_command(mf_txn *txn, mf_bytes stream, mf_bytes command_id,
+                           mf_command_record *record, mf_error *error);
+
+/* ---- reading ---- */
+
+#define MF_LAST INT64_MAX /* "to the end" */
+
+typedef struct mf_read_options {
+  size_t size;           /* sizeof(mf_read_options) */
+  mf_bytes stream;       /* absent: the log of the whole store */
+  int64_t from;          /* first version (or position) to return; 0 is the same as 1 */
+  int64_t to;            /* last version (or position) to return, inclusive; MF_LAST for all */
+  int64_t max_count;     /* at most so many events; -1 for all; 0 for none */
+  bool backwards;        /* start at `to`, go down to `from` */
+  const mf_bytes *types; /* only events of these types (as stored); NULL for all */
+  size_t type_count;
+  int64_t expected_version; /* of the stream; MF_NO_CONCURRENCY_CHECK for no check */
+} mf_read_options;
+
+#define MF_READ_OPTIONS_INIT                                                                       \
+  { sizeof(mf_read_options), {NULL, 0}, 1, MF_LAST, -1, false, NULL, 0, MF_NO_CONCURRENCY_CHECK }
+
+/* An event as it was recorded. Borrowed: valid until the next call on the reader that returned it.
+ */
+typedef struct mf_event {
+  mf_bytes stream;
+  mf_bytes type;
+  mf_bytes data;
+  mf_bytes metadata;   /* absent when the event has none */
+  mf_bytes message_id; /* the one that the caller gave; absent when it was generated: see
+                          mf_message_id() */
+  mf_bytes extension;  /* what mf_append_options.extension held, on the first event of an append;
+                          else absent */
+  int64_t version;     /* in its stream */
+  int64_t position;    /* in the log */
+  int64_t recorded_at; /* microseconds since the epoch */
+  uint32_t
+      type_id; /* the same for equal types of one store, for as long as the store exists; from 1 */
+} mf_event;
+
+/*
+ * Opens a reader. With a transaction it sees what the transaction sees and must be closed before
+ * that ends; without (txn NULL) it fixes its end now (what is appended later is not returned), and
+ * holds no transaction between calls: it fetches a batch, copies it, lets go. Errors:
+ * MF_VERSION_CONFLICT, MF_INVALID_ARGUMENT, MF_CLOSED, MF_BUSY (no reader slot), MF_CORRUPT,
+ * MF_NO_MEMORY.
+ */
+MF_API int mf_reader_open(mf_store *store, mf_txn *txn, const mf_read_options *options,
+                          mf_reader **reader, mf_error *error);
+
+/* The next event: MF_OK, or MF_DONE after the last. Every event's checksum is verified: MF_CORRUPT
+ * names the event. */
+MF_API int mf_reader_next(mf_reader *reader, mf_event *event, mf_error *error);
+
+/* The version of the stream (or the last position of the log) when the reader was opened, whatever
+ * its range. */
+MF_API int64_t mf_reader_version(const mf_reader *reader);
+
+/* NULL is allowed. */
+MF_API void mf_reader_close(mf_reader *reader);
+
+/*
+ * The text of an event's message id, given or generated, NUL-terminated, and its length (given ids
+ * may hold NULs). Generated ids are computed from the store's seed and the event's position, which
+ * is all that is needed of the event.
+ */
+MF_API size_t mf_message_id(uint64_t seed, const mf_event *event, char text[MF_ID_MAX + 1]);
+MF_API uint64_t mf_store_seed(const mf_store *store);
+
+/* The version of a stream, 0 when it does not exist. txn may be NULL. */
+MF_API int mf_stream_version(mf_store *store, mf_txn *txn, mf_bytes stream, int64_t *version,
+                             mf_error *error);
+
+/* The last position of the log, 0 when the store is empty. txn may be NULL. */
+MF_API int mf_last_position(mf_store *store, mf_txn *txn, int64_t *position, mf_error *error);
+
+/*
+ * The streams whose names begin with `prefix` (all, when it is empty), in byte order, that exist
+ * now. Like a reader it holds no transaction between calls. Each version is the one at the time of
+ * the call that returns it.
+ */
+MF_API int mf_streams_open(mf_store *store, mf_txn *txn, mf_bytes prefix, mf_streams **streams,
+                           mf_error *error);
+MF_API int mf_streams_next(mf_streams *streams, mf_bytes *name, int64_t *version, mf_error *error);
+MF_API void mf_streams_close(mf_streams *streams);
+
+/* ---- other operations ---- */
+
+/*
+ * Waits until the log has reached `position`, whoever writes it, for at most `timeout` microseconds
+ * (negative: for ever). Returns MF_OK, MF_DONE when the time is up, or MF_DONE with *interrupted
+ * true when a signal arrived.
+ */
+MF_API int mf_wait(mf_store *store, int64_t position, int64_t timeout, bool *interrupted,
+                   mf_error *error);
+
+/*
+ * Writes a consistent, compacted copy to the new file `path`, synced, while others read and write.
+ * An existing file is never overwritten (MF_INVALID_ARGUMENT). On failure nothing is left at
+ * `path`.
+ */
+MF_API int mf_backup(mf_store *store, const char *path, mf_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
