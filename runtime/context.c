@@ -1,0 +1,169 @@
+/*
+ * What a decide function may look at beside its stream: other streams, in the same transaction, and
+ * chance. It is a userdata without fields of its own, and of no use once the decision is made.
+ */
+#include "internal.h"
+
+#include <stdio.h>
+
+/* User value 1 of a context: the store. */
+
+static mfr_context *check_context(lua_State *L, mfr_state *state) {
+  mfr_context *context = NULL;
+  if (lua_type(L, 1) == LUA_TUSERDATA && lua_getmetatable(L, 1)) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, state->context_ref);
+    if (lua_rawequal(L, -1, -2)) context = lua_touserdata(L, 1);
+    lua_pop(L, 2);
+  }
+  if (!context)
+    mfr_misuse(L, state, "context",
+               "the context is needed, this is %s: is it context:method(...), "
+               "with a colon?",
+               mfr_type_name(L, 1));
+  if (!context->call)
+    mfr_misuse(L, state, "context", "the decision that it was made for is over: do not keep it");
+  return context;
+}
+
+/* ---- other streams ---- */
+
+/* Arguments: call, context, stream, decider, options. */
+static int look_body(lua_State *L) {
+  mfr_call *call = lua_touserdata(L, 1);
+  lua_getiuservalue(L, 2, 1);
+  mfr_aggregate(L, mfr_of(L), call, lua_gettop(L), 3, 4, 5);
+  return 1;
+}
+
+static int context_aggregate_stream(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  mfr_call call = {0};
+  lua_settop(L, 4);
+  mfr_context *context = check_context(L, state);
+  call.store = context->call->store;
+  call.txn = context->call->txn;
+  call.stream = mfr_check_stream(L, state, 2);
+  mfr_check_decider(L, state, 3, "decider", false);
+  mfr_check_options(L, state, 4, "options", mfr_aggregate_options);
+  return mfr_protect(L, state, &call, look_body, 4, 1);
+}
+
+static int context_stream_exists(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  mf_error error;
+  int64_t version;
+  mfr_context *context = check_context(L, state);
+  mfr_text stream = mfr_check_stream(L, state, 2);
+  int status = mf_stream_version(context->call->store->store, context->call->txn,
+                                 (mf_bytes){stream.data, stream.size}, &version, &error);
+  if (status != MF_OK) {
+    mfr_push_store_error(L, state, &error, stream.data, stream.size, 0);
+    return lua_error(L);
+  }
+  lua_pushboolean(L, version > 0);
+  return 1;
+}
+
+/* ---- chance ---- */
+
+static uint64_t rotate(uint64_t x, int n) {
+  return x << n | x >> (64 - n);
+}
+
+/* xoshiro256** of Blackman and Vigna (2018), which Lua's own math.random uses as well. */
+static uint64_t next_random(uint64_t s[4]) {
+  uint64_t result = rotate(s[1] * 5, 7) * 9, t = s[1] << 17;
+  s[2] ^= s[0];
+  s[3] ^= s[1];
+  s[1] ^= s[2];
+  s[0] ^= s[3];
+  s[2] ^= t;
+  s[3] = rotate(s[3], 45);
+  return result;
+}
+
+/* Evenly distributed from 0 to `most`: what falls beyond is thrown again. */
+static uint64_t random_up_to(uint64_t s[4], uint64_t most) {
+  uint64_t mask = most, value;
+  for (int shift = 1; shift < 64; shift *= 2)
+    mask |= mask >> shift;
+  do
+    value = next_random(s) & mask;
+  while (value > most);
+  return value;
+}
+
+static int64_t check_bound(lua_State *L, const mfr_state *state, int index, const char *what) {
+  if (!lua_isinteger(L, index))
+    mfr_misuse(L, state, what, "an integer is needed, this is %s",
+               lua_type(L, index) == LUA_TNUMBER ? "a float" : mfr_type_name(L, index));
+  return lua_tointeger(L, index);
+}
+
+static int context_random(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  mfr_context *context = check_context(L, state);
+  int arguments = lua_gettop(L) - 1;
+  if (arguments == 0) {
+    lua_pushnumber(L, (double)(next_random(context->random) >> 11) * 0x1p-53);
+    return 1;
+  }
+  int64_t low = arguments > 1 ? check_bound(L, state, 2, "m") : 1;
+  int64_t high = check_bound(L, state, arguments > 1 ? 3 : 2, arguments > 1 ? "n" : "m");
+  if (low > high)
+    mfr_misuse(L, state, arguments > 1 ? "n" : "m", "the interval from %lld to %lld is empty",
+               (long long)low, (long long)high);
+  uint64_t value = random_up_to(context->random, (uint64_t)high - (uint64_t)low);
+  lua_pushinteger(L, (lua_Integer)((uint64_t)low + value));
+  return 1;
+}
+
+/* ---- making one ---- */
+
+static int read_only(lua_State *L) {
+  return mfr_misuse(L, mfr_of(L), "context",
+                    "it is read-only: keep what changes in the state, by events");
+}
+
+mfr_context *mfr_push_context(lua_State *L, mfr_state *state, mfr_call *call, int store,
+                              const uint8_t seed[16]) {
+  mfr_context *context = lua_newuserdatauv(L, sizeof *context, 1);
+  context->call = call;
+  uint8_t bytes[17];
+  memcpy(bytes, seed, 16);
+  for (uint8_t i = 0; i < 2; i++) { /* 16 bytes of seed become the 32 of the generator */
+    uint8_t digest[16];
+    bytes[16] = i;
+    mfr_hash_bytes(bytes, sizeof bytes, digest);
+    for (size_t k = 0; k < 2; k++) {
+      uint64_t word = 0;
+      for (size_t j = 0; j < 8; j++)
+        word = word << 8 | digest[8 * k + j];
+      context->random[2 * i + k] = word;
+    }
+  }
+  context->random[0] |= 1; /* never all zero */
+  lua_pushvalue(L, store);
+  lua_setiuservalue(L, -2, 1);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, state->context_ref);
+  lua_setmetatable(L, -2);
+  return context;
+}
+
+static int context_tostring(lua_State *L) {
+  lua_pushliteral(L, "moonfold context");
+  return 1;
+}
+
+static const luaL_Reg methods[] = {{"aggregate_stream", context_aggregate_stream},
+                                   {"stream_exists", context_stream_exists},
+                                   {"random", context_random},
+                                   {NULL, NULL}};
+
+static const luaL_Reg meta[] = {
+    {"__tostring", context_tostring}, {"__newindex", read_only}, {NULL, NULL}};
+
+void mfr_context_open(lua_State *L, mfr_state *state) {
+  mfr_class(L, "moonfold.context", methods, meta);
+  state->context_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+}

@@ -1,0 +1,373 @@
+/* Events: from Lua tables to what the store appends, and from what the store reads to Lua tables.
+ */
+#include "internal.h"
+
+#include <stdio.h>
+
+/* ---- events that were read ---- */
+
+/* __index of an event: the text of a generated message id is made when it is asked for. */
+static int event_index(lua_State *L) {
+  char text[MF_ID_MAX + 1];
+  mf_event event = {0};
+  lua_settop(L, 2);
+  if (lua_type(L, 2) != LUA_TSTRING || strcmp(lua_tostring(L, 2), "message_id") != 0) return 0;
+  lua_pushliteral(L, "global_position");
+  lua_rawget(L, 1);
+  if (!lua_isinteger(L, -1)) return 0;
+  event.position = lua_tointeger(L, -1);
+  size_t size = mf_message_id((uint64_t)lua_tointeger(L, lua_upvalueindex(1)), &event, text);
+  lua_pushlstring(L, text, size);
+  return 1;
+}
+
+void mfr_flatten_event(lua_State *L) {
+  int event = lua_gettop(L);
+  lua_createtable(L, 0, 9);
+  lua_pushnil(L);
+  while (lua_next(L, event)) {
+    lua_pushvalue(L, -2);
+    lua_insert(L, -2);
+    lua_rawset(L, event + 1);
+  }
+  lua_pushliteral(L, "message_id");
+  lua_pushvalue(L, -1);
+  lua_gettable(L, event);
+  lua_rawset(L, event + 1);
+  lua_remove(L, event);
+}
+
+static int next_pair(lua_State *L) {
+  lua_settop(L, 2);
+  return lua_next(L, 1) ? 2 : 0;
+}
+
+/* __pairs of an event: what was recorded and what the store has added. */
+static int event_pairs(lua_State *L) {
+  lua_settop(L, 1);
+  lua_pushcfunction(L, next_pair);
+  lua_insert(L, 1);
+  mfr_flatten_event(L);
+  lua_pushnil(L);
+  return 3;
+}
+
+void mfr_events_open(lua_State *L, uint64_t seed) {
+  lua_createtable(L, 0, 4);
+  lua_pushliteral(L, "moonfold.event");
+  lua_setfield(L, -2, "__name");
+  lua_pushboolean(L, 1); /* how the codec knows an event */
+  lua_setfield(L, -2, "moonfold.event");
+  lua_pushinteger(L, (lua_Integer)seed);
+  lua_pushcclosure(L, event_index, 1);
+  lua_setfield(L, -2, "__index");
+  lua_pushcfunction(L, event_pairs);
+  lua_setfield(L, -2, "__pairs");
+}
+
+static void push_type(lua_State *L, const mf_event *event, int types) {
+  if (event->type_id != 0 && lua_rawgeti(L, types, event->type_id) != LUA_TNIL) return;
+  if (event->type_id != 0) lua_pop(L, 1);
+  lua_pushlstring(L, event->type.data, event->type.size);
+  if (event->type_id == 0) return;
+  lua_pushvalue(L, -1);
+  lua_rawseti(L, types, event->type_id);
+}
+
+static void push_payload(lua_State *L, mfr_state *state, const mf_event *event, mf_bytes payload,
+                         const char *what) {
+  if (mfr_decode(L, state, payload.data, payload.size)) return;
+  mfr_push_error(L, state, MF_CORRUPT,
+                 "the %s of the event at position %lld is no encoded value: it was not written by "
+                 "Moonfold's runtime",
+                 what, (long long)event->position);
+  lua_error(L);
+}
+
+void mfr_push_event(lua_State *L, mfr_state *state, const mf_event *event, int events, int types) {
+  luaL_checkstack(L, 6, "event");
+  lua_createtable(L, 0, 8);
+  push_type(L, event, types);
+  lua_setfield(L, -2, "type");
+  if (event->data.size) {
+    push_payload(L, state, event, event->data, "data");
+    lua_setfield(L, -2, "data");
+  }
+  if (event->metadata.size) {
+    push_payload(L, state, event, event->metadata, "metadata");
+    lua_setfield(L, -2, "metadata");
+  }
+  if (event->message_id.data) {
+    lua_pushlstring(L, event->message_id.data, event->message_id.size);
+    lua_setfield(L, -2, "message_id");
+  }
+  lua_pushlstring(L, event->stream.data, event->stream.size);
+  lua_setfield(L, -2, "stream_name");
+  lua_pushinteger(L, event->version);
+  lua_setfield(L, -2, "stream_position");
+  lua_pushinteger(L, event->position);
+  lua_setfield(L, -2, "global_position");
+  lua_pushinteger(L, event->recorded_at);
+  lua_setfield(L, -2, "recorded_at");
+  lua_pushvalue(L, events);
+  lua_setmetatable(L, -2);
+}
+
+/* ---- upcasting ---- */
+
+void mfr_check_upcast(lua_State *L, const mfr_state *state, int index, const char *path) {
+  if (lua_isnoneornil(L, index)) return;
+  if (lua_type(L, index) != LUA_TTABLE)
+    mfr_misuse(L, state, path, "a table of functions by event type is needed, this is %s",
+               mfr_type_name(L, index));
+  index = lua_absindex(L, index);
+  lua_pushnil(L);
+  while (lua_next(L, index)) {
+    if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TFUNCTION)
+      mfr_misuse(L, state, path, "it maps event types to functions, not %s to %s",
+                 luaL_typename(L, -2), luaL_typename(L, -1));
+    lua_pop(L, 1);
+  }
+}
+
+/* The new event keeps what the store knows of the old one. Both on the stack: old below new. */
+static void inherit(lua_State *L) {
+  static const char *const fields[] = {"stream_name", "stream_position", "global_position",
+                                       "recorded_at", "message_id"};
+  int old = lua_gettop(L) - 1, new = old + 1;
+  if (lua_rawequal(L, old, new)) return;
+  for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+    lua_pushstring(L, fields[i]);
+    lua_rawget(L, old);
+    lua_setfield(L, new, fields[i]);
+  }
+  if (lua_getmetatable(L, old)) lua_setmetatable(L, new);
+}
+
+void mfr_upcast(lua_State *L, mfr_state *state, mfr_call *call, int upcast) {
+  for (int i = 0; i < MFR_UPCASTS_MAX; i++) {
+    int event = lua_gettop(L);
+    lua_getfield(L, event, "type");
+    lua_pushvalue(L, -1);
+    lua_rawget(L, upcast);
+    if (lua_isnil(L, -1)) {
+      lua_settop(L, event);
+      return;
+    }
+    lua_pushvalue(L, event);
+    mfr_call_script(L, state, call, "upcast", 1, 1);
+    call->phase = "upcast";
+    if (lua_type(L, -1) != LUA_TTABLE)
+      luaL_error(L, "the upcaster returned %s: it returns an event, { type = ..., data = ... }",
+                 lua_isnil(L, -1) ? "nothing" : luaL_typename(L, -1));
+    lua_pushvalue(L, event);
+    lua_insert(L, -2);
+    inherit(L);
+    lua_pushliteral(L, "type");
+    if (lua_rawget(L, -2) != LUA_TSTRING)
+      luaL_error(L, "the upcaster returned an event without a type");
+    call->phase = NULL;
+    bool same = lua_rawequal(L, -1, event + 1);
+    lua_pop(L, 1);
+    lua_replace(L, event);
+    lua_settop(L, event);
+    if (same) return;
+  }
+  call->phase = "upcast";
+  luaL_error(L, "upcasters turn this type into another for ever");
+}
+
+/* ---- events to append ---- */
+
+static const char *const event_keys[] = {"type", "data", "metadata", "message_id", NULL};
+/* What the store adds to an event that is read: ignored when that is appended again. */
+static const char *const added_keys[] = {"stream_name", "stream_position", "global_position",
+                                         "recorded_at", NULL};
+
+static bool among(const char *name, const char *const *names) {
+  for (; *names; names++)
+    if (strcmp(name, *names) == 0) return true;
+  return false;
+}
+
+static void check_keys(lua_State *L, const mfr_state *state, int event, const char *path) {
+  lua_pushnil(L);
+  while (lua_next(L, event)) {
+    lua_pop(L, 1);
+    const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+    if (!name)
+      mfr_misuse(L, state, path, "an event's keys are names, and one of these is a %s",
+                 luaL_typename(L, -1));
+    if (among(name, event_keys) || among(name, added_keys)) continue;
+    char key_path[160];
+    const char *nearest = mfr_nearest(name, event_keys);
+    snprintf(key_path, sizeof key_path, "%.60s.%.80s", path, name);
+    if (nearest)
+      mfr_misuse(L, state, key_path, "unknown key \"%.80s\": did you mean \"%s\"?", name, nearest);
+    mfr_misuse(L, state, key_path,
+               "unknown key \"%.80s\": an event has type, data, metadata and message_id", name);
+  }
+}
+
+static mf_bytes check_text(lua_State *L, const mfr_state *state, const char *path, const char *name,
+                           size_t most) {
+  char text_path[96];
+  size_t size;
+  snprintf(text_path, sizeof text_path, "%.60s.%s", path, name);
+  if (lua_type(L, -1) != LUA_TSTRING)
+    mfr_misuse(L, state, text_path, "a string is needed, this is %s",
+               lua_isnil(L, -1) ? "nothing" : luaL_typename(L, -1));
+  const char *text = lua_tolstring(L, -1, &size);
+  if (size < 1 || size > most)
+    mfr_misuse(L, state, text_path, "it has 1 to %zu bytes, this one has %zu", most, size);
+  lua_pop(L, 1); /* the event keeps it */
+  return (mf_bytes){text, size};
+}
+
+/* Encodes a field of the event; data is a placeholder until the scratch buffer stops moving. */
+static mf_bytes encode_field(lua_State *L, mfr_state *state, int event, const char *path,
+                             const char *name) {
+  char field_path[96];
+  size_t before = state->scratch.size;
+  mf_bytes bytes = {NULL, 0};
+  lua_pushstring(L, name);
+  if (lua_rawget(L, event) != LUA_TNIL) {
+    snprintf(field_path, sizeof field_path, "%.60s.%s", path, name);
+    mfr_encode(L, state, -1, field_path);
+    bytes = (mf_bytes){"", state->scratch.size - before};
+  }
+  lua_pop(L, 1);
+  return bytes;
+}
+
+static void check_event(lua_State *L, mfr_state *state, int event, const char *path,
+                        mf_new_event *out) {
+  if (lua_type(L, event) != LUA_TTABLE)
+    mfr_misuse(L, state, path, "an event is a table { type = ..., data = ... }, this is %s",
+               mfr_type_name(L, event));
+  check_keys(L, state, event, path);
+  lua_pushliteral(L, "type");
+  lua_rawget(L, event);
+  out->type = check_text(L, state, path, "type", MF_TYPE_MAX);
+  lua_pushliteral(L, "message_id");
+  out->message_id = (mf_bytes){NULL, 0};
+  if (lua_rawget(L, event) != LUA_TNIL)
+    out->message_id = check_text(L, state, path, "message_id", MF_ID_MAX);
+  else
+    lua_pop(L, 1);
+  out->data = encode_field(L, state, event, path, "data");
+  lua_pushliteral(L, "metadata");
+  int type = lua_rawget(L, event);
+  if (type != LUA_TNIL && type != LUA_TTABLE) {
+    char field_path[96];
+    snprintf(field_path, sizeof field_path, "%.60s.metadata", path);
+    mfr_misuse(L, state, field_path, "metadata is a table, this is %s", luaL_typename(L, -1));
+  }
+  lua_pop(L, 1);
+  out->metadata = encode_field(L, state, event, path, "metadata");
+  if (out->data.size + out->metadata.size > MF_EVENT_MAX)
+    mfr_misuse(L, state, path, "an event has at most 64 MiB (%zu bytes) encoded, this one has %zu",
+               MF_EVENT_MAX, out->data.size + out->metadata.size);
+}
+
+static void place_fields(const mfr_state *state, size_t start, mf_new_event *events, size_t count) {
+  const char *p = state->scratch.data + start;
+  for (size_t i = 0; i < count; i++) {
+    mf_bytes *fields[] = {&events[i].data, &events[i].metadata};
+    for (int k = 0; k < 2; k++) {
+      if (!fields[k]->data) continue;
+      fields[k]->data = p;
+      p += fields[k]->size;
+    }
+  }
+}
+
+/* The number of events in the list at index; refuses what is neither list nor event. */
+static size_t check_list(lua_State *L, const mfr_state *state, int index, const char *what) {
+  size_t length = (size_t)lua_rawlen(L, index);
+  lua_pushnil(L);
+  while (lua_next(L, index)) {
+    lua_pop(L, 1);
+    if (!lua_isinteger(L, -1)) {
+      const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+      if (name && among(name, event_keys))
+        mfr_misuse(L, state, what, "it has \"%s\" and no \"type\": every event has a type", name);
+      mfr_misuse(L, state, what,
+                 "an event { type = ... } or a list of events is needed, this table has the key %s",
+                 name ? name : luaL_typename(L, -1));
+    }
+    lua_Integer key = lua_tointeger(L, -1);
+    if (key < 1 || (size_t)key > length)
+      mfr_misuse(L, state, what, "the list has a hole before [%lld]", (long long)key);
+  }
+  return length;
+}
+
+size_t mfr_check_events(lua_State *L, mfr_state *state, int index, const char *what,
+                        mf_new_event **out) {
+  char path[96];
+  if (lua_type(L, index) != LUA_TTABLE)
+    mfr_misuse(L, state, what, "an event { type = ... } or a list of events is needed, this is %s",
+               mfr_type_name(L, index));
+  lua_pushliteral(L, "type");
+  bool single = lua_rawget(L, index) != LUA_TNIL;
+  lua_pop(L, 1);
+  size_t count = single ? 1 : check_list(L, state, index, what);
+  mf_new_event *events = lua_newuserdatauv(L, (count + 1) * sizeof *events, 0);
+  size_t start = state->scratch.size;
+  for (size_t i = 0; i < count; i++) {
+    if (single) {
+      lua_pushvalue(L, index);
+      snprintf(path, sizeof path, "%.60s", what);
+    } else {
+      lua_rawgeti(L, index, (lua_Integer)i + 1);
+      snprintf(path, sizeof path, "%.60s[%zu]", what, i + 1);
+    }
+    check_event(L, state, lua_gettop(L), path, &events[i]);
+    lua_pop(L, 1);
+  }
+  place_fields(state, start, events, count);
+  *out = events;
+  return count;
+}
+
+/* ---- moonfold.event, moonfold.command, moonfold.reject ---- */
+
+static int message(lua_State *L, const char *what) {
+  char path[32];
+  mfr_state *state = mfr_of(L);
+  snprintf(path, sizeof path, "%s.type", what);
+  mfr_check_string(L, state, 1, path);
+  lua_settop(L, 3);
+  lua_createtable(L, 0, 3);
+  lua_pushvalue(L, 1);
+  lua_setfield(L, -2, "type");
+  lua_pushvalue(L, 2);
+  lua_setfield(L, -2, "data");
+  lua_pushvalue(L, 3);
+  lua_setfield(L, -2, "metadata");
+  return 1;
+}
+
+int mfr_event(lua_State *L) {
+  return message(L, "event");
+}
+
+int mfr_command(lua_State *L) {
+  return message(L, "command");
+}
+
+int mfr_reject(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  mfr_text reason = mfr_check_string(L, state, 1, "reason");
+  if (reason.size == 0) mfr_misuse(L, state, "reason", "it is empty: a refusal has a reason");
+  if (!lua_isnoneornil(L, 2)) mfr_check_string(L, state, 2, "message");
+  lua_settop(L, 3);
+  mfr_push_error(L, state, MF_REJECTED, "%s",
+                 lua_isnil(L, 2) ? lua_tostring(L, 1) : lua_tostring(L, 2));
+  lua_pushvalue(L, 1);
+  lua_setfield(L, -2, "reason");
+  lua_pushvalue(L, 3);
+  lua_setfield(L, -2, "detail");
+  return lua_error(L);
+}

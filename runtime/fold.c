@@ -1,0 +1,249 @@
+/*
+ * aggregate_stream: folds the events of a stream into a state. Events come from the reader one by
+ * one, each decoded onto the Lua stack and given to evolve; no list is made. The read transaction
+ * is let go before evolve runs.
+ */
+#include "internal.h"
+
+#include <stdio.h>
+
+const char *const mfr_aggregate_options[] = {
+    "from", "to", "max_count", "types", "backwards", "expected_stream_version", "upcast", NULL};
+
+/* ---- deciders ---- */
+
+static const char *const decider_keys[] = {
+    "name", "category", "initial_state", "evolve", "decide", "upcast", NULL};
+
+static void check_handlers(lua_State *L, const mfr_state *state, const char *path,
+                           bool may_ignore) {
+  if (lua_type(L, -1) == LUA_TFUNCTION) return;
+  if (lua_type(L, -1) != LUA_TTABLE)
+    mfr_misuse(L, state, path, "a function, or a table of functions by type, is needed: this is %s",
+               lua_isnil(L, -1) ? "nothing" : luaL_typename(L, -1));
+  int table = lua_gettop(L);
+  lua_pushnil(L);
+  while (lua_next(L, table)) {
+    bool ignored = may_ignore && lua_type(L, -1) == LUA_TBOOLEAN && !lua_toboolean(L, -1);
+    if (lua_type(L, -2) != LUA_TSTRING || (lua_type(L, -1) != LUA_TFUNCTION && !ignored))
+      mfr_misuse(L, state, path, "it maps types to functions%s, not %s to %s",
+                 may_ignore ? " (or to false: recorded, changes nothing)" : "",
+                 luaL_typename(L, -2), luaL_typename(L, -1));
+    lua_pop(L, 1);
+  }
+}
+
+void mfr_check_decider(lua_State *L, mfr_state *state, int index, const char *what, bool decides) {
+  char path[64];
+  if (lua_type(L, index) != LUA_TTABLE)
+    mfr_misuse(L, state, what,
+               "a table { initial_state = ..., evolve = ...%s } is needed, this is %s",
+               decides ? ", decide = ..." : "", mfr_type_name(L, index));
+  mfr_check_options(L, state, index, what, decider_keys);
+  snprintf(path, sizeof path, "%s.initial_state", what);
+  if (lua_getfield(L, index, "initial_state") == LUA_TNIL)
+    mfr_misuse(L, state, path,
+               "it is missing: give a value, such as {}, or a function that returns one");
+  snprintf(path, sizeof path, "%s.evolve", what);
+  lua_getfield(L, index, "evolve");
+  check_handlers(L, state, path, true);
+  if (decides) {
+    snprintf(path, sizeof path, "%s.decide", what);
+    lua_getfield(L, index, "decide");
+    check_handlers(L, state, path, false);
+    lua_pop(L, 1);
+  }
+  snprintf(path, sizeof path, "%s.upcast", what);
+  lua_getfield(L, index, "upcast");
+  mfr_check_upcast(L, state, -1, path);
+  lua_pop(L, 3);
+}
+
+/* Pushes a field; its stack index, or 0 (and nothing pushed) when it is nil. */
+static int push_field(lua_State *L, int index, const char *name) {
+  if (lua_getfield(L, index, name) != LUA_TNIL) return lua_gettop(L);
+  lua_pop(L, 1);
+  return 0;
+}
+
+void mfr_unpack_decider(lua_State *L, int index, int store, mfr_decider *decider) {
+  luaL_checkstack(L, 20, "decider");
+  lua_pushnil(L);
+  decider->state = lua_gettop(L);
+  decider->initial_state = push_field(L, index, "initial_state");
+  decider->evolve = push_field(L, index, "evolve");
+  decider->decide = push_field(L, index, "decide");
+  decider->upcast = push_field(L, index, "upcast");
+  decider->evolve_is_table = lua_type(L, decider->evolve) == LUA_TTABLE;
+  lua_newtable(L);
+  decider->handlers = lua_gettop(L);
+  lua_getiuservalue(L, store, MFR_STORE_EVENTS);
+  decider->events = lua_gettop(L);
+  lua_getiuservalue(L, store, MFR_STORE_TYPES);
+  decider->types = lua_gettop(L);
+}
+
+/* ---- folding ---- */
+
+void mfr_initial_state(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *decider) {
+  memset(&call->event, 0, sizeof call->event);
+  if (lua_type(L, decider->initial_state) == LUA_TFUNCTION) {
+    lua_pushvalue(L, decider->initial_state);
+    mfr_call_script(L, state, call, "initial_state", 0, 1);
+    if (lua_isnil(L, -1)) {
+      call->phase = "initial_state";
+      luaL_error(L, "it returned nothing: a state is any value but nil");
+    }
+  } else
+    mfr_copy_value(L, state, decider->initial_state, "initial_state");
+  lua_replace(L, decider->state);
+}
+
+/*
+ * Pushes the handler for the event's type: a function, or false where there is nothing to do. What
+ * evolve and upcast say of a type is asked once for each fold; types have small numbers, so that
+ * the answer stands in an array.
+ */
+static void push_handler(lua_State *L, const mf_event *event, const mfr_decider *d) {
+  if (event->type_id && lua_rawgeti(L, d->handlers, event->type_id) != LUA_TNIL) return;
+  if (event->type_id) lua_pop(L, 1);
+  if (!d->evolve_is_table)
+    lua_pushvalue(L, d->evolve);
+  else {
+    lua_pushlstring(L, event->type.data, event->type.size);
+    if (lua_gettable(L, d->evolve) == LUA_TNIL) {
+      lua_pop(L, 1);
+      lua_pushboolean(L, 0);
+    }
+  }
+  if (d->upcast) {
+    /* Its type may change: `true` stands for "upcast it, then look again". */
+    lua_pushlstring(L, event->type.data, event->type.size);
+    bool upcast = lua_rawget(L, d->upcast) != LUA_TNIL;
+    lua_pop(L, 1);
+    if (upcast) {
+      lua_pop(L, 1);
+      lua_pushboolean(L, 1);
+    }
+  }
+  if (!event->type_id) return;
+  lua_pushvalue(L, -1);
+  lua_rawseti(L, d->handlers, event->type_id);
+}
+
+/* Gives the event on top to the handler below it: [-2, +0]. */
+static void evolve(lua_State *L, mfr_state *state, mfr_call *call, const mfr_decider *d) {
+  lua_pushvalue(L, d->state);
+  lua_insert(L, -2);
+  mfr_call_script(L, state, call, "evolve", 2, 1);
+  if (lua_isnil(L, -1))
+    lua_pop(L, 1); /* the handler has changed the state in place */
+  else
+    lua_replace(L, d->state);
+}
+
+/* The event on top has been upcast: finds the handler of its new type. [-0, +1]: handler below
+ * event */
+static bool handler_of_upcast(lua_State *L, const mfr_decider *d) {
+  if (!d->evolve_is_table)
+    lua_pushvalue(L, d->evolve);
+  else {
+    lua_getfield(L, -1, "type");
+    lua_gettable(L, d->evolve);
+  }
+  lua_insert(L, -2);
+  if (lua_type(L, -2) == LUA_TFUNCTION) return true;
+  lua_pop(L, 2);
+  return false;
+}
+
+static void fold_event(lua_State *L, mfr_state *state, mfr_call *call, const mfr_decider *d,
+                       const mf_event *event) {
+  push_handler(L, event, d);
+  if (lua_type(L, -1) == LUA_TBOOLEAN && !lua_toboolean(L, -1)) {
+    lua_pop(L, 1); /* not even decoded */
+    return;
+  }
+  call->event = *event;
+  mfr_push_event(L, state, event, d->events, d->types);
+  if (lua_type(L, -2) == LUA_TBOOLEAN) {
+    lua_remove(L, -2);
+    mfr_upcast(L, state, call, d->upcast);
+    if (!handler_of_upcast(L, d)) return;
+  }
+  evolve(L, state, call, d);
+}
+
+int64_t mfr_fold(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *decider,
+                 int64_t version) {
+  mf_event event;
+  while (mfr_next(L, state, call, &event)) {
+    fold_event(L, state, call, decider, &event);
+    version = event.version;
+  }
+  mf_reader_close(call->reader);
+  call->reader = NULL;
+  return version;
+}
+
+void mfr_fold_one(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *decider,
+                  const mf_event *event) {
+  fold_event(L, state, call, decider, event);
+}
+
+/* ---- aggregate_stream ---- */
+
+/* The version at which the state stands: the range's end, not the last event that changed
+ * something. */
+static int64_t standing(const mfr_range *range, int64_t current, int64_t last) {
+  if (range->options.types || range->options.max_count >= 0) return last;
+  if (range->options.from > current) return last;
+  return range->options.to < current ? range->options.to : current;
+}
+
+void mfr_aggregate(lua_State *L, mfr_state *state, mfr_call *call, int store, int stream,
+                   int decider_index, int options) {
+  mfr_range range;
+  mfr_decider decider;
+  size_t size;
+  const char *name = lua_tolstring(L, stream, &size);
+  call->stream = (mfr_text){name, size};
+  mfr_unpack_decider(L, decider_index, store, &decider);
+  if (!lua_isnoneornil(L, options)) {
+    if (lua_getfield(L, options, "upcast") == LUA_TNIL)
+      lua_pop(L, 1);
+    else
+      decider.upcast = lua_gettop(L);
+  }
+  mfr_check_range(L, state, options, false, &range);
+  if (range.options.backwards)
+    mfr_misuse(L, state, "options.backwards", "a state is folded forwards: leave it out");
+  range.options.stream = (mf_bytes){name, size};
+  mfr_initial_state(L, state, call, &decider);
+  mfr_open_reader(L, state, call, &range);
+  int64_t current = mf_reader_version(call->reader);
+  int64_t last = mfr_fold(L, state, call, &decider, 0);
+  lua_createtable(L, 0, 3);
+  lua_pushvalue(L, decider.state);
+  lua_setfield(L, -2, "state");
+  mfr_set_integer(L, "current_stream_version", standing(&range, current, last));
+  lua_pushboolean(L, current > 0);
+  lua_setfield(L, -2, "stream_exists");
+}
+
+/* Arguments: call, store, stream, decider, options. */
+static int aggregate_body(lua_State *L) {
+  mfr_aggregate(L, mfr_of(L), lua_touserdata(L, 1), 2, 3, 4, 5);
+  return 1;
+}
+
+int mfr_aggregate_stream(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  mfr_call call = {0};
+  lua_settop(L, 4);
+  call.store = mfr_check_store(L, state, 1);
+  call.stream = mfr_check_stream(L, state, 2);
+  mfr_check_decider(L, state, 3, "aggregate", false);
+  mfr_check_options(L, state, 4, "options", mfr_aggregate_options);
+  return mfr_protect(L, state, &call, aggregate_body, 4, 1);
+}

@@ -1,0 +1,604 @@
+/*
+ * handle, attempt, decide: a command meets the state of its stream, and what the decider decides is
+ * recorded.
+ *
+ * What is cold is folded before the write lock is taken; inside the write transaction only the tail
+ * that others have appended meanwhile is folded, the expectation is checked, decide runs, its
+ * events are staged and folded, the result is made, and the transaction commits. So there is no
+ * conflict to retry, and whatever fails on the way records nothing.
+ */
+#include "internal.h"
+
+#include <stdio.h>
+
+/* A command as it is worked on; the Lua values stand in the table of commands. */
+typedef struct command {
+  mfr_text type, id;
+  uint8_t digest[16]; /* of type, data and metadata: the same command */
+  bool known;         /* recorded before */
+  mf_command_record record;
+} command;
+
+typedef struct work {
+  mfr_call call; /* first: the protected body is given its address */
+  bool record;   /* false: decide only */
+  bool want_state;
+  int64_t version, position; /* of the stream and the log, as the work goes on */
+  int64_t first_version;     /* when it began */
+  int64_t time;
+  size_t count;
+  int64_t recorded; /* events */
+  command commands[];
+} work;
+
+/* Stack of the body. */
+enum { CALL = 1, STORE, STREAM, DECIDER, COMMANDS, OPTIONS, WORK };
+
+/* ---- commands ---- */
+
+static const char *const command_keys[] = {"type", "data", "metadata", "command_id", "time", NULL};
+
+static mfr_text text_field(lua_State *L, const mfr_state *state, int table, const char *path,
+                           const char *name, size_t most, bool required) {
+  char field_path[96];
+  mfr_text text = {NULL, 0};
+  snprintf(field_path, sizeof field_path, "%.60s.%s", path, name);
+  lua_pushstring(L, name);
+  int type = lua_rawget(L, table);
+  if (type == LUA_TNIL && !required) {
+    lua_pop(L, 1);
+    return text;
+  }
+  if (type != LUA_TSTRING)
+    mfr_misuse(L, state, field_path, "a string is needed, this is %s",
+               type == LUA_TNIL ? "nothing" : lua_typename(L, type));
+  text.data = lua_tolstring(L, -1, &text.size);
+  if (text.size < 1 || text.size > most)
+    mfr_misuse(L, state, field_path, "it has 1 to %zu bytes, this one has %zu", most, text.size);
+  lua_pop(L, 1);
+  return text;
+}
+
+static void digest_command(lua_State *L, mfr_state *state, int table, const char *path,
+                           uint8_t digest[16]) {
+  static const char *const fields[] = {"type", "data", "metadata"};
+  char field_path[96];
+  state->scratch.size = 0;
+  lua_createtable(L, 3, 0); /* a map by number, for what is absent */
+  for (int i = 0; i < 3; i++) {
+    lua_pushstring(L, fields[i]);
+    if (lua_rawget(L, table) != LUA_TNIL) {
+      snprintf(field_path, sizeof field_path, "%.60s.%s", path, fields[i]);
+      mfr_encode(L, state, -1, field_path); /* for the path in its error */
+    }
+    lua_rawseti(L, -2, i + 1);
+  }
+  state->scratch.size = 0;
+  mfr_encode(L, state, -1, path);
+  mfr_hash_scratch(state, 0, digest);
+  lua_pop(L, 1);
+}
+
+/* Checks the command on top and replaces it by the one that decide sees, with its time. */
+static void check_command(lua_State *L, mfr_state *state, const char *path, int64_t now,
+                          command *out) {
+  char field_path[96];
+  int given = lua_gettop(L);
+  if (lua_type(L, given) != LUA_TTABLE)
+    mfr_misuse(L, state, path, "a command is a table { type = ..., data = ... }, this is %s",
+               mfr_type_name(L, given));
+  mfr_check_options(L, state, given, path, command_keys);
+  memset(out, 0, sizeof *out);
+  out->type = text_field(L, state, given, path, "type", MF_TYPE_MAX, true);
+  out->id = text_field(L, state, given, path, "command_id", MF_ID_MAX, false);
+  lua_pushliteral(L, "metadata");
+  int type = lua_rawget(L, given);
+  snprintf(field_path, sizeof field_path, "%.60s.metadata", path);
+  if (type != LUA_TNIL && type != LUA_TTABLE)
+    mfr_misuse(L, state, field_path, "metadata is a table, this is %s", lua_typename(L, type));
+  lua_pushliteral(L, "time");
+  type = lua_rawget(L, given);
+  snprintf(field_path, sizeof field_path, "%.60s.time", path);
+  if (type != LUA_TNIL && !lua_isinteger(L, -1))
+    mfr_misuse(L, state, field_path,
+               "microseconds since the epoch are needed, an integer: this is %s",
+               type == LUA_TNUMBER ? "a float" : lua_typename(L, type));
+  digest_command(L, state, given, path, out->digest);
+  lua_createtable(L, 0, 5);
+  for (size_t i = 0; command_keys[i]; i++) {
+    lua_pushstring(L, command_keys[i]);
+    lua_pushvalue(L, -1);
+    lua_rawget(L, given);
+    lua_rawset(L, -3);
+  }
+  if (type == LUA_TNIL) mfr_set_integer(L, "time", now);
+  lua_replace(L, given);
+  lua_settop(L, given);
+}
+
+static bool is_empty(lua_State *L, int table) {
+  lua_pushnil(L);
+  if (lua_next(L, table) == 0) return true;
+  lua_pop(L, 2);
+  return false;
+}
+
+/* Pushes the list of commands and the work. [-0, +2] */
+static work *check_commands(lua_State *L, mfr_state *state, int index, int64_t now) {
+  char path[32];
+  if (lua_type(L, index) != LUA_TTABLE)
+    mfr_misuse(L, state, "command",
+               "a command { type = ..., data = ... } or a list of commands is needed, this is %s",
+               mfr_type_name(L, index));
+  lua_pushliteral(L, "type");
+  size_t length = (size_t)lua_rawlen(L, index);
+  bool single = lua_rawget(L, index) != LUA_TNIL || (length == 0 && !is_empty(L, index));
+  lua_pop(L, 1);
+  if (!single) {
+    size_t keys = 0;
+    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1))
+      keys++;
+    if (keys != length)
+      mfr_misuse(L, state, "command", "a list of commands has the keys 1 to n and no others");
+  }
+  size_t count = single ? 1 : length;
+  lua_createtable(L, (int)count, 0);
+  work *w = lua_newuserdatauv(L, sizeof *w + count * sizeof *w->commands, 0);
+  int list = lua_gettop(L) - 1;
+  memset(w, 0, sizeof *w);
+  w->count = count;
+  for (size_t i = 0; i < count; i++) {
+    if (single)
+      lua_pushvalue(L, index);
+    else
+      lua_rawgeti(L, index, (lua_Integer)i + 1);
+    snprintf(path, sizeof path, single ? "command" : "commands[%zu]", i + 1);
+    check_command(L, state, path, now, &w->commands[i]);
+    lua_rawseti(L, list, (lua_Integer)i + 1);
+  }
+  return w;
+}
+
+/* ---- recorded before? ---- */
+
+static void find_commands(lua_State *L, mfr_state *state, work *w) {
+  mf_error error;
+  mf_bytes stream = {w->call.stream.data, w->call.stream.size};
+  for (size_t i = 0; i < w->count; i++) {
+    command *c = &w->commands[i];
+    if (!c->id.data) continue;
+    int status = mf_find_command(w->call.txn, stream, (mf_bytes){c->id.data, c->id.size},
+                                 &c->record, &error);
+    if (status < 0) {
+      mfr_push_store_error(L, state, &error, stream.data, stream.size, 0);
+      lua_error(L);
+    }
+    c->known = status == MF_OK;
+    if (c->known && memcmp(c->record.digest, c->digest, 16) != 0) {
+      mfr_push_error(
+          L, state, MF_ID_CONFLICT,
+          "command id \"%.80s\" was used before on stream \"%.80s\", for another command",
+          c->id.data, w->call.stream.data);
+      mfr_set_string(L, "id", c->id.data, c->id.size);
+      mfr_set_string(L, "stream", w->call.stream.data, w->call.stream.size);
+      lua_error(L);
+    }
+  }
+}
+
+static bool all_known(const work *w) {
+  for (size_t i = 0; i < w->count; i++)
+    if (!w->commands[i].known) return false;
+  return w->count > 0;
+}
+
+/* Adds events first..last of the stream, as recorded, to the list on top. */
+static void add_recorded(lua_State *L, mfr_state *state, work *w, const mfr_decider *d,
+                         int64_t first, int64_t last) {
+  mfr_range range = {MF_READ_OPTIONS_INIT, 0};
+  mf_event event;
+  range.options.stream = (mf_bytes){w->call.stream.data, w->call.stream.size};
+  range.options.from = first;
+  range.options.to = last;
+  mfr_open_reader(L, state, &w->call, &range);
+  while (mfr_next(L, state, &w->call, &event)) {
+    mfr_push_event(L, state, &event, d->events, d->types);
+    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+  }
+  mf_reader_close(w->call.reader);
+  w->call.reader = NULL;
+}
+
+/* ---- folding the stream ---- */
+
+/* Folds from w->version on, up to `to`; in the call's transaction, or without one. */
+static void fold_stream(lua_State *L, mfr_state *state, work *w, mfr_decider *d, int64_t to,
+                        int64_t expected_version, int expected) {
+  mfr_range range = {MF_READ_OPTIONS_INIT, expected};
+  range.options.stream = (mf_bytes){w->call.stream.data, w->call.stream.size};
+  range.options.from = w->version + 1;
+  range.options.to = to;
+  range.options.expected_version = expected_version;
+  mfr_open_reader(L, state, &w->call, &range);
+  w->version = mfr_fold(L, state, &w->call, d, w->version);
+}
+
+/* ---- deciding ---- */
+
+static void unknown_type(lua_State *L, mfr_state *state, work *w, int status, int table,
+                         const char *type, size_t size, const char *what) {
+  const char *names[201];
+  size_t n = 0;
+  lua_pushnil(L);
+  while (n < 200 && lua_next(L, table)) {
+    lua_pop(L, 1);
+    if (lua_type(L, -1) == LUA_TSTRING) names[n++] = lua_tostring(L, -1);
+  }
+  names[n] = NULL;
+  const char *nearest = mfr_nearest(type, names);
+  mfr_push_error(L, state, status, "%s \"%.80s\" on stream \"%.80s\"%s%s%s", what, type,
+                 w->call.stream.data, nearest ? ": did you mean \"" : "", nearest ? nearest : "",
+                 nearest ? "\"?" : "");
+  mfr_set_string(L, "type", type, size);
+  mfr_set_string(L, "stream", w->call.stream.data, w->call.stream.size);
+  lua_error(L);
+}
+
+/* Pushes decide, or its function for this type of command. */
+static void push_decide(lua_State *L, mfr_state *state, work *w, const mfr_decider *d,
+                        const command *c) {
+  lua_pushvalue(L, d->decide);
+  if (lua_type(L, -1) == LUA_TFUNCTION) return;
+  lua_pushlstring(L, c->type.data, c->type.size);
+  lua_gettable(L, d->decide);
+  if (lua_type(L, -1) != LUA_TFUNCTION)
+    unknown_type(L, state, w, MF_UNKNOWN_COMMAND_TYPE, d->decide, c->type.data, c->type.size,
+                 "decide has no function for the command");
+  lua_remove(L, -2);
+}
+
+/* The seed of chance: the command, its id and time, the stream and its version. The same roll the
+ * same dice. */
+static void seed_of(lua_State *L, mfr_state *state, const work *w, const command *c, size_t i,
+                    uint8_t seed[16]) {
+  state->scratch.size = 0;
+  lua_createtable(L, 5, 0);
+  lua_pushlstring(L, (const char *)c->digest, 16);
+  lua_rawseti(L, -2, 1);
+  lua_pushlstring(L, w->call.stream.data, w->call.stream.size);
+  lua_rawseti(L, -2, 2);
+  lua_pushinteger(L, w->version);
+  lua_rawseti(L, -2, 3);
+  lua_rawgeti(L, COMMANDS, (lua_Integer)i + 1);
+  lua_getfield(L, -1, "time");
+  lua_rawseti(L, -3, 4);
+  lua_pop(L, 1);
+  lua_pushlstring(L, c->id.data ? c->id.data : "", c->id.size);
+  lua_rawseti(L, -2, 5);
+  mfr_encode(L, state, -1, "command");
+  mfr_hash_scratch(state, 0, seed);
+  lua_pop(L, 1);
+}
+
+/* Calls decide and pushes what it returned. */
+static void call_decide(lua_State *L, mfr_state *state, work *w, const mfr_decider *d, size_t i) {
+  uint8_t seed[16];
+  const command *c = &w->commands[i];
+  memset(&w->call.event, 0, sizeof w->call.event);
+  w->call.command_type = c->type;
+  seed_of(L, state, w, c, i, seed);
+  mfr_context *context = mfr_push_context(L, state, &w->call, STORE, seed);
+  push_decide(L, state, w, d, c);
+  lua_rawgeti(L, COMMANDS, (lua_Integer)i + 1);
+  lua_pushvalue(L, d->state);
+  lua_pushvalue(L, -4);
+  mfr_call_script(L, state, &w->call, "decide", 3, 1);
+  context->call = NULL; /* of no use from here on */
+  lua_remove(L, -2);
+  int type = lua_type(L, -1);
+  if (type == LUA_TTABLE || type == LUA_TNIL) return;
+  w->call.phase = "decide";
+  luaL_error(L, "it returned a %s: it returns an event, a list of events, or nothing",
+             lua_typename(L, type));
+}
+
+/* Copies the metadata of the event on top (or makes it), with what the command passes on. */
+static void add_causation(lua_State *L, const command *c, int command_index) {
+  int event = lua_gettop(L);
+  lua_newtable(L);
+  int metadata = lua_gettop(L);
+  lua_pushliteral(L, "metadata");
+  if (lua_rawget(L, event) == LUA_TTABLE)
+    for (lua_pushnil(L); lua_next(L, metadata + 1);) {
+      lua_pushvalue(L, -2);
+      lua_insert(L, -2);
+      lua_rawset(L, metadata);
+    }
+  lua_settop(L, metadata);
+  if (c->id.data) mfr_set_string(L, "causation_id", c->id.data, c->id.size);
+  lua_getfield(L, metadata, "correlation_id");
+  lua_getfield(L, command_index, "metadata");
+  if (lua_isnil(L, -2) && lua_type(L, -1) == LUA_TTABLE) {
+    lua_getfield(L, -1, "correlation_id");
+    lua_setfield(L, metadata, "correlation_id");
+  }
+  lua_settop(L, metadata);
+  lua_newtable(L);
+  for (lua_pushnil(L); lua_next(L, event);) {
+    lua_pushvalue(L, -2);
+    lua_insert(L, -2);
+    lua_rawset(L, metadata + 1);
+  }
+  lua_pushvalue(L, metadata);
+  lua_setfield(L, metadata + 1, "metadata");
+  lua_replace(L, event);
+  lua_settop(L, event);
+}
+
+static bool passes_on(lua_State *L, const command *c, int command_index) {
+  if (c->id.data) return true;
+  lua_getfield(L, command_index, "metadata");
+  bool passes = lua_type(L, -1) == LUA_TTABLE && lua_getfield(L, -1, "correlation_id") != LUA_TNIL;
+  lua_settop(L, command_index);
+  return passes;
+}
+
+/* What decide returned (on top) becomes a list of events with their causation. */
+static void normalise(lua_State *L, const command *c, size_t i) {
+  int decided = lua_gettop(L);
+  if (lua_isnil(L, decided)) {
+    lua_newtable(L);
+    lua_replace(L, decided);
+    return;
+  }
+  lua_pushliteral(L, "type");
+  if (lua_rawget(L, decided) != LUA_TNIL) {
+    lua_createtable(L, 1, 0);
+    lua_pushvalue(L, decided);
+    lua_rawseti(L, -2, 1);
+    lua_replace(L, decided);
+  }
+  lua_settop(L, decided);
+  lua_rawgeti(L, COMMANDS, (lua_Integer)i + 1);
+  if (passes_on(L, c, decided + 1)) {
+    lua_newtable(L);
+    for (lua_pushnil(L); lua_next(L, decided);) {
+      if (lua_type(L, -1) == LUA_TTABLE) add_causation(L, c, decided + 1);
+      lua_pushvalue(L, -2);
+      lua_insert(L, -2);
+      lua_rawset(L, decided + 2);
+    }
+    lua_replace(L, decided);
+  }
+  lua_settop(L, decided);
+}
+
+/* A type that evolve does not know must not be kept for ever. */
+static void check_types(lua_State *L, mfr_state *state, work *w, const mfr_decider *d,
+                        const mf_new_event *events, size_t count) {
+  if (!d->evolve_is_table) return;
+  for (size_t i = 0; i < count; i++) {
+    lua_pushlstring(L, events[i].type.data, events[i].type.size);
+    bool known = lua_gettable(L, d->evolve) != LUA_TNIL;
+    lua_pop(L, 1);
+    if (!known && d->upcast) {
+      lua_pushlstring(L, events[i].type.data, events[i].type.size);
+      known = lua_rawget(L, d->upcast) != LUA_TNIL;
+      lua_pop(L, 1);
+    }
+    if (!known)
+      unknown_type(L, state, w, MF_UNKNOWN_EVENT_TYPE, d->evolve, events[i].type.data,
+                   events[i].type.size, "evolve has no handler for the decided event");
+  }
+}
+
+static void record(lua_State *L, mfr_state *state, work *w, const command *c,
+                   const mf_new_event *events, size_t count, mf_append_result *result) {
+  mf_append_options options = MF_APPEND_OPTIONS_INIT;
+  mf_error error;
+  options.recorded_at = w->time;
+  if (c->id.data) {
+    options.command_id = (mf_bytes){c->id.data, c->id.size};
+    memcpy(options.command_digest, c->digest, 16);
+  }
+  mf_bytes stream = {w->call.stream.data, w->call.stream.size};
+  if (mf_append(w->call.txn, stream, events, count, &options, result, &error) == MF_OK) return;
+  mfr_push_store_error(L, state, &error, stream.data, stream.size, 0);
+  lua_error(L);
+}
+
+/* The event as it will be read: fresh tables from the recorded bytes, whatever the decider does
+ * with its own. */
+static mf_event as_recorded(const work *w, const mf_new_event *new, int64_t version,
+                            int64_t position) {
+  mf_event event = {0};
+  event.stream = (mf_bytes){w->call.stream.data, w->call.stream.size};
+  event.type = new->type;
+  event.data = new->data;
+  event.metadata = new->metadata;
+  event.message_id = new->message_id;
+  event.version = version;
+  event.position = position;
+  event.recorded_at = w->time;
+  return event;
+}
+
+/* Decides command i, records the events, folds them, and adds them to the list at `result`. */
+static void decide_one(lua_State *L, mfr_state *state, work *w, mfr_decider *d, size_t i,
+                       int result) {
+  mf_new_event *events;
+  const command *c = &w->commands[i];
+  int top = lua_gettop(L);
+  call_decide(L, state, w, d, i);
+  normalise(L, c, i);
+  state->scratch.size = 0;
+  size_t count = mfr_check_events(L, state, lua_gettop(L), "events", &events);
+  check_types(L, state, w, d, events, count);
+  int64_t version = w->version, position = w->position;
+  if (w->record && count > 0) {
+    mf_append_result appended;
+    record(L, state, w, c, events, count, &appended);
+    if (appended.repeated) { /* message ids of the decider's own, recorded before */
+      lua_pushvalue(L, result);
+      add_recorded(L, state, w, d, appended.first_version, appended.version);
+      lua_settop(L, top);
+      return;
+    }
+    version = appended.version - (int64_t)count;
+    position = appended.last_position - (int64_t)count;
+  }
+  /* Folding runs scripts, which may use the scratch buffer: keep the bytes. */
+  mf_event *recorded = lua_newuserdatauv(L, (count + 1) * sizeof *recorded, 0);
+  lua_pushlstring(L, state->scratch.data ? state->scratch.data : "", state->scratch.size);
+  const char *moved = lua_tostring(L, -1);
+  for (size_t k = 0; k < count; k++) {
+    int64_t offset = (int64_t)k + 1;
+    recorded[k] = as_recorded(w, &events[k], version + offset, position + offset);
+    mf_bytes *parts[] = {&recorded[k].data, &recorded[k].metadata};
+    for (int p = 0; p < 2; p++)
+      if (parts[p]->data)
+        parts[p]->data = moved + ((const char *)parts[p]->data - state->scratch.data);
+    mfr_push_event(L, state, &recorded[k], d->events, d->types);
+    lua_rawseti(L, result, (lua_Integer)lua_rawlen(L, result) + 1);
+  }
+  w->call.command_type = (mfr_text){NULL, 0};
+  for (size_t k = 0; k < count; k++)
+    mfr_fold_one(L, state, &w->call, d, &recorded[k]);
+  w->version = version + (int64_t)count;
+  w->position = position + (int64_t)count;
+  w->recorded += (int64_t)count;
+  lua_settop(L, top);
+}
+
+/* ---- the body ---- */
+
+static void set_result(lua_State *L, const work *w, const mfr_decider *d, int64_t version,
+                       bool created, int64_t last_position) {
+  /* On top: the list of events. */
+  lua_createtable(L, 0, 5);
+  lua_insert(L, -2);
+  lua_setfield(L, -2, "events");
+  if (w->want_state) {
+    lua_pushvalue(L, d->state);
+    lua_setfield(L, -2, "state");
+  }
+  mfr_set_integer(L, "next_expected_stream_version", version);
+  lua_pushboolean(L, created);
+  lua_setfield(L, -2, "created_new_stream");
+  if (last_position) mfr_set_integer(L, "last_event_global_position", last_position);
+}
+
+/* Every command was recorded before: the original result, with the state as it was after it. */
+static void answer_again(lua_State *L, mfr_state *state, work *w, mfr_decider *d) {
+  const mf_command_record *last = &w->commands[w->count - 1].record;
+  lua_newtable(L);
+  for (size_t i = 0; i < w->count; i++)
+    add_recorded(L, state, w, d, w->commands[i].record.first_version,
+                 w->commands[i].record.last_version);
+  if (w->want_state) {
+    w->version = 0;
+    mfr_initial_state(L, state, &w->call, d);
+    fold_stream(L, state, w, d, last->last_version, MF_NO_CONCURRENCY_CHECK, 0);
+  }
+  set_result(L, w, d, last->last_version, w->commands[0].record.first_version == 1,
+             last->last_position);
+}
+
+static void decide_all(lua_State *L, mfr_state *state, work *w, mfr_decider *d,
+                       int64_t expected_version, int expected) {
+  mf_error error;
+  fold_stream(L, state, w, d, MF_LAST, expected_version, expected);
+  w->first_version = w->version;
+  int status = mf_last_position(w->call.store->store, w->call.txn, &w->position, &error);
+  if (status != MF_OK) {
+    mfr_push_store_error(L, state, &error, NULL, 0, 0);
+    lua_error(L);
+  }
+  lua_newtable(L);
+  int result = lua_gettop(L);
+  for (size_t i = 0; i < w->count; i++) {
+    if (w->commands[i].known)
+      add_recorded(L, state, w, d, w->commands[i].record.first_version,
+                   w->commands[i].record.last_version);
+    else
+      decide_one(L, state, w, d, i, result);
+  }
+  bool created = w->first_version == 0 && w->recorded > 0;
+  set_result(L, w, d, w->version, created, w->recorded > 0 ? w->position : 0);
+}
+
+/* Arguments: call, store, stream, decider, list of commands, options, work. */
+static int body(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  work *w = lua_touserdata(L, WORK);
+  mfr_decider d;
+  int64_t expected_version = mfr_check_expected(L, state, OPTIONS);
+  int expected = lua_gettop(L);
+  mfr_unpack_decider(L, DECIDER, STORE, &d);
+  mfr_initial_state(L, state, &w->call, &d);
+  if (w->record && !w->call.store->txn)
+    fold_stream(L, state, w, &d, MF_LAST, MF_NO_CONCURRENCY_CHECK, 0); /* before the write lock */
+  mfr_call_begin(L, state, &w->call, w->record);
+  find_commands(L, state, w);
+  if (all_known(w))
+    answer_again(L, state, w, &d);
+  else
+    decide_all(L, state, w, &d, expected_version, expected);
+  mfr_call_commit(L, state, &w->call);
+  return 1;
+}
+
+static const char *const handle_options[] = {"expected_stream_version", "state", NULL};
+
+static int handle(lua_State *L, bool recording) {
+  mfr_state *state = mfr_of(L);
+  lua_settop(L, 5);
+  mfr_store *store = mfr_check_store(L, state, 1);
+  mfr_text stream = mfr_check_stream(L, state, 2);
+  mfr_check_decider(L, state, 3, "decider", true);
+  mfr_check_options(L, state, 5, "options", handle_options);
+  bool want_state = mfr_option_boolean(L, state, 5, "state", true);
+  mfr_check_expected(L, state, 5);
+  lua_settop(L, 5);
+  if (recording && mf_store_read_only(store->store)) {
+    mfr_push_error(L, state, MF_READ_ONLY,
+                   "%s was opened for reading only: store:decide(...) works", store->path);
+    return lua_error(L);
+  }
+  int64_t time = mfr_clock(L, state, 1);
+  if (time == MF_NOW) time = mf_now(store->store);
+  mfr_check_store(L, state, 1);
+  work *w = check_commands(L, state, 4, time);
+  /* 1 store, 2 stream, 3 decider, 4 given, 5 options, 6 commands, 7 work */
+  lua_pushvalue(L, 6);
+  lua_replace(L, 4);
+  lua_remove(L, 6);
+  w->call.store = store;
+  w->call.stream = stream;
+  w->record = recording;
+  w->want_state = want_state;
+  w->time = time;
+  return mfr_protect(L, state, &w->call, body, 6, 1);
+}
+
+int mfr_handle(lua_State *L) {
+  return handle(L, true);
+}
+
+int mfr_decide(lua_State *L) {
+  return handle(L, false);
+}
+
+/* handle, but a refusal is returned. */
+int mfr_attempt(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  int arguments = lua_gettop(L);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushcclosure(L, mfr_handle, 1);
+  lua_insert(L, 1);
+  if (lua_pcall(L, arguments, 1, 0) == LUA_OK) return 1;
+  if (strcmp(mfr_error_code(L, state, -1), "rejected") != 0) return lua_error(L);
+  lua_pushnil(L);
+  lua_insert(L, -2);
+  return 2;
+}

@@ -1,0 +1,276 @@
+/*
+ * What the files of the runtime share.
+ *
+ *   errors.c     error objects, and how misuse is reported
+ *   arguments.c  reading arguments and options tables; the nearest name for a misspelt one
+ *   codec.c      Lua values <-> MessagePack, and hashes of values
+ *   json.c       Lua values <-> JSON
+ *   events.c     events from Lua to the store and back; upcasting
+ *   fold.c       aggregate_stream: folding the events of a stream into a state
+ *   handle.c     handle, attempt, decide
+ *   context.c    what a decide function may look at
+ *   iterators.c  events, all_events, streams
+ *   stores.c     opening a store and the methods that remain
+ *   module.c     the module's table
+ *   scripts.c    the Lua files of scripts/ inside the binary
+ *
+ * A Lua error is a longjmp. What must be released on the way out is recorded in a C structure
+ * (mfr_call) and the work runs in a protected call; see mfr_protect().
+ */
+#ifndef MF_RUNTIME_INTERNAL_H
+#define MF_RUNTIME_INTERNAL_H
+
+#include "runtime.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+enum {
+  MFR_DEPTH_MAX = 128,  /* nesting of values */
+  MFR_KEY_SLOTS = 512,  /* of the cache of map keys */
+  MFR_KEY_MAX = 24,     /* bytes of a key that is cached */
+  MFR_UPCASTS_MAX = 100 /* upcasters in a row for one event */
+};
+
+typedef struct mfr_buffer {
+  char *data;
+  size_t size, capacity;
+} mfr_buffer;
+
+typedef struct mfr_key {
+  uint8_t size;
+  char bytes[MFR_KEY_MAX];
+} mfr_key;
+
+/* Per lua_State. A userdata; upvalue 1 of every function of the module. References are into the
+ * registry. */
+typedef struct mfr_state {
+  mfr_buffer scratch; /* for encoding; used by one call at a time, which runs no script meanwhile */
+  int null_ref, array_ref, error_ref, key_cache_ref;
+  int store_ref, event_iterator_ref, stream_iterator_ref, context_ref;
+  int run_hooks_ref; /* an empty Lua function: calling it lets a pending debug hook run */
+  const void *null;
+  const char *calling; /* "evolve", "decide", ... while such a function runs; else NULL */
+  mfr_key keys[MFR_KEY_SLOTS];
+} mfr_state;
+
+mfr_state *mfr_of(lua_State *L); /* from upvalue 1 */
+
+/* ---- errors.c ---- */
+
+void mfr_errors_open(lua_State *L, mfr_state *state);
+/* Pushes an error object; its fields can be added before lua_error(). [-0, +1] */
+void mfr_push_error(lua_State *L, const mfr_state *state, int status, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+void mfr_set_string(lua_State *L, const char *field, const char *value, size_t size); /* of top */
+void mfr_set_integer(lua_State *L, const char *field, lua_Integer value);
+/* invalid_argument about `path` ("options.from", "events[2].data"). Does not return. */
+int mfr_misuse(lua_State *L, const mfr_state *state, const char *path, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+/* Pushes the error of a failed call of the store. `expected`: index of the expectation as given, or
+ * 0. [-0, +1] */
+void mfr_push_store_error(lua_State *L, const mfr_state *state, const mf_error *error,
+                          const char *stream, size_t stream_size, int expected);
+bool mfr_is_error(lua_State *L, const mfr_state *state, int index);
+/* The `code` of the error object at `index`, or "" when it is another value. */
+const char *mfr_error_code(lua_State *L, const mfr_state *state, int index);
+
+/* ---- arguments.c ---- */
+
+typedef struct mfr_text {
+  const char *data;
+  size_t size;
+} mfr_text;
+
+/* "string", "number", ... or "nothing" for a missing argument. */
+const char *mfr_type_name(lua_State *L, int index);
+/* The nearest of `names` (NULL-terminated), or NULL when none is near. */
+const char *mfr_nearest(const char *name, const char *const *names);
+mfr_text mfr_check_string(lua_State *L, const mfr_state *state, int index, const char *what);
+mfr_text mfr_check_stream(lua_State *L, const mfr_state *state, int index);
+/* Checks that the table (or nothing) at index has only the named keys. False: there is nothing. */
+bool mfr_check_options(lua_State *L, const mfr_state *state, int index, const char *what,
+                       const char *const *names);
+bool mfr_option_boolean(lua_State *L, const mfr_state *state, int index, const char *name,
+                        bool otherwise);
+int64_t mfr_option_count(lua_State *L, const mfr_state *state, int index, const char *name,
+                         int64_t otherwise);
+int64_t mfr_check_expected(lua_State *L, const mfr_state *state, int index);
+
+/* ---- codec.c ---- */
+
+void mfr_buffer_free(mfr_buffer *buffer);
+bool mfr_buffer_reserve(mfr_buffer *buffer, size_t more);
+/* Appends the encoding of the value at index to the scratch buffer. `path` names the value in
+ * errors, which raise. */
+void mfr_encode(lua_State *L, mfr_state *state, int index, const char *path);
+/* Pushes the value. False (and nothing pushed) when the bytes are no encoding. [-0, +1|0] */
+bool mfr_decode(lua_State *L, mfr_state *state, const void *data, size_t size);
+void mfr_codec_open(lua_State *L, mfr_state *state);
+/* moonfold.hash, moonfold.array */
+int mfr_hash(lua_State *L);
+int mfr_array(lua_State *L);
+void mfr_hash_scratch(const mfr_state *state, size_t from, uint8_t digest[16]);
+void mfr_hash_bytes(const void *data, size_t size, uint8_t digest[16]);
+bool mfr_is_utf8(const char *text, size_t size);
+/* Replaces an event with metatable (top of the stack) by a plain table of all its fields. [-1, +1]
+ */
+void mfr_flatten_event(lua_State *L);
+/* Copies a plain value: [-0, +1]. */
+void mfr_copy_value(lua_State *L, const mfr_state *state, int index, const char *path);
+
+/* What a table is, when it is stored. */
+typedef struct mfr_shape {
+  bool list;
+  size_t count;
+} mfr_shape;
+
+/* ---- json.c ---- */
+
+int mfr_to_json(lua_State *L);
+int mfr_from_json(lua_State *L);
+
+/* ---- stores ---- */
+
+struct mfr_iterator;
+
+typedef struct mfr_store {
+  mf_store *store; /* NULL: closed */
+  mf_txn *txn;     /* the open transaction, which every call joins */
+  uint64_t seed;
+  int iterators; /* that are open */
+  struct mfr_iterator *in_transaction;
+  char *path;
+} mfr_store;
+
+/* User values of a store: 1 the clock function or nil, 2 the metatable of its events, 3 type names
+ * by type id. */
+enum { MFR_STORE_CLOCK = 1, MFR_STORE_EVENTS, MFR_STORE_TYPES, MFR_STORE_VALUES = 3 };
+
+/* The open store at index; raises `closed`, or invalid_argument inside evolve and its like. */
+mfr_store *mfr_check_store(lua_State *L, mfr_state *state, int index);
+/* The time: the store's clock function called, or MF_NOW. `index`: the store. */
+int64_t mfr_clock(lua_State *L, mfr_state *state, int index);
+
+/*
+ * A call that holds things which an error must not leak. mfr_protect() runs `body` in a protected
+ * call with this structure as its first argument, before those that are on the stack ([-arguments,
+ * +results]); on an error it rolls back or aborts what the call has begun, closes its reader, and
+ * raises the error again.
+ */
+typedef struct mfr_call {
+  mfr_store *store;
+  mf_txn *txn; /* what the call reads and writes in; may be NULL */
+  bool own;    /* the transaction was begun by this call */
+  bool write;  /* it may write */
+  bool saved;  /* `savepoint` is set: the transaction is somebody else's */
+  mf_savepoint savepoint;
+  mf_reader *reader;
+  /* For messages: which script function runs, and on what. */
+  const char *phase;
+  mf_event event; /* while evolve or upcast runs */
+  mfr_text stream, command_type;
+} mfr_call;
+
+int mfr_protect(lua_State *L, mfr_state *state, mfr_call *call, lua_CFunction body, int arguments,
+                int results);
+void mfr_call_begin(lua_State *L, mfr_state *state, mfr_call *call, bool write);
+void mfr_call_commit(lua_State *L, mfr_state *state, mfr_call *call);
+/* Calls a script function: [-(arguments + 1), +results], with the phase set for messages. */
+void mfr_call_script(lua_State *L, mfr_state *state, mfr_call *call, const char *phase,
+                     int arguments, int results);
+
+/* ---- events.c ---- */
+
+void mfr_events_open(lua_State *L, uint64_t seed); /* pushes the metatable of a store's events */
+/* Pushes an event: [-0, +1]. `events`, `types`: stack indices of the store's user values. */
+void mfr_push_event(lua_State *L, mfr_state *state, const mf_event *event, int events, int types);
+/* Replaces the event on top by what the table of upcasters at `upcast` makes of it. */
+void mfr_upcast(lua_State *L, mfr_state *state, mfr_call *call, int upcast);
+/*
+ * Reads the event or list of events at index into `out`, encoded in the scratch buffer. The array
+ * is a userdata left on the stack ([-0, +1]), and the strings are those of the table, which must
+ * stay.
+ */
+size_t mfr_check_events(lua_State *L, mfr_state *state, int index, const char *what,
+                        mf_new_event **out);
+int mfr_event(lua_State *L);   /* moonfold.event */
+int mfr_command(lua_State *L); /* moonfold.command */
+int mfr_reject(lua_State *L);  /* moonfold.reject */
+/* Checks an upcast table at index (or nothing). */
+void mfr_check_upcast(lua_State *L, const mfr_state *state, int index, const char *path);
+
+/* ---- reading ---- */
+
+typedef struct mfr_range {
+  mf_read_options options;
+  int expected; /* stack index of the expectation as given; 0: none */
+} mfr_range;
+
+/* Options of the reading functions. The array of types is left on the stack: [-0, +1]. */
+void mfr_check_range(lua_State *L, mfr_state *state, int index, bool log, mfr_range *range);
+void mfr_open_reader(lua_State *L, mfr_state *state, mfr_call *call, const mfr_range *range);
+/* The next event of call->reader; false at the end. Raises. */
+bool mfr_next(lua_State *L, mfr_state *state, mfr_call *call, mf_event *event);
+
+/* ---- fold.c ---- */
+
+/* The parts of a decider, as stack indices. */
+typedef struct mfr_decider {
+  int initial_state, evolve, decide, upcast; /* 0: none */
+  int handlers;      /* a table: type id -> handler, filled as events come */
+  int state;         /* where the state stands */
+  int events, types; /* the store's user values */
+  bool evolve_is_table;
+} mfr_decider;
+
+/* Checks the decider at index and pushes its parts. */
+void mfr_check_decider(lua_State *L, mfr_state *state, int index, const char *what, bool decides);
+void mfr_unpack_decider(lua_State *L, int index, int store, mfr_decider *decider);
+void mfr_initial_state(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *decider);
+/* Folds what call->reader has left into the state; returns the version of the last event, or
+ * `version`. */
+int64_t mfr_fold(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *decider,
+                 int64_t version);
+/* Folds one event that was not read but is about to be recorded. */
+void mfr_fold_one(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *decider,
+                  const mf_event *event);
+int mfr_aggregate_stream(lua_State *L);
+/* Body of an aggregation in an open call: arguments (store, stream, decider, options). [-0, +1] */
+void mfr_aggregate(lua_State *L, mfr_state *state, mfr_call *call, int store, int stream,
+                   int decider, int options);
+extern const char *const mfr_aggregate_options[];
+
+/* ---- handle.c, context.c, iterators.c, stores.c, scripts.c ---- */
+
+int mfr_handle(lua_State *L);
+int mfr_attempt(lua_State *L);
+int mfr_decide(lua_State *L);
+
+/* Pushes the context for one decide call; mfr_context_end() makes it unusable. */
+typedef struct mfr_context {
+  mfr_call *call; /* NULL: the decision is over */
+  uint64_t random[4];
+} mfr_context;
+mfr_context *mfr_push_context(lua_State *L, mfr_state *state, mfr_call *call, int store,
+                              const uint8_t seed[16]);
+void mfr_context_open(lua_State *L, mfr_state *state);
+
+int mfr_events_iterator(lua_State *L);
+int mfr_all_events(lua_State *L);
+int mfr_streams(lua_State *L);
+void mfr_iterators_open(lua_State *L, mfr_state *state);
+void mfr_end_iterators(mfr_store *store); /* those that were made in the transaction */
+
+int mfr_open(lua_State *L);
+void mfr_stores_open(lua_State *L, mfr_state *state);
+/* Pushes a new metatable with the functions as methods, each with the state as upvalue 1. [-0, +1]
+ */
+void mfr_class(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta);
+void mfr_set_functions(lua_State *L, const luaL_Reg *functions); /* upvalue 1 copied */
+void mfr_scripts_open(lua_State *L);
+
+#endif

@@ -1,0 +1,223 @@
+/* events, all_events, streams: iterators for the generic for, which closes them on every way out.
+ */
+#include "internal.h"
+
+/* A userdata. User values: 1 the store, 2 the metatable of events, 3 type names, 4 the upcast table
+ * or nil. */
+typedef struct mfr_iterator {
+  mfr_store *store; /* NULL: closed */
+  mf_reader *reader;
+  mf_streams *streams;
+  bool in_transaction;
+  struct mfr_iterator *next; /* of those made in the transaction */
+} mfr_iterator;
+
+enum { ITERATOR_STORE = 1, ITERATOR_EVENTS, ITERATOR_TYPES, ITERATOR_UPCAST, ITERATOR_VALUES = 4 };
+
+static void unlink_iterator(mfr_iterator *it) {
+  if (!it->in_transaction) return;
+  for (mfr_iterator **at = &it->store->in_transaction; *at; at = &(*at)->next)
+    if (*at == it) {
+      *at = it->next;
+      break;
+    }
+  it->in_transaction = false;
+}
+
+static void close_iterator(mfr_iterator *it) {
+  if (!it->store) return;
+  unlink_iterator(it);
+  mf_reader_close(it->reader);
+  mf_streams_close(it->streams);
+  it->store->iterators--;
+  it->store = NULL;
+  it->reader = NULL;
+  it->streams = NULL;
+}
+
+void mfr_end_iterators(mfr_store *store) {
+  while (store->in_transaction)
+    close_iterator(store->in_transaction);
+}
+
+static int iterator_close(lua_State *L) {
+  close_iterator(lua_touserdata(L, 1));
+  return 0;
+}
+
+/* ---- events ---- */
+
+static int raise_and_close(lua_State *L, mfr_state *state, mfr_iterator *it,
+                           const mf_error *error) {
+  close_iterator(it);
+  mfr_push_store_error(L, state, error, NULL, 0, 0);
+  return lua_error(L);
+}
+
+/* Arguments: call, iterator, event. */
+static int upcast_body(lua_State *L) {
+  mfr_call *call = lua_touserdata(L, 1);
+  lua_getiuservalue(L, 2, ITERATOR_UPCAST);
+  lua_insert(L, 3);
+  mfr_upcast(L, mfr_of(L), call, 3);
+  return 1;
+}
+
+/* While a script runs, an iterator that it was given must not be moved. */
+static void refuse_in_script(lua_State *L, const mfr_state *state) {
+  if (state->calling) mfr_misuse(L, state, "iterator", "it cannot be used in %s", state->calling);
+}
+
+static int next_event(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  mf_event event;
+  mf_error error;
+  lua_settop(L, 1);
+  mfr_iterator *it = lua_touserdata(L, 1);
+  if (!it || !it->store) return 0;
+  refuse_in_script(L, state);
+  int status = mf_reader_next(it->reader, &event, &error);
+  if (status < 0) return raise_and_close(L, state, it, &error);
+  if (status == MF_DONE) {
+    close_iterator(it);
+    return 0;
+  }
+  lua_getiuservalue(L, 1, ITERATOR_EVENTS);
+  lua_getiuservalue(L, 1, ITERATOR_TYPES);
+  mfr_push_event(L, state, &event, 2, 3);
+  if (lua_getiuservalue(L, 1, ITERATOR_UPCAST) == LUA_TNIL) {
+    lua_pop(L, 1);
+    return 1;
+  }
+  lua_pop(L, 1);
+  mfr_call call = {0};
+  call.event = event;
+  call.stream = (mfr_text){event.stream.data, event.stream.size};
+  lua_pushvalue(L, 1);
+  lua_insert(L, -2);
+  return mfr_protect(L, state, &call, upcast_body, 2, 1);
+}
+
+/* Makes an iterator that is closed already; it opens when everything that can fail has been done.
+ */
+static mfr_iterator *new_iterator(lua_State *L, int ref) {
+  mfr_iterator *it = lua_newuserdatauv(L, sizeof *it, ITERATOR_VALUES);
+  memset(it, 0, sizeof *it);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, ref);
+  lua_setmetatable(L, -2);
+  lua_pushvalue(L, 1);
+  lua_setiuservalue(L, -2, ITERATOR_STORE);
+  return it;
+}
+
+static void iterator_opened(mfr_iterator *it, mfr_store *store) {
+  it->store = store;
+  store->iterators++;
+  if (!store->txn) return;
+  it->in_transaction = true;
+  it->next = store->in_transaction;
+  store->in_transaction = it;
+}
+
+/* Returns next, iterator, nil, iterator (to be closed). The iterator is on top. */
+static int return_iterator(lua_State *L, lua_CFunction next) {
+  int it = lua_gettop(L);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushcclosure(L, next, 1);
+  lua_pushvalue(L, it);
+  lua_pushnil(L);
+  lua_pushvalue(L, it);
+  return 4;
+}
+
+static int open_events(lua_State *L, mfr_state *state, mfr_store *store, mfr_text stream,
+                       int options, bool log) {
+  mfr_range range;
+  mf_error error;
+  luaL_checkstack(L, 20, "iterator");
+  mfr_check_range(L, state, options, log, &range);
+  range.options.stream = (mf_bytes){stream.data, stream.size};
+  mfr_iterator *it = new_iterator(L, state->event_iterator_ref);
+  lua_getiuservalue(L, 1, MFR_STORE_EVENTS);
+  lua_setiuservalue(L, -2, ITERATOR_EVENTS);
+  lua_getiuservalue(L, 1, MFR_STORE_TYPES);
+  lua_setiuservalue(L, -2, ITERATOR_TYPES);
+  if (!lua_isnil(L, options)) {
+    lua_getfield(L, options, "upcast");
+    lua_setiuservalue(L, -2, ITERATOR_UPCAST);
+  }
+  int status = mf_reader_open(store->store, store->txn, &range.options, &it->reader, &error);
+  if (status != MF_OK) {
+    mfr_push_store_error(L, state, &error, stream.data, stream.size, range.expected);
+    return lua_error(L);
+  }
+  iterator_opened(it, store);
+  return return_iterator(L, next_event);
+}
+
+int mfr_events_iterator(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  lua_settop(L, 3);
+  mfr_store *store = mfr_check_store(L, state, 1);
+  mfr_text stream = mfr_check_stream(L, state, 2);
+  return open_events(L, state, store, stream, 3, false);
+}
+
+int mfr_all_events(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  mfr_text none = {NULL, 0};
+  lua_settop(L, 2);
+  mfr_store *store = mfr_check_store(L, state, 1);
+  return open_events(L, state, store, none, 2, true);
+}
+
+/* ---- streams ---- */
+
+static int next_stream(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  mf_bytes name;
+  mf_error error;
+  int64_t version;
+  mfr_iterator *it = lua_touserdata(L, 1);
+  if (!it || !it->store) return 0;
+  refuse_in_script(L, state);
+  int status = mf_streams_next(it->streams, &name, &version, &error);
+  if (status < 0) return raise_and_close(L, state, it, &error);
+  if (status == MF_DONE) {
+    close_iterator(it);
+    return 0;
+  }
+  lua_pushlstring(L, name.data, name.size);
+  lua_pushinteger(L, version);
+  return 2;
+}
+
+int mfr_streams(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  mf_error error;
+  mfr_text prefix = {"", 0};
+  lua_settop(L, 2);
+  mfr_store *store = mfr_check_store(L, state, 1);
+  if (!lua_isnil(L, 2)) prefix = mfr_check_string(L, state, 2, "prefix");
+  luaL_checkstack(L, 10, "iterator");
+  mfr_iterator *it = new_iterator(L, state->stream_iterator_ref);
+  int status = mf_streams_open(store->store, store->txn, (mf_bytes){prefix.data, prefix.size},
+                               &it->streams, &error);
+  if (status != MF_OK) {
+    mfr_push_store_error(L, state, &error, NULL, 0, 0);
+    return lua_error(L);
+  }
+  iterator_opened(it, store);
+  return return_iterator(L, next_stream);
+}
+
+static const luaL_Reg no_methods[] = {{NULL, NULL}};
+static const luaL_Reg meta[] = {
+    {"__gc", iterator_close}, {"__close", iterator_close}, {NULL, NULL}};
+
+void mfr_iterators_open(lua_State *L, mfr_state *state) {
+  mfr_class(L, "moonfold.events", no_methods, meta);
+  state->event_iterator_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  mfr_class(L, "moonfold.streams", no_methods, meta);
+  state->stream_iterator_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+}

@@ -1,0 +1,50 @@
+/*
+ * The Lua files of scripts/, inside the binary and the module: `require "moonfold.spec"` finds
+ * scripts/moonfold/spec.lua. With MOONFOLD_SCRIPTS=folder in the environment they are read from
+ * there instead, for those who work on them. build/embedded.c is made by the Makefile.
+ */
+#include "internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+typedef struct mfr_script {
+  const char *module; /* "moonfold.spec" */
+  const char *path;   /* "scripts/moonfold/spec.lua": also the chunk's name */
+  const char *source;
+  size_t size;
+} mfr_script;
+
+extern const mfr_script mfr_scripts[];
+
+/* Upvalue 1: the index of the script. Arguments: the module's name, and what the searcher gave. */
+static int load_script(lua_State *L) {
+  const mfr_script *script = &mfr_scripts[lua_tointeger(L, lua_upvalueindex(1))];
+  const char *folder = getenv("MOONFOLD_SCRIPTS");
+  int rc;
+  if (folder) {
+    lua_pushfstring(L, "%s%s", folder, script->path + strlen("scripts"));
+    rc = luaL_loadfilex(L, lua_tostring(L, -1), "t");
+  } else {
+    lua_pushfstring(L, "@%s", script->path);
+    rc = luaL_loadbufferx(L, script->source, script->size, lua_tostring(L, -1), "t");
+  }
+  if (rc != LUA_OK) return lua_error(L);
+  lua_pushstring(L, script->module);
+  lua_pushstring(L, script->path);
+  lua_call(L, 2, 1);
+  return 1;
+}
+
+void mfr_scripts_open(lua_State *L) {
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+  for (lua_Integer i = 0; mfr_scripts[i].module; i++) {
+    if (lua_getfield(L, -1, mfr_scripts[i].module) == LUA_TNIL) {
+      lua_pushinteger(L, i);
+      lua_pushcclosure(L, load_script, 1);
+      lua_setfield(L, -3, mfr_scripts[i].module);
+    }
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+}
