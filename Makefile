@@ -5,6 +5,8 @@
 #   make test       everything that CI runs
 #   make check      luacheck, clang-format, the rules of the layers, documentation drift
 #   make asan       the specs under the address and undefined-behaviour sanitizers
+#   make spec       one spec file: make spec SPEC=spec/20-read_spec.lua
+#   make format     clang-format on the C files
 #   make install    PREFIX=/usr/local DESTDIR=
 #   make clean
 #
@@ -20,18 +22,17 @@ VERSION := 0.1.0
 # Packages of Debian 12, with what each is for.
 #   gcc make pkg-config          building          lua5.4            embeds the scripts; runs specs
 #   liblua5.4-dev                the language      liblmdb-dev       the storage
-#   libxxhash-dev                checksums         libjson-c-dev     parses JSON
-BUILD_PACKAGES := gcc make pkg-config libc6-dev lua5.4 liblua5.4-dev liblmdb-dev libxxhash-dev libjson-c-dev
+#   libxxhash-dev                checksums             parses JSON
+BUILD_PACKAGES := gcc make pkg-config libc6-dev lua5.4 liblua5.4-dev liblmdb-dev libxxhash-dev
 #   git   the example git_history reads a history of it
 DEMO_PACKAGES := $(BUILD_PACKAGES) git
 #   lua-busted: specs   lua-check, clang-format: make check   clang: the second compiler
 TEST_PACKAGES := $(DEMO_PACKAGES) lua-busted lua-check clang-format clang
 
-HAVE_DEPS := $(shell $(PKG_CONFIG) --exists lua5.4 lmdb libxxhash json-c 2>/dev/null && echo yes)
+HAVE_DEPS := $(shell $(PKG_CONFIG) --exists lua5.4 lmdb libxxhash 2>/dev/null && echo yes)
 ifeq ($(HAVE_DEPS),yes)
-DEP_CFLAGS := $(shell $(PKG_CONFIG) --cflags lua5.4 lmdb libxxhash json-c)
+DEP_CFLAGS := $(shell $(PKG_CONFIG) --cflags lua5.4 lmdb libxxhash)
 STORE_LIBS := $(shell $(PKG_CONFIG) --libs lmdb) -lpthread
-JSON_LIBS := $(shell $(PKG_CONFIG) --libs json-c)
 LUA_LIBS := $(shell $(PKG_CONFIG) --libs lua5.4)
 endif
 
@@ -70,14 +71,14 @@ $(BUILD)/embedded.o: $(BUILD)/embedded.c Makefile
 
 # The binary contains Lua and exports its symbols, so that C modules can be required.
 $(BUILD)/moonfold: $(BUILD)/runtime/main.o $(OBJECTS)
-	$(CC) $(LDFLAGS_ALL) -Wl,-E $^ -o $@ $(LUA_LIBS) $(STORE_LIBS) $(JSON_LIBS) -lm -ldl
+	$(CC) $(LDFLAGS_ALL) -Wl,-E $^ -o $@ $(LUA_LIBS) $(STORE_LIBS) -lm -ldl
 
 # The module for a stock lua5.4 does not link Lua: the interpreter brings it.
 $(BUILD)/moonfold.so: $(OBJECTS)
-	$(CC) $(LDFLAGS_ALL) -shared $^ -o $@ $(STORE_LIBS) $(JSON_LIBS) -lm
+	$(CC) $(LDFLAGS_ALL) -shared $^ -o $@ $(STORE_LIBS) -lm
 
 $(BUILD)/libmoonfold.so: $(OBJECTS)
-	$(CC) $(LDFLAGS_ALL) -shared -Wl,-soname,libmoonfold.so.0 $^ -o $@ $(LUA_LIBS) $(STORE_LIBS) $(JSON_LIBS) -lm
+	$(CC) $(LDFLAGS_ALL) -shared -Wl,-soname,libmoonfold.so.0 $^ -o $@ $(LUA_LIBS) $(STORE_LIBS) -lm
 
 $(BUILD)/libmoonfold.a: $(OBJECTS)
 	rm -f $@ && $(AR) rcs $@ $^
@@ -86,7 +87,7 @@ $(BUILD)/moonfold.pc: Makefile
 	@mkdir -p $(@D)
 	printf '%s\n' 'prefix=$(PREFIX)' 'includedir=$${prefix}/include' 'libdir=$${prefix}/lib' '' \
 	  'Name: moonfold' 'Description: Lua-scriptable event store runtime' 'Version: $(VERSION)' \
-	  'Requires: lua5.4' 'Requires.private: lmdb json-c' 'Cflags: -I$${includedir}/moonfold' \
+	  'Requires: lua5.4' 'Requires.private: lmdb' 'Cflags: -I$${includedir}' \
 	  'Libs: -L$${libdir} -lmoonfold' 'Libs.private: -lpthread -lm' > $@
 
 $(BUILD)/moonfold.d.lua: scripts/moonfold/doc.lua scripts/moonfold/reference.lua
@@ -94,6 +95,76 @@ $(BUILD)/moonfold.d.lua: scripts/moonfold/doc.lua scripts/moonfold/reference.lua
 	$(LUA) scripts/moonfold/reference.lua types > $@.tmp && mv $@.tmp $@
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+# ---- packages ----
+
+# $(call packages,LIST): installs what is missing of LIST, after saying so; quick and silent when nothing is.
+define packages
+@if command -v dpkg-query >/dev/null 2>&1; then \
+  missing=; \
+  for p in $(1); do \
+    dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; \
+  done; \
+  if [ -n "$$missing" ]; then \
+    sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+    if [ -n "$(NO_INSTALL)" ]; then \
+      echo "missing packages:$$missing"; \
+      echo "install them with: $$sudo apt-get install -y --no-install-recommends$$missing"; exit 1; \
+    fi; \
+    echo "installing what is missing (NO_INSTALL=1 forbids it):"; \
+    echo "  $$sudo apt-get update && $$sudo apt-get install -y --no-install-recommends$$missing"; \
+    export DEBIAN_FRONTEND=noninteractive; \
+    $$sudo apt-get update -qq && \
+    $$sudo apt-get install -y -qq --no-install-recommends $$missing >/dev/null || \
+      { echo "that failed: run the line above by hand and see"; exit 1; }; \
+  fi; \
+else \
+  echo "this is no Debian: the packages needed are called $(1) there"; \
+fi
+endef
+
+# ---- running ----
+
+.PHONY: demo run-demo
+demo:
+	$(call packages,$(DEMO_PACKAGES))
+	@$(MAKE) --no-print-directory --silent $(BUILD)/moonfold
+	@$(MAKE) --no-print-directory --silent run-demo
+
+run-demo:
+	@echo; echo "\$$ moonfold run examples/shopping_cart/main.lua"
+	@$(BUILD)/moonfold run examples/shopping_cart/main.lua
+	@echo; echo "\$$ moonfold run examples/git_history/main.lua"
+	@$(BUILD)/moonfold run examples/git_history/main.lua
+
+# ---- testing ----
+
+.PHONY: test spec check asan format
+test:
+	$(call packages,$(TEST_PACKAGES))
+	@$(LUA) spec/run.lua
+
+# One spec file, or all of them: make spec SPEC=spec/20-read_spec.lua
+SPEC ?=
+spec: all
+	busted $(SPEC)
+
+check:
+	$(call packages,$(TEST_PACKAGES))
+	@$(LUA) spec/run.lua check
+
+# The specs under the address and undefined-behaviour sanitizers. The module goes into a stock interpreter, which knows
+# nothing of them: their runtime is preloaded. Leaks are not looked for, because busted leaves without closing Lua.
+ASAN := address,undefined
+asan:
+	$(call packages,$(TEST_PACKAGES))
+	@$(MAKE) --no-print-directory BUILD=build/asan OPTIMIZE="-O1 -g -fno-omit-frame-pointer" \
+	  SANITIZE="-fsanitize=$(ASAN) -fno-sanitize-recover=undefined" all
+	ASAN_OPTIONS=detect_leaks=0:abort_on_error=0 LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
+	  busted --cpath='build/asan/?.so' $(SPEC)
+
+format:
+	clang-format -i store/*.[ch] runtime/*.[ch]
 
 .PHONY: install clean
 install: all

@@ -35,17 +35,30 @@ static size_t distance(const char *a, size_t m, const char *b, size_t n) {
   return last[n];
 }
 
+/* Whether the letters of `part` stand in `whole` in this order: "expected_version" in
+ * "expected_stream_version". */
+static bool is_abbreviation(const char *part, const char *whole) {
+  if (strlen(part) < 4) return false;
+  for (; *part; part++, whole++) {
+    whole = strchr(whole, *part);
+    if (!whole) return false;
+  }
+  return true;
+}
+
 const char *mfr_nearest(const char *name, const char *const *names) {
   const char *nearest = NULL;
   size_t size = strlen(name), best = size / 3 + 1;
+  const char *longer = NULL;
   for (; *names; names++) {
+    if (!longer && is_abbreviation(name, *names)) longer = *names;
     size_t d = distance(name, size, *names, strlen(*names));
     if (d <= best && d < strlen(*names)) {
       nearest = *names;
       best = d > 0 ? d - 1 : 0;
     }
   }
-  return nearest;
+  return nearest ? nearest : longer;
 }
 
 mfr_text mfr_check_string(lua_State *L, const mfr_state *state, int index, const char *what) {

@@ -356,6 +356,13 @@ static void put_value(encoder *e) {
   }
 }
 
+void mfr_encode_absent(lua_State *L, mfr_state *state) {
+  encoder e;
+  e.L = L;
+  e.state = state;
+  put_number(&e, 0xc1, 0, 0); /* the byte that MessagePack never uses */
+}
+
 void mfr_encode(lua_State *L, mfr_state *state, int index, const char *path) {
   encoder e;
   e.L = L;
@@ -569,11 +576,16 @@ void mfr_hash_scratch(const mfr_state *state, size_t from, uint8_t digest[16]) {
   mfr_hash_bytes(state->scratch.data + from, state->scratch.size - from, digest);
 }
 
+void mfr_check_value(lua_State *L, const mfr_state *state, int index) {
+  if (lua_isnoneornil(L, index))
+    mfr_misuse(L, state, "value", "a value is needed, this is %s", mfr_type_name(L, index));
+}
+
 int mfr_hash(lua_State *L) {
   mfr_state *state = mfr_of(L);
   uint8_t digest[16];
   char text[33];
-  luaL_checkany(L, 1);
+  mfr_check_value(L, state, 1);
   state->scratch.size = 0;
   mfr_encode(L, state, 1, "value");
   mfr_hash_scratch(state, 0, digest);
@@ -597,6 +609,10 @@ int mfr_array(lua_State *L) {
     lua_pop(L, 1);
   }
   lua_settop(L, 1);
+  for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1))
+    if (!lua_isinteger(L, -2))
+      mfr_misuse(L, state, "array", "an array has the keys 1 to n, and this table has a %s",
+                 luaL_typename(L, -2));
   lua_rawgeti(L, LUA_REGISTRYINDEX, state->array_ref);
   lua_setmetatable(L, 1);
   return 1;

@@ -23,8 +23,9 @@ for i, path in ipairs(arg) do
   local source = file:read("a")
   file:close()
   print(("static const unsigned char source_%d[] = {%s,0};"):format(i, bytes_of(source)))
-  entries[i] = ('{"%s", "%s", (const char *)source_%d, %d},'):format(module_of(path), path, i, #source)
+  local entry = '{"%s", "%s", (const char *)source_%d, %d},'
+  entries[i] = entry:format(module_of(path), path, i, #source)
 end
-print("typedef struct mfr_script { const char *module; const char *path; const char *source; size_t size; } mfr_script;")
+print("typedef struct mfr_script { const char *module, *path, *source; size_t size; } mfr_script;")
 print("extern const mfr_script mfr_scripts[];")
 print("const mfr_script mfr_scripts[] = {" .. table.concat(entries, "\n") .. "{NULL, NULL, NULL, 0}};")

@@ -13,14 +13,6 @@ static int error_tostring(lua_State *L) {
   const char *where = lua_tostring(L, 2), *code = lua_tostring(L, 3), *text = lua_tostring(L, 4);
   lua_pushfstring(L, "%s%s%s: %s", where ? where : "", where ? ": " : "", code ? code : "error",
                   text ? text : "");
-  lua_getfield(L, 1, "traceback");
-  if (lua_type(L, -1) != LUA_TSTRING)
-    lua_pop(L, 1);
-  else {
-    lua_pushliteral(L, "\n");
-    lua_insert(L, -2);
-    lua_concat(L, 3);
-  }
   return 1;
 }
 
@@ -82,7 +74,11 @@ int mfr_misuse(lua_State *L, const mfr_state *state, const char *path, const cha
   va_start(args, format);
   vsnprintf(message, sizeof message, format, args);
   va_end(args);
-  lua_pushfstring(L, "%s: %s", path, message);
+  /* "unknown option ..." names the culprit itself. */
+  if (strncmp(message, "unknown ", 8) == 0)
+    lua_pushstring(L, message);
+  else
+    lua_pushfstring(L, "%s: %s", path, message);
   new_error(L, state, MF_INVALID_ARGUMENT, lua_tostring(L, -1));
   lua_pushstring(L, path);
   lua_setfield(L, -2, "path");
@@ -115,6 +111,12 @@ void mfr_push_store_error(lua_State *L, const mfr_state *state, const mf_error *
     push_store_path(L, error, stream_size);
     lua_setfield(L, -2, "path");
   }
+}
+
+void mfr_set_event_id(lua_State *L, const mf_error *error, const mf_new_event *events) {
+  if (error->code != MF_ID_CONFLICT || error->event_index == SIZE_MAX) return;
+  const mf_bytes *id = &events[error->event_index].message_id;
+  mfr_set_string(L, "id", id->data, id->size);
 }
 
 bool mfr_is_error(lua_State *L, const mfr_state *state, int index) {

@@ -123,9 +123,14 @@ void mfr_check_upcast(lua_State *L, const mfr_state *state, int index, const cha
   index = lua_absindex(L, index);
   lua_pushnil(L);
   while (lua_next(L, index)) {
-    if (lua_type(L, -2) != LUA_TSTRING || lua_type(L, -1) != LUA_TFUNCTION)
-      mfr_misuse(L, state, path, "it maps event types to functions, not %s to %s",
-                 luaL_typename(L, -2), luaL_typename(L, -1));
+    if (lua_type(L, -2) != LUA_TSTRING)
+      mfr_misuse(L, state, path, "it maps event types to functions, and one of its keys is a %s",
+                 luaL_typename(L, -2));
+    if (lua_type(L, -1) != LUA_TFUNCTION) {
+      char key_path[160];
+      snprintf(key_path, sizeof key_path, "%.60s.%.80s", path, lua_tostring(L, -2));
+      mfr_misuse(L, state, key_path, "a function is needed, this is %s", luaL_typename(L, -1));
+    }
     lua_pop(L, 1);
   }
 }
@@ -303,6 +308,14 @@ static size_t check_list(lua_State *L, const mfr_state *state, int index, const 
   return length;
 }
 
+static bool has_a_name(lua_State *L, int table) {
+  lua_pushnil(L);
+  if (!lua_next(L, table)) return false;
+  bool name = lua_type(L, -2) == LUA_TSTRING;
+  lua_pop(L, 2);
+  return name;
+}
+
 size_t mfr_check_events(lua_State *L, mfr_state *state, int index, const char *what,
                         mf_new_event **out) {
   char path[96];
@@ -310,7 +323,9 @@ size_t mfr_check_events(lua_State *L, mfr_state *state, int index, const char *w
     mfr_misuse(L, state, what, "an event { type = ... } or a list of events is needed, this is %s",
                mfr_type_name(L, index));
   lua_pushliteral(L, "type");
-  bool single = lua_rawget(L, index) != LUA_TNIL;
+  /* A table of names is meant as an event, even where "type" is misspelt. */
+  bool single =
+      lua_rawget(L, index) != LUA_TNIL || (lua_rawlen(L, index) == 0 && has_a_name(L, index));
   lua_pop(L, 1);
   size_t count = single ? 1 : check_list(L, state, index, what);
   mf_new_event *events = lua_newuserdatauv(L, (count + 1) * sizeof *events, 0);
@@ -337,7 +352,9 @@ static int message(lua_State *L, const char *what) {
   char path[32];
   mfr_state *state = mfr_of(L);
   snprintf(path, sizeof path, "%s.type", what);
-  mfr_check_string(L, state, 1, path);
+  mfr_text type = mfr_check_string(L, state, 1, path);
+  if (type.size < 1 || type.size > MF_TYPE_MAX)
+    mfr_misuse(L, state, path, "it has 1 to %d bytes, this one has %zu", MF_TYPE_MAX, type.size);
   lua_settop(L, 3);
   lua_createtable(L, 0, 3);
   lua_pushvalue(L, 1);

@@ -25,10 +25,15 @@ static void check_handlers(lua_State *L, const mfr_state *state, const char *pat
   lua_pushnil(L);
   while (lua_next(L, table)) {
     bool ignored = may_ignore && lua_type(L, -1) == LUA_TBOOLEAN && !lua_toboolean(L, -1);
-    if (lua_type(L, -2) != LUA_TSTRING || (lua_type(L, -1) != LUA_TFUNCTION && !ignored))
-      mfr_misuse(L, state, path, "it maps types to functions%s, not %s to %s",
-                 may_ignore ? " (or to false: recorded, changes nothing)" : "",
-                 luaL_typename(L, -2), luaL_typename(L, -1));
+    if (lua_type(L, -2) != LUA_TSTRING)
+      mfr_misuse(L, state, path, "it maps types to functions, and one of its keys is a %s",
+                 luaL_typename(L, -2));
+    if (lua_type(L, -1) != LUA_TFUNCTION && !ignored) {
+      char key_path[160];
+      snprintf(key_path, sizeof key_path, "%.60s.%.80s", path, lua_tostring(L, -2));
+      mfr_misuse(L, state, key_path, "a function%s is needed, this is %s",
+                 may_ignore ? " (or false: recorded, changes nothing)" : "", luaL_typename(L, -1));
+    }
     lua_pop(L, 1);
   }
 }
@@ -40,6 +45,12 @@ void mfr_check_decider(lua_State *L, mfr_state *state, int index, const char *wh
                "a table { initial_state = ..., evolve = ...%s } is needed, this is %s",
                decides ? ", decide = ..." : "", mfr_type_name(L, index));
   mfr_check_options(L, state, index, what, decider_keys);
+  for (int i = 0; i < 2; i++) { /* name and category */
+    snprintf(path, sizeof path, "%s.%s", what, decider_keys[i]);
+    if (lua_getfield(L, index, decider_keys[i]) != LUA_TNIL)
+      mfr_check_string(L, state, lua_gettop(L), path);
+    lua_pop(L, 1);
+  }
   snprintf(path, sizeof path, "%s.initial_state", what);
   if (lua_getfield(L, index, "initial_state") == LUA_TNIL)
     mfr_misuse(L, state, path,

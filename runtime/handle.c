@@ -16,6 +16,7 @@ typedef struct command {
   mfr_text type, id;
   uint8_t digest[16]; /* of type, data and metadata: the same command */
   bool known;         /* recorded before */
+  size_t recorded;    /* events that it has led to in this call */
   mf_command_record record;
 } command;
 
@@ -64,19 +65,16 @@ static void digest_command(lua_State *L, mfr_state *state, int table, const char
   static const char *const fields[] = {"type", "data", "metadata"};
   char field_path[96];
   state->scratch.size = 0;
-  lua_createtable(L, 3, 0); /* a map by number, for what is absent */
   for (int i = 0; i < 3; i++) {
     lua_pushstring(L, fields[i]);
-    if (lua_rawget(L, table) != LUA_TNIL) {
-      snprintf(field_path, sizeof field_path, "%.60s.%s", path, fields[i]);
-      mfr_encode(L, state, -1, field_path); /* for the path in its error */
-    }
-    lua_rawseti(L, -2, i + 1);
+    snprintf(field_path, sizeof field_path, "%.60s.%s", path, fields[i]);
+    if (lua_rawget(L, table) == LUA_TNIL)
+      mfr_encode_absent(L, state);
+    else
+      mfr_encode(L, state, -1, field_path);
+    lua_pop(L, 1);
   }
-  state->scratch.size = 0;
-  mfr_encode(L, state, -1, path);
   mfr_hash_scratch(state, 0, digest);
-  lua_pop(L, 1);
 }
 
 /* Checks the command on top and replaces it by the one that decide sees, with its time. */
@@ -161,6 +159,15 @@ static work *check_commands(lua_State *L, mfr_state *state, int index, int64_t n
 
 /* ---- recorded before? ---- */
 
+static void id_used(lua_State *L, mfr_state *state, const work *w, const command *c) {
+  mfr_push_error(L, state, MF_ID_CONFLICT,
+                 "command id \"%.80s\" was used before on stream \"%.80s\", for another command",
+                 c->id.data, w->call.stream.data);
+  mfr_set_string(L, "id", c->id.data, c->id.size);
+  mfr_set_string(L, "stream", w->call.stream.data, w->call.stream.size);
+  lua_error(L);
+}
+
 static void find_commands(lua_State *L, mfr_state *state, work *w) {
   mf_error error;
   mf_bytes stream = {w->call.stream.data, w->call.stream.size};
@@ -174,16 +181,21 @@ static void find_commands(lua_State *L, mfr_state *state, work *w) {
       lua_error(L);
     }
     c->known = status == MF_OK;
-    if (c->known && memcmp(c->record.digest, c->digest, 16) != 0) {
-      mfr_push_error(
-          L, state, MF_ID_CONFLICT,
-          "command id \"%.80s\" was used before on stream \"%.80s\", for another command",
-          c->id.data, w->call.stream.data);
-      mfr_set_string(L, "id", c->id.data, c->id.size);
-      mfr_set_string(L, "stream", w->call.stream.data, w->call.stream.size);
-      lua_error(L);
-    }
+    if (c->known && memcmp(c->record.digest, c->digest, 16) != 0) id_used(L, state, w, c);
   }
+}
+
+/* Whether an earlier command of the list is the same and has led to events: it is not handled
+ * again. */
+static bool repeats(lua_State *L, mfr_state *state, const work *w, const command *c) {
+  for (const command *other = w->commands; c->id.data && other < c; other++) {
+    if (other->recorded == 0 || other->id.size != c->id.size ||
+        memcmp(other->id.data, c->id.data, c->id.size) != 0)
+      continue;
+    if (memcmp(other->digest, c->digest, 16) != 0) id_used(L, state, w, c);
+    return true;
+  }
+  return false;
 }
 
 static bool all_known(const work *w) {
@@ -404,6 +416,7 @@ static void record(lua_State *L, mfr_state *state, work *w, const command *c,
   mf_bytes stream = {w->call.stream.data, w->call.stream.size};
   if (mf_append(w->call.txn, stream, events, count, &options, result, &error) == MF_OK) return;
   mfr_push_store_error(L, state, &error, stream.data, stream.size, 0);
+  mfr_set_event_id(L, &error, events);
   lua_error(L);
 }
 
@@ -467,6 +480,7 @@ static void decide_one(lua_State *L, mfr_state *state, work *w, mfr_decider *d, 
   w->version = version + (int64_t)count;
   w->position = position + (int64_t)count;
   w->recorded += (int64_t)count;
+  w->commands[i].recorded = count;
   lua_settop(L, top);
 }
 
@@ -520,11 +534,11 @@ static void decide_all(lua_State *L, mfr_state *state, work *w, mfr_decider *d,
     if (w->commands[i].known)
       add_recorded(L, state, w, d, w->commands[i].record.first_version,
                    w->commands[i].record.last_version);
-    else
+    else if (!repeats(L, state, w, &w->commands[i]))
       decide_one(L, state, w, d, i, result);
   }
   bool created = w->first_version == 0 && w->recorded > 0;
-  set_result(L, w, d, w->version, created, w->recorded > 0 ? w->position : 0);
+  set_result(L, w, d, w->version, created, w->record && w->recorded > 0 ? w->position : 0);
 }
 
 /* Arguments: call, store, stream, decider, list of commands, options, work. */

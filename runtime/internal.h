@@ -74,6 +74,8 @@ int mfr_misuse(lua_State *L, const mfr_state *state, const char *path, const cha
  * 0. [-0, +1] */
 void mfr_push_store_error(lua_State *L, const mfr_state *state, const mf_error *error,
                           const char *stream, size_t stream_size, int expected);
+/* id_conflict: adds the id of the event at fault to the error on top. */
+void mfr_set_event_id(lua_State *L, const mf_error *error, const mf_new_event *events);
 bool mfr_is_error(lua_State *L, const mfr_state *state, int index);
 /* The `code` of the error object at `index`, or "" when it is another value. */
 const char *mfr_error_code(lua_State *L, const mfr_state *state, int index);
@@ -107,9 +109,12 @@ bool mfr_buffer_reserve(mfr_buffer *buffer, size_t more);
 /* Appends the encoding of the value at index to the scratch buffer. `path` names the value in
  * errors, which raise. */
 void mfr_encode(lua_State *L, mfr_state *state, int index, const char *path);
+/* What stands for an absent value, where encodings follow one another to be hashed. */
+void mfr_encode_absent(lua_State *L, mfr_state *state);
 /* Pushes the value. False (and nothing pushed) when the bytes are no encoding. [-0, +1|0] */
 bool mfr_decode(lua_State *L, mfr_state *state, const void *data, size_t size);
 void mfr_codec_open(lua_State *L, mfr_state *state);
+void mfr_check_value(lua_State *L, const mfr_state *state, int index); /* not nil */
 /* moonfold.hash, moonfold.array */
 int mfr_hash(lua_State *L);
 int mfr_array(lua_State *L);

@@ -72,6 +72,10 @@ static int add_traceback(lua_State *L) {
   }
   luaL_tolstring(L, 1, NULL);
   luaL_traceback(L, L, lua_tostring(L, -1), 1);
+  if (lua_istable(L, 1) && lua_getfield(L, 1, "traceback") == LUA_TSTRING)
+    lua_pushfstring(L, "%s\nin the script:\n%s", lua_tostring(L, -2), lua_tostring(L, -1));
+  else if (lua_istable(L, 1))
+    lua_pop(L, 1);
   return 1;
 }
 

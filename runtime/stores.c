@@ -318,7 +318,11 @@ static int append_to_stream(lua_State *L) {
   int status = store->txn ? mf_append(store->txn, name, events, count, &options, &result, &error)
                           : mf_append_to_stream(store->store, name, events, count, &options,
                                                 &result, &error);
-  if (status != MF_OK) return raise_store_error(L, state, &error, stream, expected);
+  if (status != MF_OK) {
+    mfr_push_store_error(L, state, &error, stream.data, stream.size, expected);
+    mfr_set_event_id(L, &error, events);
+    return lua_error(L);
+  }
   set_append_result(L, &result);
   return 1;
 }
@@ -598,7 +602,14 @@ int mfr_open(lua_State *L) {
   if (state->calling)
     mfr_misuse(L, state, "store", "a store cannot be opened from %s", state->calling);
   mfr_store *store = new_store(L, state, path, 2);
-  if (mf_open(path.data, &options, &store->store, &error) != MF_OK) {
+  int status = mf_open(path.data, &options, &store->store, &error);
+  if (status == MF_NO_MEMORY || status == MF_IO) {
+    /* Stores that nobody closed hold address space and descriptors, which the collector knows
+     * nothing of. */
+    lua_gc(L, LUA_GCCOLLECT, 0);
+    status = mf_open(path.data, &options, &store->store, &error);
+  }
+  if (status != MF_OK) {
     mfr_push_store_error(L, state, &error, NULL, 0, 0);
     if (error.code == MF_INVALID_ARGUMENT)
       mfr_set_string(L, "path", "path", 4);

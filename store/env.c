@@ -12,8 +12,13 @@
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
 static mf__env *table; /* the library's only global state */
 
-/* Address space is reserved, not disk. What cannot be mapped is halved until it can be. */
-static const uint64_t map_most = (uint64_t)1 << 40;
+/*
+ * Address space is reserved, not disk, and it is not endless either: a process has 128 TiB and may
+ * open many stores. What cannot be mapped is halved until it can be, and a file that outgrows its
+ * map gets a larger one.
+ */
+static const uint64_t map_file = (uint64_t)1 << 36;
+static const uint64_t map_memory = (uint64_t)1 << 34;
 static const uint64_t map_least = (uint64_t)1 << 24;
 
 int64_t mf__thread_id(void) {
@@ -30,18 +35,16 @@ static uint64_t used_bytes(const mf__env *env, uint64_t *mapped) {
   return ((uint64_t)info.me_last_pgno + 1) * env->page_size;
 }
 
-/* Maps anew, with room for `wanted` bytes in all. The caller keeps every reader and writer out. */
+/*
+ * Maps anew, with room for `wanted` bytes in all. The caller keeps every reader and writer out.
+ * LMDB unmaps before it maps, and could not go back: so the new size is tried first.
+ */
 static int remap(mf__env *env, uint64_t wanted, uint64_t mapped) {
   uint64_t size = mapped;
   while (size < wanted)
     size *= 2;
-  int rc = mdb_env_set_mapsize(env->db, size);
-  if (rc != 0) rc = mdb_env_set_mapsize(env->db, (wanted + map_least - 1) / map_least * map_least);
-  if (rc != 0) {
-    /* LMDB has unmapped the file by now; what was mapped before can be mapped again. */
-    mdb_env_set_mapsize(env->db, mapped);
-  }
-  return rc;
+  if (!mf__can_map(size)) size = (wanted + map_least - 1) / map_least * map_least;
+  return mf__can_map(size) ? mdb_env_set_mapsize(env->db, size) : ENOMEM;
 }
 
 int mf__env_make_room(mf__env *env, uint64_t bytes, mf_error *error) {
@@ -220,14 +223,17 @@ static int prepare(mf__env *env, bool create, mf_error *error) {
   return MF_OK;
 }
 
-static int open_lmdb(mf__env *env, mf_error *error) {
+static int open_lmdb(mf__env *env, uint64_t file_size, mf_error *error) {
   unsigned flags = MDB_NOSUBDIR | MDB_NOTLS;
   if (env->read_only) flags |= MDB_RDONLY;
   /* A memory store has one user: no lock file, and the pages are written in place. Never so on a
      file: WRITEMAP makes durable commits slower and a full disk a SIGBUS. */
   if (env->memory_fd >= 0) flags |= MDB_NOLOCK | MDB_WRITEMAP | MDB_NOSYNC;
   int rc = ENOMEM;
-  for (uint64_t size = map_most; size >= map_least; size /= 2) {
+  uint64_t most = env->memory_fd >= 0 ? map_memory : map_file;
+  while (most < 4 * file_size)
+    most *= 2;
+  for (uint64_t size = most; size >= map_least; size /= 2) {
     rc = mdb_env_create(&env->db);
     if (rc != 0) break;
     mdb_env_set_maxdbs(env->db, 16);
@@ -239,6 +245,10 @@ static int open_lmdb(mf__env *env, mf_error *error) {
     env->db = NULL;
     if (rc != ENOMEM && rc != EFBIG && rc != EINVAL) break;
   }
+  if (rc == EACCES || rc == EROFS || rc == EPERM)
+    return mf__fail(error, MF_IO,
+                    "%s-lock may not be written by this user, and readers register there: %s",
+                    env->path, mdb_strerror(rc));
   if (rc != 0) return mf__fail_db(error, rc, env->path);
   MDB_stat stat;
   mdb_env_stat(env->db, &stat);
@@ -382,7 +392,7 @@ static int env_for_file(const char *path, int fd, bool writable, bool create, mf
   if (!env) return mf__fail(error, MF_NO_MEMORY, "%s: no memory to open it", path);
   env->id = id;
   env->read_only = !writable;
-  status = open_lmdb(env, error);
+  status = open_lmdb(env, size, error);
   if (status == MF_OK) status = prepare(env, kind == MF__FILE_NEW, error);
   if (status != MF_OK) {
     env_free(env);
@@ -402,6 +412,12 @@ static int open_file(mf_store *store, const char *path, const mf_open_options *o
     writable = false;
     rc = mf__file_open(path, false, false, &store->fd, &created);
   }
+  if (rc == EACCES && mf__file_open(path, false, false, &store->fd, &created) == 0)
+    return mf__fail(error, MF_READ_ONLY,
+                    "%s may not be written by this user: open it read-only, or change its mode",
+                    path);
+  if (rc == EACCES || rc == EPERM)
+    return mf__fail(error, MF_IO, "%s may not be read by this user (%s)", path, mdb_strerror(rc));
   if (rc == EISDIR)
     return mf__fail(error, MF_INVALID_ARGUMENT, "%s is a folder: name a file in it", path);
   if (rc == ENOENT && !create)
@@ -431,7 +447,7 @@ static int open_memory(mf_store *store, mf_error *error) {
     return mf__fail(error, MF_NO_MEMORY, ":memory:: no memory to open it");
   }
   env->memory_fd = fd;
-  int status = open_lmdb(env, error);
+  int status = open_lmdb(env, 0, error);
   if (status == MF_OK) status = prepare(env, true, error);
   if (status == MF_OK) {
     strcpy(env->path, ":memory:"); /* shorter than what stood there: for messages */

@@ -42,6 +42,32 @@ static int wait_in_process(mf_store *store, int64_t position, int64_t deadline, 
   return status;
 }
 
+/*
+ * A commit's last write to the file comes a moment before LMDB tells readers of it in the lock
+ * file: who is woken by the write may look too early, and no second write follows. So after a
+ * wake-up the looks follow one another, at first quickly; and there is one every second in any
+ * case.
+ */
+static int follow(mf_store *store, int fd, int64_t position, int64_t deadline, bool *interrupted,
+                  mf_error *error) {
+  const int64_t soon = 100, seldom = 1000000;
+  int64_t pause = soon;
+  int status;
+  while ((status = reached(store, position, error)) == MF_DONE) {
+    int64_t left = remaining(deadline);
+    if (left == 0) break;
+    bool written;
+    int rc = mf__follow_wait(fd, left >= 0 && left < pause ? left : pause, &written);
+    if (rc == EINTR) {
+      *interrupted = true;
+      break;
+    }
+    if (rc != 0) return mf__fail_db(error, rc, "following the file");
+    pause = written ? soon : pause * 4 < seldom ? pause * 4 : seldom;
+  }
+  return status;
+}
+
 int mf_wait(mf_store *store, int64_t position, int64_t timeout, bool *interrupted,
             mf_error *error) {
   bool ignored;
@@ -58,19 +84,7 @@ int mf_wait(mf_store *store, int64_t position, int64_t timeout, bool *interrupte
   }
   int rc = mf__follow_open(store->fd, &fd);
   if (rc != 0) return mf__fail_db(error, rc, "following the file");
-  while ((status = reached(store, position, error)) == MF_DONE) {
-    int64_t left = remaining(deadline);
-    if (left == 0) break;
-    rc = mf__follow_wait(fd, left);
-    if (rc == EINTR) {
-      *interrupted = true;
-      break;
-    }
-    if (rc != 0) {
-      status = mf__fail_db(error, rc, "following the file");
-      break;
-    }
-  }
+  status = follow(store, fd, position, deadline, interrupted, error);
   mf__file_close(fd);
   return status;
 }

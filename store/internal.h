@@ -59,6 +59,7 @@ int mf__memory_file(int *fd, char path[64]);
 int mf__lock_shared(int fd, int which);
 void mf__unlock(int fd, int which);
 bool mf__lock_held_by_other(int fd, int which);
+bool mf__can_map(uint64_t size);   /* whether so much address space is left */
 int64_t mf__clock_now(void);       /* microseconds since the epoch */
 int64_t mf__clock_monotonic(void); /* microseconds since some point */
 uint64_t mf__random_u64(void);
@@ -66,7 +67,7 @@ int64_t mf__process_id(void);
 /* Following a file that others write: the descriptor becomes readable when it was written to. */
 int mf__follow_open(int file, int *fd);
 /* Waits at most `timeout` microseconds (< 0: for ever). 0, or EINTR when a signal arrived. */
-int mf__follow_wait(int fd, int64_t timeout);
+int mf__follow_wait(int fd, int64_t timeout, bool *written);
 
 /* ---- check.c ---- */
 

@@ -148,6 +148,14 @@ bool mf__lock_held_by_other(int fd, int which) {
   return lock.l_type != F_UNLCK;
 }
 
+bool mf__can_map(uint64_t size) {
+  if (size > SIZE_MAX) return false;
+  void *p = mmap(NULL, (size_t)size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) return false;
+  munmap(p, (size_t)size);
+  return true;
+}
+
 static int64_t microseconds(clockid_t clock) {
   struct timespec now;
   clock_gettime(clock, &now);
@@ -187,10 +195,11 @@ int mf__follow_open(int file, int *fd) {
   return rc;
 }
 
-int mf__follow_wait(int fd, int64_t timeout) {
+int mf__follow_wait(int fd, int64_t timeout, bool *written) {
   struct pollfd poll_fd = {fd, POLLIN, 0};
   struct timespec limit = {(time_t)(timeout / 1000000), (long)(timeout % 1000000) * 1000};
   int n = ppoll(&poll_fd, 1, timeout < 0 ? NULL : &limit, NULL);
+  *written = n > 0;
   if (n < 0) return errno;
   char events[4096]; /* what they say does not matter: the caller looks at the store */
   while (n > 0 && read(fd, events, sizeof events) > 0) {

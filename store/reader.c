@@ -457,8 +457,8 @@ static int give(mf_reader *r, const entry *e, mf_event *event, mf_error *error) 
   event->version = (int64_t)record.version;
   event->position = e->position;
   event->recorded_at = record.recorded_at;
-  event->type_id = (uint32_t)record.type_id;
   const mf__type *type = mf__type_by_id(env, record.type_id);
+  event->type_id = type ? (uint32_t)record.type_id : 0;
   if (type) {
     event->type = mf__bytes(type->name, type->size);
     return MF_OK;

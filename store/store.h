@@ -327,8 +327,8 @@ typedef struct mf_event {
   int64_t version;     /* in its stream */
   int64_t position;    /* in the log */
   int64_t recorded_at; /* microseconds since the epoch */
-  uint32_t
-      type_id; /* the same for equal types of one store, for as long as the store exists; from 1 */
+  /* The same for equal types of one store, for ever; from 1. 0: the type is not committed yet. */
+  uint32_t type_id;
 } mf_event;
 
 /*

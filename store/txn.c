@@ -7,6 +7,7 @@
  */
 #include "internal.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 /* ---- beginning and ending ---- */
@@ -313,7 +314,8 @@ static bool same_content(uint64_t seed, const mf_new_event *new, const mf_event 
 
 /* Whether the whole batch stands in the stream from version `first` on. */
 static int compare_batch(mf_txn *txn, mf_bytes stream, const mf_new_event *events, size_t count,
-                         int64_t first, bool *same, mf_append_result *result, mf_error *error) {
+                         int64_t first, bool *same, size_t *differs, mf_append_result *result,
+                         mf_error *error) {
   mf_read_options options = MF_READ_OPTIONS_INIT;
   mf_reader *reader;
   mf_event event;
@@ -325,6 +327,7 @@ static int compare_batch(mf_txn *txn, mf_bytes stream, const mf_new_event *event
   size_t i = 0;
   *same = first >= 1;
   while (*same && (status = mf_reader_next(reader, &event, error)) == MF_OK) {
+    *differs = i;
     *same = same_content(txn->view.env->record.seed, &events[i++], &event);
     *result = (mf_append_result){event.version, first, event.position, first == 1, true};
   }
@@ -339,7 +342,7 @@ static int check_message_ids(mf_txn *txn, mf_bytes stream, uint64_t stream_id,
                              mf_append_result *result, mf_error *error) {
   mf__map seen = {NULL, 0, 0};
   int64_t at = 0, found_at = 0;
-  size_t found_index = 0, new_index = 0, new_count = 0, found_count = 0;
+  size_t found_index = 0, new_count = 0, found_count = 0;
   int status = MF_OK;
   *known = false;
   for (size_t i = 0; status == MF_OK && i < count; i++) {
@@ -358,12 +361,11 @@ static int check_message_ids(mf_txn *txn, mf_bytes stream, uint64_t stream_id,
         found_at = at;
         found_index = i;
       }
-    } else if (new_count++ == 0)
-      new_index = i;
+    } else
+      new_count++;
   }
   mf__map_free(&seen);
   if (status != MF_OK || found_count == 0) return status;
-  (void)new_index;
   mf_bytes id = events[found_index].message_id;
   if (new_count > 0)
     return id_conflict(error, found_index, id,
@@ -375,10 +377,14 @@ static int check_message_ids(mf_txn *txn, mf_bytes stream, uint64_t stream_id,
   if (record.stream_id != stream_id)
     return id_conflict(error, found_index, id, "is recorded already, in another stream");
   bool same;
+  size_t differs = found_index;
   status = compare_batch(txn, stream, events, count, (int64_t)record.version - (int64_t)found_index,
-                         &same, result, error);
-  if (status == MF_OK && !same)
-    return id_conflict(error, found_index, id, "is recorded already, with another content");
+                         &same, &differs, result, error);
+  if (status == MF_OK && !same) {
+    if (!events[differs].message_id.data) differs = found_index;
+    return id_conflict(error, differs, events[differs].message_id,
+                       "is recorded already, with another content or in another batch");
+  }
   *known = true;
   return status;
 }
@@ -907,6 +913,24 @@ static int ensure_room(mf_txn *txn, mf_error *error) {
                   env->path);
 }
 
+/*
+ * LMDB takes a write that was cut short for EIO, which is how a disk that fills up may show first.
+ * Whether it is full is found out by asking for the room.
+ */
+static int commit_failure(mf_txn *txn, int rc, uint64_t needed, mf_error *error) {
+  mf__env *env = txn->view.env;
+  mdb_filehandle_t fd;
+  mf__file_id id;
+  uint64_t size;
+  bool regular;
+  if (rc == EIO && env->memory_fd < 0 && mdb_env_get_fd(env->db, &fd) == 0 &&
+      mf__file_stat(fd, &id, &size, &regular) == 0) {
+    int full = mf__file_extend(fd, size, size + needed);
+    if (full == ENOSPC || full == EDQUOT || full == EFBIG) rc = full;
+  }
+  return mf__fail_db(error, rc, env->path);
+}
+
 static void announce(mf__env *env) {
   pthread_mutex_lock(&env->commit_lock);
   pthread_cond_broadcast(&env->committed);
@@ -933,7 +957,7 @@ int mf_commit(mf_txn *txn, mf_error *error) {
   else
     mdb_txn_abort(txn->view.db);
   if (rc == 0) mf__env_settle(env);
-  status = mf__fail_db(error, rc, env->path);
+  status = rc == 0 ? MF_OK : commit_failure(txn, rc, txn->bytes.size + 65536, error);
   let_go(txn);
   if (status == MF_OK) announce(env);
   return status;
