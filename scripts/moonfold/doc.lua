@@ -1,0 +1,1185 @@
+-- The one source of Moonfold's documentation: a plain table with an entry for every public name.
+--
+-- reference.lua renders it three ways: the API reference in README.md, the type annotations for editors
+-- (moonfold.d.lua) and the page that the REPL shows for `?name`. spec/documentation_spec.lua compares it with
+-- what the library really exports and runs every example, so an entry that goes stale fails the build.
+--
+-- An entry has
+--     name        as one would look it up: "moonfold.open", "store:close", "RecordedEvent", "busy"
+--     signature   as one would write it
+--     summary     one sentence
+--     text        what else is worth knowing; paragraphs are separated by an empty line
+--     parameters  list of { name, type, text, optional, default }
+--     options     list of { name, type, default, unit, text }, the keys of the trailing options table
+--     fields      list of { name, type, text, optional, unit }, for shapes and error codes
+--     returns     list of { name, type, text }
+--     iterates    list of { name, type }, instead of `returns`: what a generic `for` over the call yields
+--     errors      codes that this call in particular may raise
+--     touches     "read" or "write": it may also raise what every read or every write may (see `error_groups`)
+--     example     runs after `prelude`; what it prints stands behind `-->`
+--     files       list of { name, text }: files that the example needs
+--     since       the version that brought it
+-- and, for the type annotations only,
+--     class       the name of a shape's class, and extends, that of the class it refines
+--     options_class  the name of the class of the options; one class has the same options everywhere
+--     overloads   further signatures
+-- Types are written as the Lua language server writes them, with our own classes as capitalised words.
+
+local since = "0.1"
+
+-- Options that several calls share ---------------------------------------------------------------------------
+
+local function option(name, type, default, text, unit)
+  return { name = name, type = type, default = default, text = text, unit = unit }
+end
+
+local expected_when_writing = option("expected_stream_version", "Expectation", [["NO_CONCURRENCY_CHECK"]],
+  "what the stream must look like for the write to happen: a version, `moonfold.STREAM_EXISTS` or "
+  .. "`moonfold.STREAM_DOES_NOT_EXIST`; version 0 means that it does not exist")
+local expected_when_reading = option("expected_stream_version", "Expectation", [["NO_CONCURRENCY_CHECK"]],
+  "what the stream must look like; compared with its real version, whatever the range")
+local from = option("from", "integer", "1", "first position, inclusive; past the end gives no events")
+local to = option("to", "integer", "the end", "last position, inclusive")
+local max_count = option("max_count", "integer", "all", "at most so many events; 0 means none")
+local types = option("types", "string[]", "all", "only events of these types, as they were stored (before upcast)")
+local backwards = option("backwards", "boolean", "false", "start at `to` and go down to `from`")
+local only_forwards = option("backwards", "boolean", "false", "true is refused: a state is folded forwards")
+local upcast = option("upcast", "table<string, Upcast>", "none",
+  "by event type, a function that turns an old event into a present one")
+
+local expectation_constant = "A value for the option `expected_stream_version`."
+
+return {
+  version = since,
+
+  -- Codes that are not worth repeating at every call. `every` holds for every method of a store.
+  error_groups = {
+    every = { "invalid_argument", "closed", "no_memory" },
+    read = { "busy", "corrupt", "io" },
+    write = { "busy", "corrupt", "io", "read_only", "disk_full" },
+  },
+
+  -- What every example stands on.
+  prelude = [[
+local moonfold = require "moonfold"
+local store <close> = moonfold.open(":memory:")
+
+local cart = {
+  initial_state = { total = 0 },
+  evolve = {
+    ItemAdded = function(state, event) state.total = state.total + event.data.price end,
+  },
+  decide = {
+    AddItem = function(command, state)
+      if state.total + command.data.price > 100 then
+        moonfold.reject("cart_full", "a cart holds at most 100")
+      end
+      return moonfold.event("ItemAdded", command.data)
+    end,
+  },
+}
+]],
+
+  -- Names for types that are no classes.
+  aliases = {
+    { name = "Value", type = "boolean|integer|number|string|table|lightuserdata|nil",
+      text = "What can be stored: booleans, integers, floats, strings, `moonfold.null`, and tables of these." },
+    { name = "Expectation", type = [[integer|"STREAM_EXISTS"|"STREAM_DOES_NOT_EXIST"|"NO_CONCURRENCY_CHECK"]],
+      text = "What a stream must look like." },
+    { name = "Evolve", type = "fun(state: any, event: RecordedEvent): any",
+      text = "Folds one event into the state. Returning nothing keeps the state passed in." },
+    { name = "Decide", type = "fun(command: Command, state: any, context: Context): Event|Event[]|nil",
+      text = "Says what happens when a command arrives." },
+    { name = "Upcast", type = "fun(event: RecordedEvent): Event",
+      text = "Turns an old event into a present one." },
+    { name = "Given", type = "fun(events: Event|Event[]): Scenario",
+      text = "Begins a scenario with what happened before." },
+    { name = "Spec", type = "fun(decider: Decider): Given",
+      text = "What `require \"moonfold.spec\"` returns." },
+  },
+
+  sections = {
+
+    { name = "module", title = "The module", text = [[
+`local moonfold = require "moonfold"`. Every function takes its options in one trailing table. Every option is
+optional. An unknown one is an error that names its nearest neighbour.]],
+      entries = {
+
+        { name = "moonfold.open", kind = "function", since = since,
+          signature = "moonfold.open(path [, options]) -> store",
+          summary = "Opens a store: one file, created if it is missing.",
+          text = [[
+The path `":memory:"` opens a store that keeps nothing: for tests, for trying things. Opening one path twice in
+a process is fine; both stores share one file and see each other's events at once. Processes may share a file,
+too.
+
+A store can be a to-be-closed variable (`local store <close> = ...`). One that is forgotten is closed by the
+garbage collector.
+
+The levels of durability: `"full"` promises that an append which has returned survives a power loss. `"relaxed"`
+promises that the file is never corrupt, but the last appends may be lost with the power (not when just the
+process dies). `"none"` promises nothing about power losses: for tests and caches. An opener that names no level
+joins the one in use. Writers of `"none"` and writers of the other levels exclude each other.]],
+          parameters = {
+            { name = "path", type = "string", text = [[where the file is, or `":memory:"`]] },
+          },
+          options_class = "OpenOptions",
+          options = {
+            option("create", "boolean", "true", "make the file when it is missing; otherwise that is `not_found`"),
+            option("read_only", "boolean", "false", "refuse every write with `read_only`"),
+            option("durability", [["full"|"relaxed"|"none"]], [["full"]], "what survives a power loss"),
+            option("clock", "fun(): integer", "the system's clock",
+              "where `recorded_at` and a command's `time` come from; called once for each append or handle",
+              "microseconds since 1970"),
+          },
+          returns = { { name = "store", type = "Store" } },
+          errors = { "invalid_argument", "not_found", "busy", "incompatible_format", "corrupt", "read_only", "io",
+            "disk_full", "no_memory" },
+          example = [[
+local diary <close> = moonfold.open("diary.fold", { durability = "relaxed" })
+diary:append_to_stream("today", { type = "Written", data = "It rained." })
+print(diary:stream_version("today"))          --> 1
+]] },
+
+        { name = "moonfold.event", kind = "function", since = since,
+          signature = "moonfold.event(type [, data [, metadata]]) -> event",
+          summary = "Makes an event: short for writing the table.",
+          parameters = {
+            { name = "type", type = "string", text = "what happened, in the past tense; 1 to 200 bytes" },
+            { name = "data", type = "Value", optional = true, text = "the facts" },
+            { name = "metadata", type = "Value", optional = true, text = "facts about the fact" },
+          },
+          returns = { { name = "event", type = "Event" } },
+          errors = { "invalid_argument" },
+          example = [[
+local event = moonfold.event("ItemAdded", { price = 30 })
+print(event.type, event.data.price)           --> ItemAdded 30
+]] },
+
+        { name = "moonfold.command", kind = "function", since = since,
+          signature = "moonfold.command(type [, data [, metadata]]) -> command",
+          summary = "Makes a command: short for writing the table.",
+          parameters = {
+            { name = "type", type = "string", text = "what is wanted, as an order; 1 to 200 bytes" },
+            { name = "data", type = "Value", optional = true, text = "its arguments" },
+            { name = "metadata", type = "Value", optional = true,
+              text = "`correlation_id` is passed on to the events" },
+          },
+          returns = { { name = "command", type = "Command" } },
+          errors = { "invalid_argument" },
+          example = [[
+local command = moonfold.command("AddItem", { price = 30 })
+print(command.type, command.data.price)       --> AddItem 30
+]] },
+
+        { name = "moonfold.reject", kind = "function", since = since,
+          signature = "moonfold.reject(reason [, message [, detail]])",
+          summary = "Refuses the command that is being decided: nothing is recorded.",
+          text = [[
+It raises the error `rejected` and so never returns. `store:attempt` hands it back as a value instead. A refusal
+is an everyday outcome, no accident: give it a reason that a program can compare and a message that a person can
+read.]],
+          parameters = {
+            { name = "reason", type = "string", text = "a short, stable word for programs" },
+            { name = "message", type = "string", optional = true, text = "a sentence for people" },
+            { name = "detail", type = "Value", optional = true, text = "whatever else the caller should know" },
+          },
+          returns = {},
+          errors = { "rejected", "invalid_argument" },
+          example = [[
+local door = {
+  initial_state = { open = true },
+  evolve = { Closed = function(state) state.open = false end },
+  decide = {
+    Close = function(_, state)
+      if not state.open then moonfold.reject("already_closed") end
+      return moonfold.event("Closed")
+    end,
+  },
+}
+store:handle("door", door, moonfold.command("Close"))
+local _, rejection = store:attempt("door", door, moonfold.command("Close"))
+print(rejection.reason)                       --> already_closed
+]] },
+
+        { name = "moonfold.null", kind = "constant", type = "lightuserdata", since = since,
+          signature = "moonfold.null",
+          summary = "JSON's null, a value that says \"nothing\" where nil would say \"absent\".",
+          text = "It stays what it is when it is stored and read. Compare it with `==`.",
+          example = [[
+store:append_to_stream("note", moonfold.event("Edited", { title = moonfold.null }))
+print(store:read_stream("note").events[1].data.title == moonfold.null)   --> true
+]] },
+
+        { name = "moonfold.array", kind = "function", since = since,
+          signature = "moonfold.array([t]) -> t",
+          summary = "Marks a table as a list, so that it stays a list when it is empty.",
+          text = [[
+A table with the keys 1 to n is a list by itself. Only an empty one is in doubt: unmarked it is stored as a map,
+`{}` in JSON; marked it is a list, `[]`. An empty list that was read is marked already.]],
+          parameters = {
+            { name = "t", type = "table", optional = true, text = "the table to mark; a new one when absent" },
+          },
+          returns = { { name = "t", type = "table", text = "the same table" } },
+          errors = { "invalid_argument" },
+          example = [[
+print(moonfold.to_json({ items = {} }))                     --> {"items":{}}
+print(moonfold.to_json({ items = moonfold.array() }))       --> {"items":[]}
+]] },
+
+        { name = "moonfold.hash", kind = "function", since = since,
+          signature = "moonfold.hash(value) -> string",
+          summary = "Hashes a value's canonical encoding: equal values have equal hashes.",
+          text = "The order in which a table's keys were set does not matter. `1` and `1.0` are different values.",
+          parameters = { { name = "value", type = "Value", text = "anything that can be stored" } },
+          returns = { { name = "hash", type = "string" } },
+          errors = { "invalid_argument" },
+          example = [[
+print(moonfold.hash({ a = 1, b = 2 }) == moonfold.hash({ b = 2, a = 1 }))   --> true
+print(moonfold.hash({ a = 1 }) == moonfold.hash({ a = 1.0 }))               --> false
+]] },
+
+        { name = "moonfold.to_json", kind = "function", since = since,
+          signature = "moonfold.to_json(value) -> string",
+          summary = "Writes a value as JSON: sorted keys, no spaces.",
+          text = [[
+Integers are exact, to 64 bits. Floats always have a `.` or an `e`, so that they come back as floats. Integer
+keys of a map become strings. JSON has no NaN, no infinities and no text but UTF-8: these are refused, with the
+path of the value.]],
+          parameters = { { name = "value", type = "Value", text = "anything that can be stored" } },
+          returns = { { name = "text", type = "string" } },
+          errors = { "invalid_argument" },
+          example = [[
+print(moonfold.to_json({ name = "Ada", seen = 9007199254740993, ratio = 1.0 }))
+--> {"name":"Ada","ratio":1.0,"seen":9007199254740993}
+]] },
+
+        { name = "moonfold.from_json", kind = "function", since = since,
+          signature = "moonfold.from_json(text) -> value",
+          summary = "Reads a value from JSON; null becomes `moonfold.null`.",
+          parameters = { { name = "text", type = "string", text = "one JSON value" } },
+          returns = { { name = "value", type = "Value" } },
+          errors = { "invalid_argument" },
+          example = [[
+local value = moonfold.from_json('{"items":[],"price":2.50,"note":null}')
+print(value.price, value.note == moonfold.null, #value.items)   --> 2.5 true 0
+]] },
+
+        { name = "moonfold.STREAM_EXISTS", kind = "constant", type = "\"STREAM_EXISTS\"", since = since,
+          signature = "moonfold.STREAM_EXISTS",
+          summary = "The expectation that the stream has at least one event.",
+          text = expectation_constant,
+          example = [[
+local ok, err = pcall(store.append_to_stream, store, "cart-1", moonfold.event("ItemAdded"),
+  { expected_stream_version = moonfold.STREAM_EXISTS })
+print(ok, err.code, err.current)              --> false version_conflict 0
+]] },
+
+        { name = "moonfold.STREAM_DOES_NOT_EXIST", kind = "constant", type = "\"STREAM_DOES_NOT_EXIST\"", since = since,
+          signature = "moonfold.STREAM_DOES_NOT_EXIST",
+          summary = "The expectation that the stream has no event yet: this write begins it.",
+          text = expectation_constant,
+          example = [[
+local options = { expected_stream_version = moonfold.STREAM_DOES_NOT_EXIST }
+store:append_to_stream("user-ada", moonfold.event("Registered"), options)
+print(pcall(store.append_to_stream, store, "user-ada", moonfold.event("Registered"), options) == false)   --> true
+]] },
+
+        { name = "moonfold.NO_CONCURRENCY_CHECK", kind = "constant", type = "\"NO_CONCURRENCY_CHECK\"", since = since,
+          signature = "moonfold.NO_CONCURRENCY_CHECK",
+          summary = "The expectation that is always met; the default.",
+          text = expectation_constant,
+          example = [[
+local options = { expected_stream_version = moonfold.NO_CONCURRENCY_CHECK }
+print(store:append_to_stream("log", moonfold.event("Noted"), options).created_new_stream)   --> true
+]] },
+
+        { name = "moonfold._VERSION", kind = "constant", type = "string", since = since,
+          signature = "moonfold._VERSION",
+          summary = "The library's name and version.",
+          example = [[
+print(moonfold._VERSION)                      --> Moonfold 0.1.0
+]] },
+      } },
+
+    { name = "store", title = "The store", class = "Store", text = [[
+What `moonfold.open` returns. Positions, versions and times are integers. The first event of a stream has
+position 1; a stream's version is the position of its last event; a stream that does not exist has version 0.]],
+      entries = {
+
+        { name = "store:append_to_stream", kind = "method", since = since, touches = "write",
+          signature = "store:append_to_stream(stream, events [, options]) -> result",
+          summary = "Records events at the end of a stream: all of them, or none.",
+          text = [[
+The stream begins with its first event; there is nothing to create. An empty list records nothing and is no
+error, but its expectation is checked.
+
+Events can carry a `message_id` of your own. It is unique in the store: appending the same event to the same
+stream again changes nothing and answers with the original positions, so a retry is safe. Anything else under
+that id is `id_conflict`.]],
+          parameters = {
+            { name = "stream", type = "string", text = "the stream's name, 1 to 400 bytes" },
+            { name = "events", type = "Event|Event[]", text = "one event or a list" },
+          },
+          options_class = "AppendOptions",
+          options = { expected_when_writing },
+          returns = { { name = "result", type = "AppendResult" } },
+          errors = { "version_conflict", "id_conflict" },
+          example = [[
+local result = store:append_to_stream("cart-1", {
+  { type = "ItemAdded", data = { price = 30 } },
+  { type = "ItemAdded", data = { price = 12 } },
+})
+print(result.next_expected_stream_version, result.created_new_stream)   --> 2 true
+]] },
+
+        { name = "store:read_stream", kind = "method", since = since, touches = "read",
+          signature = "store:read_stream(stream [, options]) -> result",
+          summary = "Reads events of one stream into a list.",
+          text = [[
+A stream that does not exist gives an empty list. `current_stream_version` is the stream's real version,
+whatever the range.]],
+          parameters = { { name = "stream", type = "string", text = "the stream's name" } },
+          options_class = "ReadOptions",
+          options = { from, to, max_count, types, backwards, expected_when_reading, upcast },
+          returns = { { name = "result", type = "ReadResult" } },
+          errors = { "version_conflict", "script_error" },
+          example = [[
+for price = 1, 5 do store:append_to_stream("cart-1", moonfold.event("ItemAdded", { price = price })) end
+local last = store:read_stream("cart-1", { backwards = true, max_count = 2 })
+print(last.events[1].data.price, last.events[2].data.price)   --> 5 4
+print(#last.events, last.current_stream_version)              --> 2 5
+]] },
+
+        { name = "store:events", kind = "method", since = since, touches = "read",
+          signature = "for event in store:events(stream [, options]) do ... end",
+          summary = "Walks through the events of one stream, a batch at a time.",
+          text = [[
+It needs little memory, however long the stream. It ends at the version that the stream had at the start:
+appending inside the loop is allowed. Leaving early, by `break`, `return` or an error, leaves nothing behind.]],
+          parameters = { { name = "stream", type = "string", text = "the stream's name" } },
+          options_class = "ReadOptions",
+          options = { from, to, max_count, types, backwards, expected_when_reading, upcast },
+          iterates = { { name = "event", type = "RecordedEvent" } },
+          errors = { "version_conflict", "script_error" },
+          example = [[
+store:append_to_stream("cart-1", { moonfold.event("ItemAdded"), moonfold.event("Paid") })
+for event in store:events("cart-1") do
+  print(event.stream_position, event.type)
+end
+--> 1 ItemAdded
+--> 2 Paid
+]] },
+
+        { name = "store:all_events", kind = "method", since = since, touches = "read",
+          signature = "for event in store:all_events([options]) do ... end",
+          summary = "Walks through everything that ever happened, in the order in which it was committed.",
+          text = "Global positions are 1, 2, 3 and so on, without gaps. `from` and `to` are global positions here.",
+          parameters = {},
+          options_class = "AllEventsOptions",
+          options = { from, to, max_count, types, backwards, upcast },
+          iterates = { { name = "event", type = "RecordedEvent" } },
+          errors = { "script_error" },
+          example = [[
+store:append_to_stream("cart-1", moonfold.event("ItemAdded"))
+store:append_to_stream("cart-2", moonfold.event("ItemAdded"))
+for event in store:all_events({ from = 2 }) do
+  print(event.global_position, event.stream_name)             --> 2 cart-2
+end
+]] },
+
+        { name = "store:aggregate_stream", kind = "method", since = since, touches = "read",
+          signature = "store:aggregate_stream(stream, aggregate [, options]) -> result",
+          summary = "Folds the events of a stream into a state.",
+          text = [[
+With `to`, it travels in time: the state as it was then. `current_stream_version` is the version at which that
+state stands, while `expected_stream_version` is compared with the stream's real version.]],
+          parameters = {
+            { name = "stream", type = "string", text = "the stream's name" },
+            { name = "aggregate", type = "Aggregate|Decider",
+              text = "`initial_state`, `evolve` and perhaps `upcast`" },
+          },
+          options_class = "AggregateOptions",
+          options = { from, to, max_count, types, only_forwards, expected_when_reading, upcast },
+          returns = { { name = "result", type = "AggregateResult" } },
+          errors = { "version_conflict", "script_error" },
+          example = [[
+store:append_to_stream("cart-1", {
+  moonfold.event("ItemAdded", { price = 30 }), moonfold.event("ItemAdded", { price = 12 }),
+})
+print(store:aggregate_stream("cart-1", cart).state.total)                 --> 42
+print(store:aggregate_stream("cart-1", cart, { to = 1 }).state.total)     --> 30
+]] },
+
+        { name = "store:stream_exists", kind = "method", since = since, touches = "read",
+          signature = "store:stream_exists(stream) -> boolean",
+          summary = "Tells whether a stream has events.",
+          parameters = { { name = "stream", type = "string", text = "the stream's name" } },
+          returns = { { name = "exists", type = "boolean" } },
+          errors = {},
+          example = [[
+print(store:stream_exists("cart-1"))          --> false
+]] },
+
+        { name = "store:stream_version", kind = "method", since = since, touches = "read",
+          signature = "store:stream_version(stream) -> integer",
+          summary = "Tells how many events a stream has; 0 when it does not exist.",
+          parameters = { { name = "stream", type = "string", text = "the stream's name" } },
+          returns = { { name = "version", type = "integer" } },
+          errors = {},
+          example = [[
+store:append_to_stream("cart-1", moonfold.event("ItemAdded"))
+print(store:stream_version("cart-1"), store:stream_version("cart-2"))   --> 1 0
+]] },
+
+        { name = "store:streams", kind = "method", since = since, touches = "read",
+          signature = "for name, version in store:streams([prefix]) do ... end",
+          summary = "Walks through the streams whose names begin with a prefix, in byte order.",
+          parameters = { { name = "prefix", type = "string", optional = true, text = "all streams when absent" } },
+          iterates = { { name = "name", type = "string" }, { name = "version", type = "integer" } },
+          errors = {},
+          example = [[
+store:append_to_stream("user-ada", moonfold.event("Registered"))
+store:append_to_stream("cart-2", moonfold.event("ItemAdded"))
+store:append_to_stream("cart-1", { moonfold.event("ItemAdded"), moonfold.event("Paid") })
+for name, version in store:streams("cart-") do print(name, version) end
+--> cart-1 2
+--> cart-2 1
+]] },
+
+        { name = "store:handle", kind = "method", since = since, touches = "write",
+          signature = "store:handle(stream, decider, command [, options]) -> result",
+          summary = "Lets a decider decide on a command, and records the events it decides on.",
+          text = [[
+Folding, deciding and recording are one transaction: nobody can write in between. So there is no conflict to
+handle and nothing to retry.
+
+A list of commands is handled in order, each on the state that the ones before it left, and is appended at once:
+all or nothing. The decided events are folded before they are recorded. An event type that `evolve` does not
+know is `unknown_event_type`: a typo must not be kept for ever.
+
+A command can carry a `command_id`. The same command again, to the same stream, answers with the original
+result. Every event gets `metadata.causation_id`, the command's id, when it has one, and its `correlation_id`.]],
+          parameters = {
+            { name = "stream", type = "string", text = "the stream's name" },
+            { name = "decider", type = "Decider", text = "the rules of the stream" },
+            { name = "command", type = "Command|Command[]", text = "one command or a list" },
+          },
+          options_class = "HandleOptions",
+          options = {
+            expected_when_writing,
+            option("state", "boolean", "true", "put the new state into the result; false spares the copy"),
+          },
+          returns = { { name = "result", type = "HandleResult" } },
+          errors = { "rejected", "version_conflict", "unknown_command_type", "unknown_event_type", "id_conflict",
+            "script_error" },
+          example = [[
+local result = store:handle("cart-1", cart, moonfold.command("AddItem", { price = 30 }))
+print(result.events[1].type, result.state.total)              --> ItemAdded 30
+]] },
+
+        { name = "store:attempt", kind = "method", since = since, touches = "write",
+          signature = "store:attempt(stream, decider, command [, options]) -> result | nil, rejection",
+          summary = "Is `store:handle`, but a refusal is returned instead of raised.",
+          text = "Everything else that can go wrong still raises.",
+          parameters = {
+            { name = "stream", type = "string", text = "the stream's name" },
+            { name = "decider", type = "Decider", text = "the rules of the stream" },
+            { name = "command", type = "Command|Command[]", text = "one command or a list" },
+          },
+          options_class = "HandleOptions",
+          options = {
+            expected_when_writing,
+            option("state", "boolean", "true", "put the new state into the result; false spares the copy"),
+          },
+          returns = {
+            { name = "result", type = "HandleResult?" },
+            { name = "rejection", type = "Error?", text = "the error object of `rejected`" },
+          },
+          errors = { "version_conflict", "unknown_command_type", "unknown_event_type", "id_conflict", "script_error" },
+          example = [[
+local result, rejection = store:attempt("cart-1", cart, moonfold.command("AddItem", { price = 500 }))
+print(result, rejection.reason)               --> nil cart_full
+print(rejection.message)                      --> a cart holds at most 100
+]] },
+
+        { name = "store:decide", kind = "method", since = since, touches = "read",
+          signature = "store:decide(stream, decider, command [, options]) -> result",
+          summary = "Is `store:handle`, but records nothing: what would happen?",
+          text = [[
+For buttons to grey out, and for looking ahead. It works on a snapshot and on a read-only store, and writes
+nothing.]],
+          parameters = {
+            { name = "stream", type = "string", text = "the stream's name" },
+            { name = "decider", type = "Decider", text = "the rules of the stream" },
+            { name = "command", type = "Command|Command[]", text = "one command or a list" },
+          },
+          options_class = "HandleOptions",
+          options = {
+            expected_when_writing,
+            option("state", "boolean", "true", "put the new state into the result; false spares the copy"),
+          },
+          returns = { { name = "result", type = "HandleResult" } },
+          errors = { "rejected", "version_conflict", "unknown_command_type", "unknown_event_type", "id_conflict",
+            "script_error" },
+          example = [[
+local result = store:decide("cart-1", cart, moonfold.command("AddItem", { price = 30 }))
+print(result.state.total, store:stream_exists("cart-1"))      --> 30 false
+]] },
+
+        { name = "store:transaction", kind = "method", since = since, touches = "write",
+          signature = "store:transaction(function(store) ... end) -> its results",
+          summary = "Runs a function whose writes all commit together, or not at all.",
+          text = [[
+Every call on the store inside the function joins, through the argument or not. It reads what it wrote. When the
+function raises, nothing stays and its error comes out unchanged. A call that fails inside leaves no trace of
+itself, so you may catch its error and go on.
+
+Refused inside: another transaction, a yield out of the function, `close`, `wait` and `backup`. `disk_full`,
+`io`, `corrupt` and `no_memory` doom the transaction: they cannot be caught and forgotten.]],
+          parameters = {
+            { name = "f", type = "fun(store: Store): ...", text = "what to do; it receives the store" },
+          },
+          returns = { { name = "...", type = "any", text = "what the function returned" } },
+          errors = {},
+          example = [[
+store:transaction(function()
+  store:append_to_stream("account-ada", moonfold.event("Withdrawn", { amount = 10 }))
+  store:append_to_stream("account-bob", moonfold.event("Deposited", { amount = 10 }))
+end)
+print(store:stream_version("account-ada"), store:stream_version("account-bob"))   --> 1 1
+]] },
+
+        { name = "store:wait", kind = "method", since = since, touches = "read",
+          signature = "store:wait(position [, timeout]) -> boolean",
+          summary = "Waits until the log has reached a global position, whoever writes it.",
+          parameters = {
+            { name = "position", type = "integer", text = "a global position" },
+            { name = "timeout", type = "number", optional = true,
+              text = "in seconds; 0 only looks; for ever when absent" },
+          },
+          returns = { { name = "reached", type = "boolean", text = "false when the time ran out first" } },
+          errors = {},
+          example = [[
+store:append_to_stream("cart-1", moonfold.event("ItemAdded"))
+print(store:wait(1), store:wait(2, 0.01))     --> true false
+]] },
+
+        { name = "store:backup", kind = "method", since = since, touches = "read",
+          signature = "store:backup(path)",
+          summary = "Writes a consistent, compacted copy of the store to a new file, while others go on writing.",
+          parameters = { { name = "path", type = "string", text = "where the copy goes" } },
+          returns = {},
+          errors = { "disk_full" },
+          example = [[
+store:append_to_stream("cart-1", moonfold.event("ItemAdded"))
+store:backup("copy.fold")
+local copy <close> = moonfold.open("copy.fold", { read_only = true })
+print(copy:stream_version("cart-1"))          --> 1
+]] },
+
+        { name = "store:close", kind = "method", since = since,
+          signature = "store:close()",
+          summary = "Closes the store; closing twice is fine.",
+          text = [[
+A to-be-closed variable and the garbage collector do it, too. After it every call raises `closed`.]],
+          parameters = {},
+          returns = {},
+          errors = {},
+          example = [[
+store:close()
+store:close()
+local ok, err = pcall(store.stream_exists, store, "cart-1")
+print(ok, err.code)                           --> false closed
+]] },
+      } },
+
+    { name = "context", title = "The context of a decision", class = "Context", text = [[
+The third argument of `decide`. It looks into other streams, inside the same transaction: one decision may rest
+on several streams and still be consistent. It cannot write.]],
+      entries = {
+
+        { name = "context:aggregate_stream", kind = "method", since = since, touches = "read",
+          signature = "context:aggregate_stream(stream, decider [, options]) -> result",
+          summary = "Folds another stream, as `store:aggregate_stream` does.",
+          parameters = {
+            { name = "stream", type = "string", text = "the stream's name" },
+            { name = "decider", type = "Aggregate|Decider",
+              text = "`initial_state`, `evolve` and perhaps `upcast`" },
+          },
+          options_class = "AggregateOptions",
+          options = { from, to, max_count, types, only_forwards, expected_when_reading, upcast },
+          returns = { { name = "result", type = "AggregateResult" } },
+          errors = { "version_conflict", "script_error" },
+          example = [[
+local stock = { initial_state = 0, evolve = { Delivered = function(count, event) return count + event.data end } }
+local order = {
+  initial_state = {},
+  evolve = { Ordered = false },
+  decide = function(command, _, context)
+    if context:aggregate_stream("stock-tea", stock).state < command.data then moonfold.reject("sold_out") end
+    return moonfold.event("Ordered", command.data)
+  end,
+}
+store:append_to_stream("stock-tea", moonfold.event("Delivered", 2))
+print(store:attempt("order-1", order, moonfold.command("Order", 3)) == nil)            --> true
+print(#store:handle("order-1", order, moonfold.command("Order", 2)).events)           --> 1
+]] },
+
+        { name = "context:stream_exists", kind = "method", since = since, touches = "read",
+          signature = "context:stream_exists(stream) -> boolean",
+          summary = "Tells whether a stream has events.",
+          parameters = { { name = "stream", type = "string", text = "the stream's name" } },
+          returns = { { name = "exists", type = "boolean" } },
+          errors = {},
+          example = [[
+local friend = {
+  initial_state = {},
+  evolve = { Invited = false },
+  decide = function(command, _, context)
+    if not context:stream_exists("user-" .. command.data) then moonfold.reject("nobody") end
+    return moonfold.event("Invited", command.data)
+  end,
+}
+local _, rejection = store:attempt("friend-1", friend, moonfold.command("Invite", "bob"))
+print(rejection.reason)                       --> nobody
+]] },
+
+        { name = "context:random", kind = "method", since = since,
+          signature = "context:random([m [, n]]) -> number",
+          summary = "Rolls dice as `math.random` does: the same command at the same version rolls the same.",
+          text = [[
+Without arguments a float from 0 up to 1, with one an integer from 1 to m, with two one from m to n. The seed is
+made of the stream, its version and the command, so a decision can be repeated. Record what was rolled in the
+event: `evolve` has no dice.]],
+          parameters = {
+            { name = "m", type = "integer", optional = true },
+            { name = "n", type = "integer", optional = true },
+          },
+          returns = { { name = "number", type = "number" } },
+          overloads = {
+            "fun(self: Context): number", "fun(self: Context, m: integer): integer",
+            "fun(self: Context, m: integer, n: integer): integer",
+          },
+          errors = {},
+          example = [[
+local dice = {
+  initial_state = {},
+  evolve = { Rolled = false },
+  decide = function(_, _, context) return moonfold.event("Rolled", context:random(1, 6)) end,
+}
+local roll = { type = "Roll", time = 0 }
+local first = store:decide("dice", dice, roll).events[1].data
+local again = store:decide("dice", dice, roll).events[1].data
+print(first == again, first >= 1 and first <= 6)              --> true true
+]] },
+      } },
+
+    { name = "shapes", title = "Shapes", text = [[
+Tables that go in and come out. What goes in is checked: an unknown key is an error that names its nearest
+neighbour.]],
+      entries = {
+
+        { name = "Event", kind = "shape", class = "Event", since = since,
+          signature = "{ type, data, metadata, message_id }",
+          summary = "Something that happened, about to be recorded.",
+          text = [[
+Only `type` is required. An event that was read can be appended again: what the store had added to it is
+ignored.]],
+          fields = {
+            { name = "type", type = "string", text = "what happened; 1 to 200 bytes" },
+            { name = "data", type = "Value", optional = true, text = "the facts" },
+            { name = "metadata", type = "Value", optional = true, text = "facts about the fact: who, why" },
+            { name = "message_id", type = "string", optional = true,
+              text = "an id of your own, unique in the store; 1 to 200 bytes" },
+          },
+          example = [[
+store:append_to_stream("cart-1", { type = "ItemAdded", data = { price = 30 }, metadata = { user = "ada" } })
+]] },
+
+        { name = "RecordedEvent", kind = "shape", class = "RecordedEvent", extends = "Event", since = since,
+          signature = "{ type, data, metadata, stream_name, stream_position, global_position, message_id, "
+            .. "recorded_at }",
+          summary = "An event that was read: what was appended, and where and when it was recorded.",
+          text = "It is yours: keep it, change it. The store's copy cannot be changed.",
+          fields = {
+            { name = "type", type = "string", text = "what happened" },
+            { name = "data", type = "Value", optional = true, text = "the facts" },
+            { name = "metadata", type = "Value", optional = true, text = "facts about the fact" },
+            { name = "stream_name", type = "string", text = "its stream" },
+            { name = "stream_position", type = "integer", text = "its place in the stream, from 1" },
+            { name = "global_position", type = "integer",
+              text = "its place in the whole log, from 1, without gaps" },
+            { name = "message_id", type = "string", text = "its id; made by the store if you gave none" },
+            { name = "recorded_at", type = "integer", unit = "microseconds since 1970",
+              text = "when it was recorded" },
+          },
+          example = [[
+store:append_to_stream("cart-1", moonfold.event("ItemAdded", { price = 30 }))
+local event = store:read_stream("cart-1").events[1]
+print(event.stream_name, event.stream_position, event.global_position)   --> cart-1 1 1
+]] },
+
+        { name = "Command", kind = "shape", class = "Command", since = since,
+          signature = "{ type, data, metadata, command_id, time }",
+          summary = "Something that is wanted.",
+          fields = {
+            { name = "type", type = "string", text = "what is wanted; 1 to 200 bytes" },
+            { name = "data", type = "Value", optional = true, text = "its arguments" },
+            { name = "metadata", type = "Value", optional = true,
+              text = "`correlation_id` is passed on to the events" },
+            { name = "command_id", type = "string", optional = true,
+              text = "makes a retry safe: the same command again answers with the original result; 1 to 200 bytes" },
+            { name = "time", type = "integer", optional = true, unit = "microseconds since 1970",
+              text = "when it was given; filled in by the store's clock" },
+          },
+          example = [[
+local command = { type = "AddItem", data = { price = 30 }, command_id = "click-1" }
+store:handle("cart-1", cart, command)
+store:handle("cart-1", cart, command)         -- the same click, sent twice
+print(store:stream_version("cart-1"))         --> 1
+]] },
+
+        { name = "Decider", kind = "shape", class = "Decider", extends = "Aggregate", since = since,
+          signature = "{ name, category, initial_state, evolve, decide, upcast }",
+          summary = "The rules of one kind of stream: how events become a state, how commands become events.",
+          text = [[
+Only what a call needs must be there: `decide` for handling, `evolve` and `initial_state` for folding.
+
+An old event whose type the table `evolve` lacks leaves the state as it is. An entry `false` says: recorded,
+changes nothing. When `evolve` is a function, it receives every event. `decide` returns an event, a list, or
+nothing; it refuses with `moonfold.reject`.]],
+          fields = {
+            { name = "name", type = "string", optional = true, text = "for messages and tools" },
+            { name = "category", type = "string", optional = true,
+              text = "`\"cart\"`: it owns the streams `cart-*`" },
+            { name = "initial_state", type = "any",
+              text = "a value, copied for each fold, or a function that makes one; not nil" },
+            { name = "evolve", type = "Evolve|table<string, Evolve|false>",
+              text = "`(state, event) -> state`, or a table of such functions by event type; returning nil keeps the "
+                .. "state passed in" },
+            { name = "decide", type = "Decide|table<string, Decide>", optional = true,
+              text = "`(command, state, context) -> event, list or nil`, or a table of such functions by command "
+                .. "type" },
+            { name = "upcast", type = "table<string, Upcast>", optional = true,
+              text = "by event type, a function that turns an old event into a present one; may change the type, too" },
+          },
+          example = [[
+local counter = {
+  initial_state = 0,
+  evolve = { Counted = function(count) return count + 1 end },
+  decide = { Count = function() return moonfold.event("Counted") end },
+}
+print(store:handle("counter-1", counter, moonfold.command("Count")).state)   --> 1
+]] },
+
+        { name = "Aggregate", kind = "shape", class = "Aggregate", since = since,
+          signature = "{ initial_state, evolve, upcast }",
+          summary = "The half of a decider that folds; every decider is one.",
+          fields = {
+            { name = "initial_state", type = "any",
+              text = "a value, copied for each fold, or a function that makes one; not nil" },
+            { name = "evolve", type = "Evolve|table<string, Evolve|false>", text = "as in a decider" },
+            { name = "upcast", type = "table<string, Upcast>", optional = true, text = "as in a decider" },
+          },
+          example = [[
+local latest = { initial_state = "", evolve = function(_, event) return event.type end }
+store:append_to_stream("door", { moonfold.event("Opened"), moonfold.event("Closed") })
+print(store:aggregate_stream("door", latest).state)           --> Closed
+]] },
+
+        { name = "AppendResult", kind = "shape", class = "AppendResult", since = since,
+          signature = "{ next_expected_stream_version, created_new_stream, last_event_global_position }",
+          summary = "What `store:append_to_stream` returns.",
+          fields = {
+            { name = "next_expected_stream_version", type = "integer",
+              text = "the stream's version after the append" },
+            { name = "created_new_stream", type = "boolean", text = "whether this append began the stream" },
+            { name = "last_event_global_position", type = "integer", optional = true,
+              text = "of the last event recorded; nil when none was" },
+          },
+          example = [[
+local result = store:append_to_stream("cart-1", {})
+print(result.next_expected_stream_version, result.last_event_global_position)   --> 0 nil
+]] },
+
+        { name = "ReadResult", kind = "shape", class = "ReadResult", since = since,
+          signature = "{ events, current_stream_version, stream_exists }",
+          summary = "What `store:read_stream` returns.",
+          fields = {
+            { name = "events", type = "RecordedEvent[]", text = "in the order asked for" },
+            { name = "current_stream_version", type = "integer",
+              text = "the stream's version, whatever the range" },
+            { name = "stream_exists", type = "boolean", text = "whether the stream has events at all" },
+          },
+          example = [[
+local result = store:read_stream("cart-1")
+print(#result.events, result.current_stream_version, result.stream_exists)   --> 0 0 false
+]] },
+
+        { name = "AggregateResult", kind = "shape", class = "AggregateResult", since = since,
+          signature = "{ state, current_stream_version, stream_exists }",
+          summary = "What `store:aggregate_stream` returns.",
+          fields = {
+            { name = "state", type = "any", text = "what the events fold into" },
+            { name = "current_stream_version", type = "integer",
+              text = "the version at which the state stands" },
+            { name = "stream_exists", type = "boolean", text = "whether the stream has events at all" },
+          },
+          example = [[
+store:append_to_stream("cart-1", { moonfold.event("ItemAdded", { price = 1 }), moonfold.event("Paid") })
+print(store:aggregate_stream("cart-1", cart, { to = 1 }).current_stream_version)   --> 1
+]] },
+
+        { name = "HandleResult", kind = "shape", class = "HandleResult", since = since,
+          signature = "{ events, state, next_expected_stream_version, created_new_stream, last_event_global_position }",
+          summary = "What `store:handle`, `store:attempt` and `store:decide` return.",
+          fields = {
+            { name = "events", type = "RecordedEvent[]",
+              text = "the events decided on; empty when nothing happened" },
+            { name = "state", type = "any", optional = true,
+              text = "the state after them; nil with the option `state = false`" },
+            { name = "next_expected_stream_version", type = "integer",
+              text = "the stream's version after them" },
+            { name = "created_new_stream", type = "boolean", text = "whether they began the stream" },
+            { name = "last_event_global_position", type = "integer", optional = true,
+              text = "of the last event recorded; nil when none was" },
+          },
+          example = [[
+local add = moonfold.command("AddItem", { price = 30 })
+local result = store:handle("cart-1", cart, { add, add }, { state = false })
+print(#result.events, result.state)           --> 2 nil
+]] },
+
+        { name = "Error", kind = "shape", class = "Error", since = since,
+          signature = "{ code, message, where, ... }",
+          summary = "What every failure raises: a table that reads well as text.",
+          text = [[
+`tostring(err)` is `file:line: code: message`, with the line of the Lua code that called. The message says what,
+where, and what to do. Programs compare `code`; the further fields depend on it, see "Error codes".]],
+          fields = {
+            { name = "code", type = "ErrorCode", text = "what kind of failure it is" },
+            { name = "message", type = "string", text = "a sentence for people" },
+            { name = "where", type = "string", optional = true, text = "`file:line` of the caller" },
+          },
+          example = [[
+local ok, err = pcall(store.read_stream, store, "cart-1", { max_cuont = 1 })
+print(ok, err.code)                           --> false invalid_argument
+print(err.path)                               --> options.max_cuont
+print(err.message:match("did you mean .*"))   --> did you mean "max_count"?
+]] },
+      } },
+
+    { name = "errors", title = "Error codes", text = [[
+Failures raise an error object, so a lost write cannot pass silently because nobody looked at a return value.
+Catch it with `pcall` and compare its `code`.]],
+      entries = {
+
+        { name = "version_conflict", kind = "error", since = since,
+          signature = "version_conflict { stream, expected, current }",
+          summary = "The stream is not at the version that `expected_stream_version` asked for; nothing was written.",
+          text = "Read the stream again and decide again. Better: use `store:handle`, which needs no expectation.",
+          fields = {
+            { name = "stream", type = "string", text = "the stream" },
+            { name = "expected", type = "Expectation", text = "what was asked for, as it was given" },
+            { name = "current", type = "integer", text = "the stream's real version" },
+          },
+          example = [[
+local ok, err = pcall(store.append_to_stream, store, "cart-1", moonfold.event("Paid"), { expected_stream_version = 3 })
+print(ok, err.code, err.expected, err.current)                --> false version_conflict 3 0
+]] },
+
+        { name = "rejected", kind = "error", since = since,
+          signature = "rejected { reason, detail, stream }",
+          summary = "The decider refused the command with `moonfold.reject`; nothing was written.",
+          text = "Use `store:attempt` where refusals are everyday.",
+          fields = {
+            { name = "reason", type = "string", text = "a short, stable word for programs" },
+            { name = "detail", type = "Value", optional = true, text = "whatever else the decider said" },
+            { name = "stream", type = "string", optional = true,
+              text = "the stream that the command was meant for" },
+          },
+          example = [[
+local ok, err = pcall(store.handle, store, "cart-1", cart, moonfold.command("AddItem", { price = 500 }))
+print(ok, err.code, err.reason)               --> false rejected cart_full
+]] },
+
+        { name = "script_error", kind = "error", since = since,
+          signature = "script_error { stream, position, event_type, command_type, traceback }",
+          summary = "An `evolve`, `decide`, `upcast` or `initial_state` raised an error; nothing was written.",
+          text = "The message carries the original one. The fields say at which event or command it happened.",
+          fields = {
+            { name = "stream", type = "string", optional = true, text = "the stream being folded" },
+            { name = "position", type = "integer", optional = true,
+              text = "the event's position in its stream" },
+            { name = "event_type", type = "string", optional = true,
+              text = "in evolve and upcast: the event's type" },
+            { name = "command_type", type = "string", optional = true, text = "in decide: the command's type" },
+            { name = "traceback", type = "string", text = "where in the script" },
+            { name = "cause", type = "any", text = "the original error" },
+          },
+          example = [[
+store:append_to_stream("cart-1", moonfold.event("ItemAdded"))   -- no data: evolve will stumble
+local ok, err = pcall(store.aggregate_stream, store, "cart-1", cart)
+print(ok, err.code, err.position, err.event_type)             --> false script_error 1 ItemAdded
+]] },
+
+        { name = "budget_exceeded", kind = "error", since = since,
+          signature = "budget_exceeded",
+          summary = "A script used more time or memory than it may; nothing was written.",
+          text = "The code is reserved: no call raises it in this version." },
+
+        { name = "invalid_argument", kind = "error", since = since,
+          signature = "invalid_argument { path }",
+          summary = "An argument has a wrong type, a wrong value or an unknown name; nothing was done.",
+          fields = {
+            { name = "path", type = "string", optional = true,
+              text = "where the bad value is: `stream`, `options.from`, `events[2].data.items[3]`" },
+          },
+          example = [[
+local ok, err = pcall(store.append_to_stream, store, "cart-1", moonfold.event("ItemAdded", { price = 0 / 0 }))
+print(ok, err.code, err.path)                 --> false invalid_argument events.data.price
+]] },
+
+        { name = "unknown_event_type", kind = "error", since = since,
+          signature = "unknown_event_type { type, stream }",
+          summary = "`decide` returned an event that the table `evolve` does not know; nothing was written.",
+          text = "Most often a typo. If the event is to change nothing, say so: `evolve.Name = false`.",
+          fields = {
+            { name = "type", type = "string", text = "the event's type" },
+            { name = "stream", type = "string", text = "the stream it was meant for" },
+          },
+          example = [[
+local typo = { initial_state = 0, evolve = { Counted = false }, decide = function() return { type = "Conuted" } end }
+local ok, err = pcall(store.handle, store, "counter-1", typo, moonfold.command("Count"))
+print(ok, err.code, err.type)                 --> false unknown_event_type Conuted
+]] },
+
+        { name = "unknown_command_type", kind = "error", since = since,
+          signature = "unknown_command_type { type, stream }",
+          summary = "The table `decide` does not know the command; nothing was written.",
+          fields = {
+            { name = "type", type = "string", text = "the command's type" },
+            { name = "stream", type = "string", text = "the stream it was meant for" },
+          },
+          example = [[
+local ok, err = pcall(store.handle, store, "cart-1", cart, moonfold.command("AddItme"))
+print(ok, err.code, err.type)                 --> false unknown_command_type AddItme
+]] },
+
+        { name = "id_conflict", kind = "error", since = since,
+          signature = "id_conflict { id, stream }",
+          summary = "A `message_id` or `command_id` is already in use for something else; nothing was written.",
+          fields = {
+            { name = "id", type = "string", text = "the id" },
+            { name = "stream", type = "string", text = "the stream of the refused write" },
+          },
+          example = [[
+store:append_to_stream("cart-1", { type = "Paid", message_id = "payment-7" })
+local ok, err = pcall(store.append_to_stream, store, "cart-2", { type = "Paid", message_id = "payment-7" })
+print(ok, err.code, err.id)                   --> false id_conflict payment-7
+]] },
+
+        { name = "not_found", kind = "error", since = since,
+          signature = "not_found",
+          summary = "There is no such file.",
+          example = [[
+local ok, err = pcall(moonfold.open, "nowhere.fold", { create = false })
+print(ok, err.code)                           --> false not_found
+]] },
+
+        { name = "read_only", kind = "error", since = since,
+          signature = "read_only",
+          summary = "The store was opened read-only, or the file may not be written.",
+          example = [[
+moonfold.open("ledger.fold"):close()
+local ledger <close> = moonfold.open("ledger.fold", { read_only = true })
+local ok, err = pcall(ledger.append_to_stream, ledger, "cart-1", moonfold.event("Paid"))
+print(ok, err.code)                           --> false read_only
+]] },
+
+        { name = "closed", kind = "error", since = since,
+          signature = "closed",
+          summary = "The store was closed, or it was opened before a fork: open it anew in the child process.",
+          example = [[
+store:close()
+local ok, err = pcall(store.stream_version, store, "cart-1")
+print(ok, err.code)                           --> false closed
+]] },
+
+        { name = "busy", kind = "error", since = since,
+          signature = "busy",
+          summary = "The file cannot be used right now: another durability is in use, or no reader slot is free.",
+          text = "Close what else is open, or try again.",
+          example = [[
+local first <close> = moonfold.open("cache.fold", { durability = "none" })
+local ok, err = pcall(moonfold.open, "cache.fold", { durability = "full" })
+print(ok, err.code)                           --> false busy
+]] },
+
+        { name = "corrupt", kind = "error", since = since,
+          signature = "corrupt",
+          summary = "A checksum or the file's structure is wrong: the file was damaged.",
+          text = "Keep the file, and go back to a backup. Moonfold never hands out an event whose checksum is wrong." },
+
+        { name = "disk_full", kind = "error", since = since,
+          signature = "disk_full",
+          summary = "The disk has no room; nothing was written.",
+          text = "Make room and do it again. What was recorded before is safe." },
+
+        { name = "no_memory", kind = "error", since = since,
+          signature = "no_memory",
+          summary = "The process has no memory left; nothing was written." },
+
+        { name = "io", kind = "error", since = since,
+          signature = "io",
+          summary = "The operating system failed to read or write; the message says what it said.",
+          example = [[
+local ok, err = pcall(moonfold.open, "no/such/folder/shop.fold")
+print(ok, err.code == "io" or err.code == "not_found")        --> false true
+]] },
+
+        { name = "incompatible_format", kind = "error", since = since,
+          signature = "incompatible_format",
+          summary = "The file is no Moonfold store, or a newer Moonfold wrote it; it was left as it was." },
+      } },
+
+    { name = "spec", title = "Specs for deciders", class = "Scenario", text = [[
+`require "moonfold.spec"` tests a decider by examples: given these events, when this command, expect those
+events. It works inside busted and alone. Every scenario is played on a store in memory, by the calls that a program
+makes, with the clock at 0. An expectation that fails raises an error that shows the difference.
+
+Scenarios are values: every method returns one, so that one beginning can be shared by many ends.]],
+      entries = {
+
+        { name = "moonfold.spec", kind = "function", since = since,
+          signature = "require(\"moonfold.spec\")(decider) -> given",
+          summary = "Makes the function that begins a scenario for a decider.",
+          text = [[
+`given { events }` says what happened before. `given {}` is a stream that does not exist yet. The stream's name is the
+decider's category and `-1`, such as `cart-1`; without a category it is `scenario-1`.]],
+          parameters = { { name = "decider", type = "Decider", text = "the decider to test" } },
+          returns = { { name = "given", type = "Given" } },
+          errors = { "invalid_argument" },
+          example = [[
+local given = require("moonfold.spec")(cart)
+given { moonfold.event("ItemAdded", { price = 90 }) }
+  :when(moonfold.command("AddItem", { price = 10 }))
+  :expect { moonfold.event("ItemAdded", { price = 10 }) }
+]] },
+
+        { name = "scenario:and_stream", kind = "method", since = since,
+          signature = "given { events }:and_stream(name, events [, decider]) -> scenario",
+          summary = "Puts events into another stream, for a decision that looks into it through its context.",
+          parameters = {
+            { name = "name", type = "string", text = "that stream's name" },
+            { name = "events", type = "Event|Event[]", text = "what happened in it" },
+            { name = "decider", type = "Aggregate|Decider", optional = true,
+              text = "its decider: to check at once that these events can be folded" },
+          },
+          returns = { { name = "scenario", type = "Scenario" } },
+          errors = { "invalid_argument" },
+          example = [[
+local order = {
+  initial_state = {}, evolve = { Ordered = false },
+  decide = function(_, _, context)
+    if not context:stream_exists("user-ada") then moonfold.reject("who_are_you") end
+    return moonfold.event("Ordered")
+  end,
+}
+local given = require("moonfold.spec")(order)
+given {}:and_stream("user-ada", { moonfold.event("Registered") })
+  :when(moonfold.command("Order")):expect { moonfold.event("Ordered") }
+]] },
+
+        { name = "scenario:at", kind = "method", since = since,
+          signature = "given { events }:at(time) -> scenario",
+          summary = "Says when the command arrives: its `time`, 0 otherwise.",
+          parameters = { { name = "time", type = "integer", text = "microseconds since 1970" } },
+          returns = { { name = "scenario", type = "Scenario" } },
+          errors = { "invalid_argument" },
+          example = [[
+local alarm = {
+  initial_state = {}, evolve = { Rang = false },
+  decide = function(command) return moonfold.event("Rang", { at = command.time }) end,
+}
+local given = require("moonfold.spec")(alarm)
+given {}:at(1000):when(moonfold.command("Ring")):expect { moonfold.event("Rang", { at = 1000 }) }
+]] },
+
+        { name = "scenario:when", kind = "method", since = since,
+          signature = "given { events }:when(command) -> scenario",
+          summary = "Says which command arrives; a list is handled in order.",
+          parameters = { { name = "command", type = "Command|Command[]", text = "one command or a list" } },
+          returns = { { name = "scenario", type = "Scenario" } },
+          errors = { "invalid_argument" },
+          example = [[
+local given = require("moonfold.spec")(cart)
+given {}:when(moonfold.command("AddItem", { price = 1 })):expect_state { total = 1 }
+]] },
+
+        { name = "scenario:expect", kind = "method", since = since,
+          signature = "...:expect { events }",
+          summary = "Expects exactly these events, in this order.",
+          text = [[
+Types and data are compared exactly: `1` is not `1.0`, and an empty list is no empty map. Of the metadata only what the
+expectation names is compared, because the store and the caller add to it. So is a `message_id`.]],
+          parameters = { { name = "events", type = "Event|Event[]", text = "what the decision should record" } },
+          returns = { { name = "scenario", type = "Scenario" } },
+          errors = {},
+          example = [[
+local given = require("moonfold.spec")(cart)
+local add = moonfold.command("AddItem", { price = 30 })
+local wrong = moonfold.event("ItemAdded", { price = 31 })
+print(pcall(function() given {}:when(add):expect { wrong } end) == false)   --> true
+]] },
+
+        { name = "scenario:expect_nothing", kind = "method", since = since,
+          signature = "...:expect_nothing()",
+          summary = "Expects that the command records nothing, and is not refused.",
+          parameters = {},
+          returns = { { name = "scenario", type = "Scenario" } },
+          errors = {},
+          example = [[
+local lamp = { initial_state = {}, evolve = {}, decide = { Look = function() end } }
+require("moonfold.spec")(lamp) {}:when(moonfold.command("Look")):expect_nothing()
+]] },
+
+        { name = "scenario:expect_rejected", kind = "method", since = since,
+          signature = "...:expect_rejected([reason])",
+          summary = "Expects that the decider refuses, for this reason.",
+          parameters = { { name = "reason", type = "string", optional = true, text = "any reason when absent" } },
+          returns = { { name = "scenario", type = "Scenario" } },
+          errors = {},
+          example = [[
+local given = require("moonfold.spec")(cart)
+given {}:when(moonfold.command("AddItem", { price = 500 })):expect_rejected("cart_full")
+]] },
+
+        { name = "scenario:expect_error", kind = "method", since = since,
+          signature = "...:expect_error(pattern)",
+          summary = "Expects an error (no refusal) whose `code: message` matches a Lua pattern.",
+          parameters = { { name = "pattern", type = "string", text = "a Lua pattern" } },
+          returns = { { name = "scenario", type = "Scenario" } },
+          errors = {},
+          example = [[
+local given = require("moonfold.spec")(cart)
+given {}:when(moonfold.command("AddItme")):expect_error("unknown_command_type")
+]] },
+
+        { name = "scenario:expect_state", kind = "method", since = since,
+          signature = "...:expect_state(state)",
+          summary = "Expects the state after the decided events; without a command, the state of the given ones.",
+          text = "A refusal or an error must be expected first: `:expect_rejected(reason):expect_state(state)`.",
+          parameters = { { name = "state", type = "any", text = "the whole state" } },
+          returns = { { name = "scenario", type = "Scenario" } },
+          errors = {},
+          example = [[
+local given = require("moonfold.spec")(cart)
+local filled = given { moonfold.event("ItemAdded", { price = 30 }) }
+filled:expect_state { total = 30 }
+filled:when(moonfold.command("AddItem", { price = 71 })):expect_rejected("cart_full"):expect_state { total = 30 }
+]] },
+      } },
+  },
+}

@@ -1,0 +1,425 @@
+--- Specs for deciders, by example: given these events, when this command arrives, expect those events.
+--
+--     local given = require("moonfold.spec")(cart)
+--
+--     given { moonfold.event("ProductItemAdded", { product = "tea", qty = 10, price = 3 }) }
+--       :when(moonfold.command("ApplyDiscount", { percent = 10 }))
+--       :expect { moonfold.event("DiscountApplied", { percent = 10 }) }
+--
+-- A scenario is played on a store in memory, through the calls that a program makes: how a decision is made is known
+-- in one place only, and it is not here. The clock stands at 0 while the given events are recorded and at `at` when the
+-- command arrives, so a scenario plays the same every time.
+--
+-- Scenarios are values: `when`, `at` and `and_stream` make new ones, and many ends may share one beginning. A failed
+-- expectation raises text that begins with its file and line; of a call that spans lines, Lua knows only the first.
+
+local moonfold = require "moonfold"
+
+-- ## Whom to blame
+
+local this_file = debug.getinfo(1, "S").source
+
+--- "file:line" of the spec: the nearest Lua code on the stack that stands in another file.
+local function spec_line()
+  local level = 2
+  local frame = debug.getinfo(level, "Sl")
+  while frame and (frame.source == this_file or frame.currentline < 0) do
+    level = level + 1
+    frame = debug.getinfo(level, "Sl")
+  end
+  return frame and ("%s:%d"):format(frame.short_src, frame.currentline) or "?"
+end
+
+local Misuse = {}
+
+function Misuse:__tostring()
+  return ("%s: %s: %s"):format(self.where, self.code, self.message)
+end
+
+--- Raises the library's kind of error about a scenario that makes no sense.
+local function refuse(path, message)
+  local misuse = { code = "invalid_argument", message = message, path = path, where = spec_line() }
+  error(setmetatable(misuse, Misuse), 0)
+end
+
+--- An error of the library, which knows this file as its caller, as an error about the spec.
+local function blame(problem)
+  if type(problem) == "table" then problem.where = spec_line() end
+  return problem
+end
+
+--- Lets the library say what it refuses.
+local function check(f)
+  local store <close> = moonfold.open(":memory:")
+  local accepted, result = pcall(f, store)
+  if not accepted then error(blame(result), 0) end
+  return result
+end
+
+-- ## Values as text: Lua source, with sorted keys
+
+local LINE = 96
+
+local function number_text(value)
+  if math.type(value) == "integer" then return tostring(value) end
+  local text
+  for digits = 14, 17 do
+    text = ("%%.%dg"):format(digits):format(value)
+    if tonumber(text) == value then break end
+  end
+  return text:find("[.en]") and text or text .. ".0"
+end
+
+local function string_text(value)
+  local text = ("%q"):format(value):gsub("\\\n", "\\n")
+  if utf8.len(value) then return text end
+  return (text:gsub("[\128-\255]", function(byte) return ("\\%03d"):format(byte:byte()) end))
+end
+
+local function scalar_text(value)
+  if value == moonfold.null then return "moonfold.null" end
+  if type(value) == "number" then return number_text(value) end
+  if type(value) == "string" then return string_text(value) end
+  return tostring(value)
+end
+
+local function is_name(key)
+  return type(key) == "string" and key:find("^[%a_][%w_]*$") and load("local " .. key) ~= nil
+end
+
+local function numbers_first(a, b)
+  if type(a) == type(b) then return a < b end
+  return type(a) == "number"
+end
+
+--- The keys of a table, or of two.
+local function sorted_keys(a, b)
+  local keys = {}
+  for key in pairs(a) do keys[#keys + 1] = key end
+  for key in pairs(b or {}) do
+    if a[key] == nil then keys[#keys + 1] = key end
+  end
+  table.sort(keys, numbers_first)
+  return keys
+end
+
+local list_mark = getmetatable(moonfold.array())
+
+local literal
+
+--- "key = value" for every field, and without the keys for a list.
+local function fields(map, indent)
+  local keys, parts = sorted_keys(map), {}
+  for i, key in ipairs(keys) do
+    local name = is_name(key) and key or ("[%s]"):format(scalar_text(key))
+    local prefix = #map == #keys and "" or name .. " = "
+    parts[i] = prefix .. literal(map[key], indent)
+  end
+  return parts
+end
+
+--- A value as Lua source; what does not fit into a line goes over several, indented so far.
+function literal(value, indent)
+  if type(value) ~= "table" then return scalar_text(value) end
+  local inner = indent .. "  "
+  local parts = fields(value, inner)
+  if #parts == 0 then return getmetatable(value) == list_mark and "moonfold.array()" or "{}" end
+  local line = "{ " .. table.concat(parts, ", ") .. " }"
+  if #indent + #line <= LINE and not line:find("\n", 1, true) then return line end
+  return ("{\n%s%s,\n%s}"):format(inner, table.concat(parts, ",\n" .. inner), indent)
+end
+
+local INDENT = (" "):rep(14)   -- where the texts of a difference begin
+
+local function event_text(event)
+  if not event then return "nothing" end
+  local text = is_name(event.type) and event.type or string_text(event.type)
+  if event.data ~= nil then text = text .. " " .. literal(event.data, INDENT) end
+  if event.metadata ~= nil then text = text .. " metadata " .. literal(event.metadata, INDENT) end
+  return text
+end
+
+local function events_text(events)
+  local texts = {}
+  for i, event in ipairs(events) do texts[i] = event_text(event) end
+  return #texts == 0 and "nothing" or table.concat(texts, "\n" .. INDENT)
+end
+
+-- ## Differences: a list of { path, expected, actual }, the last two as text
+
+local function add(found, path, expected, actual)
+  found[#found + 1] = { path = path, expected = expected, actual = actual }
+end
+
+local function step(path, key)
+  if is_name(key) then return path .. "." .. key end
+  return ("%s[%s]"):format(path, scalar_text(key))
+end
+
+local function compare(found, path, expected, actual)
+  local tables = type(expected) == "table" and type(actual) == "table"
+  if tables and next(expected) ~= nil and next(actual) ~= nil then
+    for _, key in ipairs(sorted_keys(expected, actual)) do
+      compare(found, step(path, key), expected[key], actual[key])
+    end
+    return
+  end
+  -- Equal text is the exact comparison: it tells 1 from 1.0, an empty list from an empty map, null from nil.
+  local wanted, got = literal(expected, INDENT), literal(actual, INDENT)
+  if wanted ~= got then add(found, path, wanted, got) end
+end
+
+--- Metadata counts only where the expectation names it: the library and the caller add to it.
+local function compare_metadata(found, path, expected, actual)
+  if type(expected) ~= "table" or type(actual) ~= "table" then
+    if expected ~= nil then compare(found, path, expected, actual) end
+    return
+  end
+  for _, key in ipairs(sorted_keys(expected)) do
+    compare(found, step(path, key), expected[key], actual[key])
+  end
+end
+
+local function compare_event(found, path, expected, actual)
+  if not expected or not actual or expected.type ~= actual.type then
+    add(found, path, event_text(expected), event_text(actual))
+    return
+  end
+  compare(found, path .. ".data", expected.data, actual.data)
+  compare_metadata(found, path .. ".metadata", expected.metadata, actual.metadata)
+  if expected.message_id then compare(found, path .. ".message_id", expected.message_id, actual.message_id) end
+end
+
+local function same_event(expected, actual)
+  local found = {}
+  compare_event(found, "", expected, actual)
+  return #found == 0
+end
+
+--- Leaves out what agrees at both ends, so that one missing event is one difference.
+local function compare_events(expected, actual)
+  local common, head, tail = math.min(#expected, #actual), 0, 0
+  while head < common and same_event(expected[head + 1], actual[head + 1]) do head = head + 1 end
+  while head + tail < common and same_event(expected[#expected - tail], actual[#actual - tail]) do tail = tail + 1 end
+  local found = {}
+  for i = head + 1, math.max(#expected, #actual) - tail do
+    local wanted, got = i <= #expected - tail and expected[i], i <= #actual - tail and actual[i]
+    compare_event(found, ("events[%d]"):format(i), wanted, got)
+  end
+  return found
+end
+
+local function fail(headline, found)
+  local lines = { ("%s: %s"):format(spec_line(), headline) }
+  for _, difference in ipairs(found) do
+    lines[#lines + 1] = "  " .. difference.path
+    lines[#lines + 1] = "    expected  " .. difference.expected
+    lines[#lines + 1] = "    actual    " .. difference.actual
+  end
+  error(table.concat(lines, "\n"), 0)
+end
+
+-- ## Playing a scenario
+
+local function record(store, past)
+  for _, stream in ipairs(past) do store:append_to_stream(stream.name, stream.events) end
+end
+
+--- The state in the end. It must be one that could be stored, which can be printed and compared, too.
+local function fold(store, stream, decider)
+  local state = store:aggregate_stream(stream, decider).state
+  moonfold.hash(state)
+  return state
+end
+
+--- What became of a scenario: the `state`, and of its command `events`, a `rejection` or an `error`.
+local function play(scenario)
+  local time, outcome = 0, {}
+  local store <close> = moonfold.open(":memory:", { clock = function() return time end })
+  record(store, scenario.past)
+  time = scenario.time
+
+  local function try(call, ...)
+    local done, result, rejection = pcall(call, store, scenario.stream, scenario.decider, ...)
+    if done then return result, rejection end
+    outcome.error = outcome.error or blame(result)
+  end
+
+  if scenario.command then
+    local result, rejection = try(store.attempt, scenario.command)
+    outcome.events, outcome.rejection = result and result.events, rejection
+  end
+  outcome.state = try(fold)
+  return outcome
+end
+
+--- Played once, however many expectations there are.
+local function outcome_of(scenario)
+  scenario.outcome = scenario.outcome or play(scenario)
+  return scenario.outcome
+end
+
+local function decision_of(scenario)
+  if not scenario.command then refuse("command", "nothing was decided: say :when(command) before") end
+  return outcome_of(scenario)
+end
+
+--- An error without its file and line, which are the spec's and would match patterns that mean something else.
+local function error_message(problem)
+  if type(problem) ~= "table" then return tostring(problem) end
+  return ("%s: %s"):format(problem.code, problem.message)
+end
+
+--- The decider's own part of a traceback: below it the library runs, and below that this file.
+local function decider_traceback(problem)
+  local traceback = type(problem) == "table" and problem.traceback
+  return traceback and "\n" .. traceback:gsub("\n\t%[C%]: in %?.*", "") or ""
+end
+
+local function error_text(problem)
+  local text = "error " .. error_message(problem) .. decider_traceback(problem)
+  return (text:gsub("\n", "\n" .. INDENT))
+end
+
+local function rejection_text(rejection)
+  local text = ("rejected %q"):format(rejection.reason)
+  return rejection.message and text .. ": " .. rejection.message or text
+end
+
+local function outcome_text(outcome)
+  if outcome.error then return error_text(outcome.error) end
+  if outcome.rejection then return rejection_text(outcome.rejection) end
+  return outcome.events and events_text(outcome.events) or "no error"
+end
+
+local function fail_outcome(expected, outcome)
+  local difference = { path = "outcome", expected = expected, actual = outcome_text(outcome) }
+  fail("the outcome is not what was expected", { difference })
+end
+
+--- The events that the command led to; anything else is not what was expected.
+local function decided_events(scenario, expected)
+  local outcome = decision_of(scenario)
+  if outcome.error or outcome.rejection then fail_outcome(expected, outcome) end
+  return outcome.events
+end
+
+-- ## Saying what happened before
+
+local Scenario = {}
+Scenario.__index = Scenario
+
+--- A scenario that differs from another in one field, and was not played yet.
+local function with(scenario, field, value)
+  local new = setmetatable({}, Scenario)
+  for key, old in pairs(scenario) do new[key] = old end
+  new[field], new.outcome = value, nil
+  return new
+end
+
+--- Events of another stream, for decisions that look there. With its decider it is checked that they can be folded.
+function Scenario:and_stream(name, events, decider)
+  if name == self.stream then
+    refuse("name", ("%q is the stream that decides: its events belong into given { ... }"):format(name))
+  end
+  local past = table.move(self.past, 1, #self.past, 1, {})
+  past[#past + 1] = { name = name, events = events }
+  check(function(store)
+    record(store, past)
+    if decider ~= nil then store:aggregate_stream(name, decider) end
+  end)
+  return with(self, "past", past)
+end
+
+--- The time at which the command arrives, in microseconds since 1970; 0 when it is not said.
+function Scenario:at(time)
+  if math.type(time) ~= "integer" then refuse("time", "a time is an integer: microseconds since 1970") end
+  return with(self, "time", time)
+end
+
+--- A command, or a list of them that is handled in order.
+function Scenario:when(command)
+  if type(command) ~= "table" then refuse("command", "a command is a table such as moonfold.command(type, data)") end
+  if self.command then refuse("command", "there is a command already: :when takes a list, too") end
+  return with(self, "command", command)
+end
+
+-- ## Saying what is expected
+
+--- Expected events as the store would keep them, but with no other message_id than they name.
+local function canonical(events)
+  local kept = check(function(store)
+    store:append_to_stream("expected", events)
+    return store:read_stream("expected").events
+  end)
+  local list = events.type and { events } or events
+  for i, event in ipairs(kept) do event.message_id = rawget(list[i], "message_id") or false end
+  return kept
+end
+
+--- Exactly these events, in this order. Their metadata may hold more than the expectation names.
+function Scenario:expect(events)
+  local expected = canonical(events)
+  local found = compare_events(expected, decided_events(self, events_text(expected)))
+  if #found > 0 then fail("the events are not what was expected", found) end
+  return self
+end
+
+function Scenario:expect_nothing()
+  if #decided_events(self, "nothing") > 0 then fail_outcome("nothing", self.outcome) end
+  return self
+end
+
+--- A refusal, for this reason, or without an argument for any.
+function Scenario:expect_rejected(...)
+  local reason = ...
+  if select("#", ...) > 0 and type(reason) ~= "string" then refuse("reason", "a reason is a string") end
+  local outcome = decision_of(self)
+  local rejection = outcome.rejection
+  if not rejection or reason and rejection.reason ~= reason then
+    fail_outcome(reason and ("rejected %q"):format(reason) or "rejected", outcome)
+  end
+  outcome.acknowledged = true
+  return self
+end
+
+--- An error, no refusal, whose "code: message" matches a Lua pattern.
+function Scenario:expect_error(pattern)
+  if type(pattern) ~= "string" then refuse("pattern", "a pattern is a string") end
+  local outcome = outcome_of(self)
+  if not outcome.error or not error_message(outcome.error):find(pattern) then
+    fail_outcome(("an error that matches %q"):format(pattern), outcome)
+  end
+  outcome.acknowledged = true
+  return self
+end
+
+--- The state in the end, as a whole. A refusal or an error must have been expected before.
+function Scenario:expect_state(state)
+  check(function() moonfold.hash(state) end)
+  local outcome = outcome_of(self)
+  if (outcome.rejection or outcome.error) and not outcome.acknowledged then
+    fail_outcome("no refusal and no error", outcome)
+  end
+  local found = {}
+  compare(found, "state", state, outcome.state)
+  if #found > 0 then fail("the state is not what was expected", found) end
+  return self
+end
+
+--- The stream of the decider under test: one of its category, because its events may be dealt with by their stream.
+local function stream_of(decider)
+  local category = type(decider) == "table" and decider.category or "scenario"
+  return category .. "-1"
+end
+
+--- Makes the `given` for a decider.
+return function(decider)
+  check(function(store) store:aggregate_stream("checked", decider) end)
+  return function(events)
+    local stream = stream_of(decider)
+    local past = { { name = stream, events = events } }
+    check(function(store) record(store, past) end)
+    return setmetatable({ decider = decider, stream = stream, past = past, time = 0 }, Scenario)
+  end
+end
