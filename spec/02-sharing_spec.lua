@@ -1,0 +1,72 @@
+local moonfold = require "moonfold"
+local support = require "support"
+
+local function see_each_other(one, other)
+  one:append_to_stream("a", { type = "Said" })
+  assert.equal(1, other:stream_version("a"))
+  other:append_to_stream("a", { type = "Answered" })
+  assert.same({ "Said", "Answered" }, support.pluck("type", one:events("a")))
+end
+
+describe("opening one file twice in a process", function()
+  it("gives two stores that see each other's events", function()
+    local one <close>, path = support.open()
+    local other <close> = moonfold.open(path)
+    see_each_other(one, other)
+  end)
+
+  it("knows the file again behind a symbolic link", function()
+    local one <close>, path = support.open()
+    assert(os.execute(("ln -s %s %s.link"):format(support.quote(path), support.quote(path))))
+    local other <close> = moonfold.open(path .. ".link")
+    see_each_other(one, other)
+  end)
+
+  it("knows the file again by another spelling of its path", function()
+    local one <close>, path = support.open()
+    local other <close> = moonfold.open((path:gsub("/([^/]+)$", "/.//%1")))
+    see_each_other(one, other)
+  end)
+
+  it("leaves one open when the other is closed", function()
+    local one <close>, path = support.open()
+    moonfold.open(path):close()
+    one:append_to_stream("a", { type = "A" })
+    assert.equal(1, one:stream_version("a"))
+  end)
+
+  it("lets a reader that may not write look on", function()
+    local writer <close>, path = support.open()
+    local reader <close> = moonfold.open(path, { read_only = true })
+    writer:append_to_stream("a", { type = "A" })
+    assert.equal(1, reader:stream_version("a"))
+    support.fails("read_only", nil, reader.append_to_stream, reader, "a", { type = "A" })
+  end)
+
+  it("lets one write beside a reader that came first", function()
+    local path = support.path()
+    moonfold.open(path):close()
+    local reader <close> = moonfold.open(path, { read_only = true })
+    local writer <close> = moonfold.open(path)
+    writer:append_to_stream("a", { type = "A" })
+    assert.equal(1, reader:stream_version("a"))
+  end)
+
+  it("makes a new store where the file was removed meanwhile", function()
+    local old <close>, path = support.open()
+    old:append_to_stream("a", { type = "A" })
+    os.remove(path)
+    os.remove(path .. "-lock")
+    local new <close> = moonfold.open(path)
+    assert.is_false(new:stream_exists("a"))
+    assert.is_true(old:stream_exists("a"))
+  end)
+
+  it("gives each store its own clock", function()
+    local one <close>, path = support.open { clock = function() return 1 end }
+    local other <close> = moonfold.open(path, { clock = function() return 2 end })
+    one:append_to_stream("a", { type = "A" })
+    other:append_to_stream("a", { type = "A" })
+    assert.same({ 1, 2 }, support.pluck("recorded_at", one:events("a")))
+  end)
+end)

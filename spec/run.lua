@@ -1,0 +1,77 @@
+-- Runs everything that CI runs and tells the true sums of every runner: lua5.4 spec/run.lua [check]
+--
+-- Each step is a command with its own output. A runner that counts (busted) adds its counts; any other step is one
+-- test, passed when its exit status is 0. The last line is "N passed, N failed".
+
+local passed, failed = 0, 0
+
+local function say(text)
+  io.write(text, "\n")
+  io.flush()
+end
+
+-- Runs a command, shows what it prints as it comes, and returns whether it succeeded, with its output.
+local function run(command)
+  local lines = {}
+  local pipe = assert(io.popen("( " .. command .. " ) 2>&1", "r"))
+  for line in pipe:lines("L") do
+    io.write(line)
+    io.flush()
+    lines[#lines + 1] = line
+  end
+  local fine = pipe:close()
+  return fine == true, table.concat(lines)
+end
+
+local function count(fine)
+  if fine then passed = passed + 1 else failed = failed + 1 end
+end
+
+local function step(title, command)
+  say("== " .. title)
+  local fine = run(command)
+  if not fine then say("FAILED: " .. title) end
+  count(fine)
+  return fine
+end
+
+-- Busted ends with "N successes / N failures / N errors / N pending : seconds".
+local function specs(title, command)
+  say("== " .. title)
+  local fine, output = run(command)
+  local sums = { output:match("(%d+) success%a* / (%d+) failure%a* / (%d+) error%a* / (%d+) pending") }
+  if not sums[1] then
+    say("FAILED: " .. title .. " told no sums")
+    return count(false)
+  end
+  passed = passed + sums[1]
+  failed = failed + sums[2] + sums[3]
+  if tonumber(sums[4]) > 0 then say(sums[4] .. " pending: they are named above, with the reason") end
+  if not fine and sums[2] + sums[3] == 0 then count(false) end
+end
+
+local function check()
+  step("luacheck", "luacheck --quiet .")
+  step("clang-format", "clang-format --dry-run -Werror store/*.[ch] runtime/*.[ch]")
+  step("the rules of the layers", "lua5.4 spec/layers.lua")
+end
+
+local function build(compiler, folder)
+  return step("make without a warning with " .. compiler,
+    ("make --no-print-directory -s -j2 CC=%s BUILD=%s CFLAGS=-Werror all"):format(compiler, folder))
+end
+
+local what = arg[1]
+if what == "check" then
+  check()
+  if build("gcc", "build") then specs("the documentation", "busted spec/documentation_spec.lua") end
+else
+  if build("gcc", "build") then
+    build("clang", "build/clang")
+    check()
+    specs("specs", "busted --output=plainTerminal")
+  end
+end
+
+say(("%d passed, %d failed"):format(passed, failed))
+os.exit(failed == 0)
