@@ -139,6 +139,13 @@ run-demo:
 
 # ---- testing ----
 
+# The specs of store/ in C, plain and under ThreadSanitizer.
+$(BUILD)/store_spec: spec/store_spec.c $(STORE_OBJECTS)
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ -o $@ $(STORE_LIBS)
+
+$(BUILD)/store_spec_tsan: spec/store_spec.c $(STORE_SOURCES) store/internal.h store/store.h
+	$(CC) -std=c11 -O1 -g -fsanitize=thread -D_GNU_SOURCE -Istore $(DEP_CFLAGS) $(filter %.c,$^) -o $@ $(STORE_LIBS)
+
 .PHONY: test spec check asan format
 test:
 	$(call packages,$(TEST_PACKAGES))
@@ -164,7 +171,7 @@ asan:
 	  busted --cpath='build/asan/?.so' $(SPEC)
 
 format:
-	clang-format -i store/*.[ch] runtime/*.[ch]
+	clang-format -i store/*.[ch] runtime/*.[ch] spec/*.c
 
 .PHONY: install clean
 install: all

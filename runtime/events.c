@@ -135,18 +135,28 @@ void mfr_check_upcast(lua_State *L, const mfr_state *state, int index, const cha
   }
 }
 
-/* The new event keeps what the store knows of the old one. Both on the stack: old below new. */
+/*
+ * The upcaster's event (on top, the old one below it) keeps what the store knows of the old one:
+ * [-1, +1]. It is copied, because an upcaster may return one and the same table for many events.
+ */
 static void inherit(lua_State *L) {
   static const char *const fields[] = {"stream_name", "stream_position", "global_position",
                                        "recorded_at", "message_id"};
-  int old = lua_gettop(L) - 1, new = old + 1;
-  if (lua_rawequal(L, old, new)) return;
+  int old = lua_gettop(L) - 1, made = old + 1, copy = old + 2;
+  if (lua_rawequal(L, old, made)) return;
+  lua_createtable(L, 0, 8);
+  for (lua_pushnil(L); lua_next(L, made);) {
+    lua_pushvalue(L, -2);
+    lua_insert(L, -2);
+    lua_rawset(L, copy);
+  }
   for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
     lua_pushstring(L, fields[i]);
     lua_rawget(L, old);
-    lua_setfield(L, new, fields[i]);
+    lua_setfield(L, copy, fields[i]);
   }
-  if (lua_getmetatable(L, old)) lua_setmetatable(L, new);
+  if (lua_getmetatable(L, old)) lua_setmetatable(L, copy);
+  lua_replace(L, made);
 }
 
 void mfr_upcast(lua_State *L, mfr_state *state, mfr_call *call, int upcast) {

@@ -50,9 +50,21 @@ local function specs(title, command)
   if not fine and sums[2] + sums[3] == 0 then count(false) end
 end
 
+-- Programs that print TAP: "ok 1 - ...", "not ok 2 - ...".
+local function tap(title, command)
+  say("== " .. title)
+  local fine, output = run(command)
+  local before = failed
+  for line in output:gmatch("[^\n]+") do
+    if line:find("^ok ") then count(true) end
+    if line:find("^not ok ") then count(false) end
+  end
+  if not fine and failed == before then count(false) end
+end
+
 local function check()
   step("luacheck", "luacheck --quiet .")
-  step("clang-format", "clang-format --dry-run -Werror store/*.[ch] runtime/*.[ch]")
+  step("clang-format", "clang-format --dry-run -Werror store/*.[ch] runtime/*.[ch] spec/*.c")
   step("the rules of the layers", "lua5.4 spec/layers.lua")
 end
 
@@ -70,6 +82,9 @@ else
     build("clang", "build/clang")
     check()
     specs("specs", "busted --output=plainTerminal")
+    local make = "make --no-print-directory -s -j2 CC=gcc "
+    tap("the store in C", make .. "build/store_spec && build/store_spec")
+    tap("the store in C, under ThreadSanitizer", make .. "build/store_spec_tsan && build/store_spec_tsan")
   end
 end
 

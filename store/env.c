@@ -196,31 +196,51 @@ static int read_store_record(mf__env *env, MDB_txn *txn, MDB_dbi main, mf_error 
   return MF_OK;
 }
 
-/* Creates what is missing in a new file, in one commit; another process may have been faster. */
-static int prepare(mf__env *env, bool create, mf_error *error) {
-  MDB_txn *txn;
+/* Opens the databases, and creates them and our record where they are missing and `create` allows
+ * it. */
+static int open_in(mf__env *env, MDB_txn *txn, bool create, bool *created, mf_error *error) {
   MDB_dbi main;
   MDB_val key = record_key(), value;
+  int rc = mdb_dbi_open(txn, NULL, 0, &main);
+  *created = rc == 0 && create && mdb_get(txn, main, &key, &value) == MDB_NOTFOUND;
+  if (rc == 0) rc = open_databases(env, txn, *created ? MDB_CREATE : 0);
+  if (rc == 0 && *created) rc = write_store_record(env, txn, main);
+  if (rc != 0) return mf__fail_db(error, rc, env->path);
+  return *created ? MF_OK : read_store_record(env, txn, main, error);
+}
+
+/* Everything that a new file needs is made in one commit; another process may have been faster. */
+static int prepare_once(mf__env *env, bool create, mf_error *error) {
+  MDB_txn *txn;
+  bool created;
   int rc = mdb_txn_begin(env->db, NULL, create ? 0 : MDB_RDONLY, &txn);
   if (rc != 0) return mf__fail_db(error, rc, env->path);
-  rc = mdb_dbi_open(txn, NULL, 0, &main);
-  bool missing = rc == 0 && create && mdb_get(txn, main, &key, &value) == MDB_NOTFOUND;
-  if (rc == 0) rc = open_databases(env, txn, missing ? MDB_CREATE : 0);
-  if (rc == 0 && missing) rc = write_store_record(env, txn, main);
-  int status = rc == 0 ? MF_OK : mf__fail_db(error, rc, env->path);
-  if (status == MF_OK && !missing) status = read_store_record(env, txn, main, error);
+  int status = open_in(env, txn, create, &created, error);
   if (status != MF_OK) {
     mdb_txn_abort(txn);
     return status;
   }
   rc = mdb_txn_commit(txn);
-  if (rc != 0) return mf__fail_db(error, rc, env->path);
-  if (missing && env->memory_fd < 0) {
+  if (rc == 0 && created && env->memory_fd < 0) {
     mf__env_settle(env);
     rc = mf__folder_sync(env->path);
-    if (rc != 0) return mf__fail_db(error, rc, env->path);
   }
-  return MF_OK;
+  return mf__fail_db(error, rc, env->path);
+}
+
+/*
+ * mf__check_file() may have seen the commit that creates the store a moment before LMDB tells its
+ * readers of it. A write transaction waits for that commit; who may only read looks again.
+ */
+static int prepare(mf__env *env, bool create, mf_error *error) {
+  int status = prepare_once(env, create, error);
+  if (status != MF_CORRUPT || create) return status;
+  if (!env->read_only) return prepare_once(env, true, error);
+  for (int tries = 0; status == MF_CORRUPT && tries < 100; tries++) {
+    mf__pause(1000);
+    status = prepare_once(env, false, error);
+  }
+  return status;
 }
 
 static int open_lmdb(mf__env *env, uint64_t file_size, mf_error *error) {

@@ -62,6 +62,7 @@ bool mf__lock_held_by_other(int fd, int which);
 bool mf__can_map(uint64_t size);   /* whether so much address space is left */
 int64_t mf__clock_now(void);       /* microseconds since the epoch */
 int64_t mf__clock_monotonic(void); /* microseconds since some point */
+void mf__pause(int64_t time);      /* microseconds */
 uint64_t mf__random_u64(void);
 int64_t mf__process_id(void);
 /* Following a file that others write: the descriptor becomes readable when it was written to. */
@@ -285,6 +286,7 @@ typedef struct mf__env {
 
   pthread_mutex_t slots_lock;
   mf__slot *slots;
+  struct mf_txn *reading; /* the open read transactions */
 
   pthread_mutex_t names_lock; /* guards the caches below */
   _Atomic(uint32_t) type_count;
@@ -391,6 +393,8 @@ typedef struct mf__undo {
 
 struct mf_txn {
   mf_store *store;
+  struct mf_txn *next; /* of a read transaction: in env->reading */
+  int64_t thread;
   mf__view view;
   bool write;
   int doomed;

@@ -170,6 +170,11 @@ int64_t mf__clock_monotonic(void) {
   return microseconds(CLOCK_MONOTONIC);
 }
 
+void mf__pause(int64_t time) {
+  struct timespec rest = {(time_t)(time / 1000000), (long)(time % 1000000) * 1000};
+  nanosleep(&rest, NULL);
+}
+
 uint64_t mf__random_u64(void) {
   uint64_t value = 0;
   if (getrandom(&value, sizeof value, 0) != (ssize_t)sizeof value)

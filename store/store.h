@@ -178,7 +178,8 @@ MF_API int64_t mf_now(const mf_store *store);
  * must end it. Reads that are given the transaction see what it has appended. Appends are staged in
  * memory until the commit.
  *
- * Errors: MF_BUSY (this thread has a transaction open on the same file already), MF_READ_ONLY,
+ * Errors: MF_BUSY (this thread has a write transaction open on the same file already, or a read
+ * transaction on the same ":memory:" store, for which the commit would wait), MF_READ_ONLY,
  * MF_CLOSED, MF_IO, MF_NO_MEMORY.
  */
 MF_API int mf_begin(mf_store *store, mf_txn **txn, mf_error *error);

@@ -113,6 +113,33 @@ static int make_headroom(mf__env *env, mf_error *error) {
   return mf__env_make_room(env, (uint64_t)1 << 20, error);
 }
 
+/* Whether this thread has a read transaction open. */
+static bool reads_here(mf__env *env) {
+  pthread_mutex_lock(&env->slots_lock);
+  const mf_txn *txn = env->reading;
+  while (txn && txn->thread != mf__thread_id())
+    txn = txn->next;
+  pthread_mutex_unlock(&env->slots_lock);
+  return txn != NULL;
+}
+
+static void note_reading(mf__env *env, mf_txn *txn) {
+  pthread_mutex_lock(&env->slots_lock);
+  txn->thread = mf__thread_id();
+  txn->next = env->reading;
+  env->reading = txn;
+  pthread_mutex_unlock(&env->slots_lock);
+}
+
+static void note_read(mf__env *env, mf_txn *txn) {
+  pthread_mutex_lock(&env->slots_lock);
+  mf_txn **at = &env->reading;
+  while (*at && *at != txn)
+    at = &(*at)->next;
+  if (*at) *at = txn->next;
+  pthread_mutex_unlock(&env->slots_lock);
+}
+
 int mf_begin(mf_store *store, mf_txn **out, mf_error *error) {
   *out = NULL;
   int status = mf__store_usable(store, error);
@@ -123,6 +150,11 @@ int mf_begin(mf_store *store, mf_txn **out, mf_error *error) {
   if (env->writer == mf__thread_id())
     return mf__fail(error, MF_BUSY,
                     "%s: this thread has a write transaction open on this file already", env->path);
+  if (env->memory_fd >= 0 && reads_here(env))
+    return mf__fail(error, MF_BUSY,
+                    "%s: this thread has a read transaction open, which a commit to a memory store "
+                    "would wait for: end it first",
+                    env->path);
   pthread_mutex_lock(&env->writing);
   env->writer = mf__thread_id();
   mf__store_retain(store);
@@ -138,12 +170,6 @@ int mf_begin(mf_store *store, mf_txn **out, mf_error *error) {
   txn->write = true;
   txn->view = (mf__view){env, NULL, NULL, NULL, NULL, txn};
   status = make_headroom(env, error);
-  if (status == MF_OK && env->memory_fd >= 0) {
-    /* Without a lock file LMDB does not know its readers: let those of the snapshot before last
-     * finish. */
-    pthread_rwlock_wrlock(&env->gate);
-    pthread_rwlock_unlock(&env->gate);
-  }
   if (status == MF_OK) status = begin_db(txn, error);
   if (status == MF_OK && (status = read_base(txn, error)) != MF_OK) mdb_txn_abort(txn->view.db);
   if (status != MF_OK) {
@@ -167,6 +193,7 @@ int mf_begin_read(mf_store *store, mf_txn **out, mf_error *error) {
     return status;
   }
   mf__store_retain(store);
+  note_reading(store->env, txn);
   *out = txn;
   return MF_OK;
 }
@@ -176,7 +203,10 @@ void mf_abort(mf_txn *txn) {
   bool mine = txn->view.env->process == mf__process_id();
   if (!txn->write) {
     mf_store *store = txn->store;
-    if (mine) mf__view_end(&txn->view);
+    if (mine) {
+      note_read(store->env, txn);
+      mf__view_end(&txn->view);
+    }
     free(txn);
     mf__store_release(store);
     return;
@@ -931,6 +961,19 @@ static int commit_failure(mf_txn *txn, int rc, uint64_t needed, mf_error *error)
   return mf__fail_db(error, rc, env->path);
 }
 
+/*
+ * A memory store has no lock file, so LMDB does not know its readers: the commit waits until the
+ * batches that are being read are done, and pages that they looked at may be used again after it.
+ */
+static int commit_db(mf_txn *txn) {
+  mf__env *env = txn->view.env;
+  if (env->memory_fd < 0) return mdb_txn_commit(txn->view.db);
+  pthread_rwlock_wrlock(&env->gate);
+  int rc = mdb_txn_commit(txn->view.db);
+  pthread_rwlock_unlock(&env->gate);
+  return rc;
+}
+
 static void announce(mf__env *env) {
   pthread_mutex_lock(&env->commit_lock);
   pthread_cond_broadcast(&env->committed);
@@ -953,7 +996,7 @@ int mf_commit(mf_txn *txn, mf_error *error) {
   }
   int rc = write_staging(txn);
   if (rc == 0)
-    rc = mdb_txn_commit(txn->view.db);
+    rc = commit_db(txn);
   else
     mdb_txn_abort(txn->view.db);
   if (rc == 0) mf__env_settle(env);

@@ -1,0 +1,256 @@
+/*
+ * Specs of store/ alone, in C: what the Lua specs cannot reach, above all threads. Prints TAP and
+ * ends with status 1 when one fails. `make test` runs it plain and under ThreadSanitizer.
+ */
+#include "store.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int number, failures;
+static char path[256];
+
+static void check(int fine, const char *sentence) {
+  printf("%s %d - %s\n", fine ? "ok" : "not ok", ++number, sentence);
+  fflush(stdout);
+  failures += !fine;
+}
+
+static mf_bytes bytes(const char *text) {
+  return (mf_bytes){text, strlen(text)};
+}
+
+static void fresh_path(const char *folder) {
+  static int files;
+  snprintf(path, sizeof path, "%s/%d.fold", folder, ++files);
+}
+
+static mf_store *open_or_die(const char *name) {
+  mf_open_options options = {sizeof options, false, false, MF_DURABILITY_ANY, NULL, NULL};
+  mf_store *store;
+  mf_error error;
+  if (strcmp(name, ":memory:") != 0) options.durability = MF_NONE;
+  if (mf_open(name, &options, &store, &error) == MF_OK) return store;
+  fprintf(stderr, "open: %s\n", error.message);
+  exit(2);
+}
+
+/* ---- many threads append and read through one handle ---- */
+
+enum { WRITERS = 4, READERS = 2, ROUNDS = 300 };
+
+typedef struct job {
+  mf_store *store;
+  int writer;
+  int wrong;
+  _Atomic(int) *stop;
+} job;
+
+static void *write_events(void *argument) {
+  job *j = argument;
+  for (int i = 0; i < ROUNDS; i++) {
+    char stream[32];
+    mf_append_options options = MF_APPEND_OPTIONS_INIT;
+    mf_new_event event = {bytes("Counted"), bytes("payload"), {NULL, 0}, {NULL, 0}};
+    mf_append_result result;
+    snprintf(stream, sizeof stream, "writer-%d", j->writer);
+    options.expected_version = i;
+    if (mf_append_to_stream(j->store, bytes(stream), &event, 1, &options, &result, NULL) != MF_OK ||
+        result.version != i + 1)
+      j->wrong++;
+    if (mf_append_to_stream(j->store, bytes("shared"), &event, 1, NULL, &result, NULL) != MF_OK)
+      j->wrong++;
+  }
+  return NULL;
+}
+
+static void *read_events(void *argument) {
+  job *j = argument;
+  int64_t last = 0;
+  while (!*j->stop) {
+    mf_read_options options = MF_READ_OPTIONS_INIT;
+    mf_reader *reader;
+    mf_event event;
+    int64_t next = 1;
+    int status;
+    if (mf_reader_open(j->store, NULL, &options, &reader, NULL) != MF_OK) {
+      j->wrong++;
+      break;
+    }
+    while ((status = mf_reader_next(reader, &event, NULL)) == MF_OK)
+      if (event.position != next++) j->wrong++;
+    if (status != MF_DONE || mf_reader_version(reader) < last) j->wrong++;
+    last = mf_reader_version(reader);
+    mf_reader_close(reader);
+  }
+  return NULL;
+}
+
+static void threads_share_a_handle(mf_store *store, const char *sentence) {
+  pthread_t writers[WRITERS], readers[READERS];
+  job jobs[WRITERS + READERS];
+  _Atomic(int) stop = 0;
+  int wrong = 0;
+  for (int i = 0; i < WRITERS + READERS; i++)
+    jobs[i] = (job){store, i, 0, &stop};
+  for (int i = 0; i < READERS; i++)
+    pthread_create(&readers[i], NULL, read_events, &jobs[WRITERS + i]);
+  for (int i = 0; i < WRITERS; i++)
+    pthread_create(&writers[i], NULL, write_events, &jobs[i]);
+  for (int i = 0; i < WRITERS; i++)
+    pthread_join(writers[i], NULL);
+  stop = 1;
+  for (int i = 0; i < READERS; i++)
+    pthread_join(readers[i], NULL);
+  for (int i = 0; i < WRITERS + READERS; i++)
+    wrong += jobs[i].wrong;
+  int64_t version, position;
+  mf_stream_version(store, NULL, bytes("shared"), &version, NULL);
+  mf_last_position(store, NULL, &position, NULL);
+  check(wrong == 0 && version == WRITERS * ROUNDS && position == 2 * WRITERS * ROUNDS, sentence);
+}
+
+/* ---- waiting ---- */
+
+static void *append_one(void *argument) {
+  mf_new_event event = {bytes("Ticked"), {NULL, 0}, {NULL, 0}, {NULL, 0}};
+  mf_append_to_stream(argument, bytes("clock"), &event, 1, NULL, NULL, NULL);
+  return NULL;
+}
+
+static void waiting_sees_another_thread(mf_store *store, const char *sentence) {
+  pthread_t thread;
+  int64_t position;
+  mf_last_position(store, NULL, &position, NULL);
+  pthread_create(&thread, NULL, append_one, store);
+  int status;
+  bool interrupted;
+  do
+    status = mf_wait(store, position + 1, 60000000, &interrupted, NULL);
+  while (interrupted);
+  pthread_join(thread, NULL);
+  check(status == MF_OK, sentence);
+}
+
+/* ---- transactions ---- */
+
+static void a_rollback_takes_back_what_came_after(mf_store *store) {
+  mf_txn *txn;
+  mf_new_event event = {bytes("Done"), bytes("x"), {NULL, 0}, bytes("id-1")};
+  mf_new_event other = {bytes("Undone"), bytes("x"), {NULL, 0}, bytes("id-2")};
+  mf_append_result result;
+  int64_t a, b, position, before;
+  mf_last_position(store, NULL, &before, NULL);
+  int fine = mf_begin(store, &txn, NULL) == MF_OK;
+  fine = fine && mf_append(txn, bytes("a"), &event, 1, NULL, &result, NULL) == MF_OK;
+  mf_savepoint savepoint = mf_save(txn);
+  fine = fine && mf_append(txn, bytes("a"), &other, 1, NULL, &result, NULL) == MF_OK;
+  other.message_id = bytes("id-3");
+  fine = fine && mf_append(txn, bytes("b"), &other, 1, NULL, &result, NULL) == MF_OK;
+  mf_rollback(txn, savepoint);
+  fine = fine && mf_stream_version(store, txn, bytes("b"), &b, NULL) == MF_OK && b == 0;
+  other.message_id = bytes("id-2"); /* known no more */
+  fine = fine && mf_append(txn, bytes("c"), &other, 1, NULL, &result, NULL) == MF_OK;
+  fine = fine && !result.repeated && result.last_position == before + 2;
+  fine = fine && mf_commit(txn, NULL) == MF_OK;
+  mf_stream_version(store, NULL, bytes("a"), &a, NULL);
+  mf_last_position(store, NULL, &position, NULL);
+  check(fine && a == 1 && position == before + 2,
+        "a rollback to a savepoint takes back what came after it, and nothing else");
+}
+
+static void one_thread_has_one_transaction(mf_store *store) {
+  mf_txn *txn, *second;
+  mf_error error;
+  int fine = mf_begin(store, &txn, NULL) == MF_OK;
+  fine =
+      fine && mf_begin(store, &second, &error) == MF_BUSY && strstr(error.message, "this thread");
+  fine = fine && mf_close(store) == MF_BUSY;
+  mf_abort(txn);
+  check(fine, "a second transaction on the same thread is refused, and so is closing under it");
+}
+
+static void a_reading_thread_does_not_wait_for_itself(mf_store *memory) {
+  mf_txn *reading, *writing;
+  int fine = mf_begin_read(memory, &reading, NULL) == MF_OK;
+  fine = fine && mf_begin(memory, &writing, NULL) == MF_BUSY;
+  mf_abort(reading);
+  fine = fine && mf_begin(memory, &writing, NULL) == MF_OK;
+  mf_abort(writing);
+  check(fine, "in memory, a thread that reads may not write: its commit would wait for itself");
+}
+
+/* ---- long posting lists ---- */
+
+static int read_stream(mf_store *store, const char *stream, bool backwards, int64_t events,
+                       int64_t from) {
+  mf_read_options options = MF_READ_OPTIONS_INIT;
+  mf_reader *reader;
+  mf_event event;
+  options.stream = bytes(stream);
+  options.backwards = backwards;
+  options.from = from;
+  if (mf_reader_open(store, NULL, &options, &reader, NULL) != MF_OK) return 0;
+  int64_t expected = backwards ? events : from, count = 0;
+  int fine = 1;
+  while (mf_reader_next(reader, &event, NULL) == MF_OK) {
+    if (event.version != expected || memcmp(event.data.data, stream, event.data.size) != 0)
+      fine = 0;
+    expected += backwards ? -1 : 1;
+    count++;
+  }
+  mf_reader_close(reader);
+  return fine && count == events - from + 1;
+}
+
+static void interleaved_streams_come_back(mf_store *store) {
+  enum { STREAMS = 7, EVENTS = 4000 };
+  char names[STREAMS][32];
+  mf_txn *txn = NULL;
+  int fine = 1;
+  for (int s = 0; s < STREAMS; s++)
+    snprintf(names[s], sizeof names[s], "interleaved-%d", s);
+  for (int i = 0; i < STREAMS * EVENTS; i++) {
+    const char *name = names[i % STREAMS];
+    mf_new_event event = {bytes("Woven"), bytes(name), {NULL, 0}, {NULL, 0}};
+    if (i % 500 == 0) fine = fine && mf_begin(store, &txn, NULL) == MF_OK;
+    fine = fine && mf_append(txn, bytes(name), &event, 1, NULL, NULL, NULL) == MF_OK;
+    if (i % 500 == 499) fine = fine && mf_commit(txn, NULL) == MF_OK;
+  }
+  for (int s = 0; s < STREAMS; s++) {
+    fine = fine && read_stream(store, names[s], false, EVENTS, 1);
+    fine = fine && read_stream(store, names[s], true, EVENTS, 1);
+    fine = fine && read_stream(store, names[s], false, EVENTS, EVENTS - 3);
+    fine = fine && read_stream(store, names[s], false, EVENTS, EVENTS / 2);
+  }
+  check(fine, "streams whose postings fill many chunks come back whole, both ways, from anywhere");
+}
+
+int main(void) {
+  char folder[] = "/tmp/moonfold-spec-XXXXXX", command[300];
+  if (!mkdtemp(folder)) return 2;
+  const char *kinds[] = {"in a file", "in memory"};
+  for (int i = 0; i < 2; i++) {
+    char sentence[128];
+    fresh_path(folder);
+    mf_store *store = open_or_die(i == 0 ? path : ":memory:");
+    snprintf(sentence, sizeof sentence,
+             "%s, threads append and read through one handle, and nothing is lost or out of order",
+             kinds[i]);
+    threads_share_a_handle(store, sentence);
+    snprintf(sentence, sizeof sentence, "%s, who waits sees what another thread appends", kinds[i]);
+    waiting_sees_another_thread(store, sentence);
+    a_rollback_takes_back_what_came_after(store);
+    one_thread_has_one_transaction(store);
+    if (i == 1) a_reading_thread_does_not_wait_for_itself(store);
+    interleaved_streams_come_back(store);
+    check(mf_close(store) == MF_OK, "closing succeeds");
+  }
+  snprintf(command, sizeof command, "rm -rf %s", folder);
+  if (system(command) != 0) return 2;
+  printf("1..%d\n", number);
+  return failures != 0;
+}
