@@ -447,19 +447,16 @@ static void decide_one(lua_State *L, mfr_state *state, work *w, mfr_decider *d, 
   state->scratch.size = 0;
   size_t count = mfr_check_events(L, state, lua_gettop(L), "events", &events);
   check_types(L, state, w, d, events, count);
-  int64_t version = w->version, position = w->position;
-  if (w->record && count > 0) {
-    mf_append_result appended;
-    record(L, state, w, c, events, count, &appended);
-    if (appended.repeated) { /* message ids of the decider's own, recorded before */
-      lua_pushvalue(L, result);
-      add_recorded(L, state, w, d, appended.first_version, appended.version);
-      lua_settop(L, top);
-      return;
-    }
-    version = appended.version - (int64_t)count;
-    position = appended.last_position - (int64_t)count;
+  mf_append_result appended = {w->version, 0, w->position, false, false};
+  if (count > 0) record(L, state, w, c, events, count, &appended);
+  if (appended.repeated) { /* message ids of the decider's own, recorded before */
+    lua_pushvalue(L, result);
+    add_recorded(L, state, w, d, appended.first_version, appended.version);
+    lua_settop(L, top);
+    return;
   }
+  int64_t version = appended.version - (int64_t)count;
+  int64_t position = appended.last_position - (int64_t)count;
   /* Folding runs scripts, which may use the scratch buffer: keep the bytes. */
   mf_event *recorded = lua_newuserdatauv(L, (count + 1) * sizeof *recorded, 0);
   lua_pushlstring(L, state->scratch.data ? state->scratch.data : "", state->scratch.size);
@@ -558,7 +555,10 @@ static int body(lua_State *L) {
     answer_again(L, state, w, &d);
   else
     decide_all(L, state, w, &d, expected_version, expected);
-  mfr_call_commit(L, state, &w->call);
+  if (w->record)
+    mfr_call_commit(L, state, &w->call);
+  else
+    mfr_call_release(&w->call);
   return 1;
 }
 

@@ -183,6 +183,8 @@ typedef struct mfr_call {
 int mfr_protect(lua_State *L, mfr_state *state, mfr_call *call, lua_CFunction body, int arguments,
                 int results);
 void mfr_call_begin(lua_State *L, mfr_state *state, mfr_call *call, bool write);
+/* Takes back what the call has staged, and lets go of what it holds. */
+void mfr_call_release(mfr_call *call);
 void mfr_call_commit(lua_State *L, mfr_state *state, mfr_call *call);
 /* Calls a script function: [-(arguments + 1), +results], with the phase set for messages. */
 void mfr_call_script(lua_State *L, mfr_state *state, mfr_call *call, const char *phase,

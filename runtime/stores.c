@@ -74,13 +74,14 @@ static int raise_store_error(lua_State *L, const mfr_state *state, const mf_erro
 
 /* ---- calls that hold something ---- */
 
-static void release(mfr_call *call) {
+void mfr_call_release(mfr_call *call) {
   mf_reader_close(call->reader);
   call->reader = NULL;
   if (call->own)
     mf_abort(call->txn);
   else if (call->saved)
     mf_rollback(call->txn, call->savepoint);
+  call->own = call->saved = false;
   call->txn = NULL;
 }
 
@@ -155,7 +156,7 @@ int mfr_protect(lua_State *L, mfr_state *state, mfr_call *call, lua_CFunction bo
   int rc = lua_pcall(L, arguments + 1, results, base + 1);
   state->calling = calling;
   if (rc != LUA_OK) {
-    release(call);
+    mfr_call_release(call);
     return lua_error(L);
   }
   lua_remove(L, base + 1);
@@ -182,8 +183,8 @@ void mfr_call_begin(lua_State *L, mfr_state *state, mfr_call *call, bool write) 
   call->write = write;
   if (call->store->txn) {
     call->txn = call->store->txn;
-    call->saved = write;
-    if (write) call->savepoint = mf_save(call->txn);
+    call->saved = true;
+    call->savepoint = mf_save(call->txn);
     return;
   }
   mf_store *store = call->store->store;

@@ -56,6 +56,13 @@ describe("the module", function()
   end)
 end)
 
+describe("the program", function()
+  it("runs a Lua file with the same module, from inside itself", function()
+    local run = support.moonfold([[print(_VERSION, require("moonfold")._VERSION, #arg, arg[1])]], "argument")
+    assert.same({ stderr = "", status = 0, stdout = ("Lua 5.4\t%s\t1\targument\n"):format(moonfold._VERSION) }, run)
+  end)
+end)
+
 describe("a process that uses the module", function()
   it("keeps its global variables", function()
     assert.equal("", printed [[

@@ -1,5 +1,6 @@
 local moonfold = require "moonfold"
 local support = require "support"
+local sorted = require("pl.tablex").sort
 
 local decider = {
   initial_state = {},
@@ -52,7 +53,7 @@ describe("closing", function()
     assert.matches("%(closed%)$", tostring(kept))
   end)
 
-  for method, arguments in pairs(calls) do
+  for method, arguments in sorted(calls) do
     it("makes " .. method .. " raise closed", function()
       local store = support.open()
       store:close()

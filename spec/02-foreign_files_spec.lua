@@ -1,5 +1,6 @@
 local moonfold = require "moonfold"
 local support = require "support"
+local sorted = require("pl.tablex").sort
 
 --- Opens what is no Moonfold file: it must be refused, stay as it is, and get nothing beside it.
 local function refused(codes, bytes, options)
@@ -37,8 +38,15 @@ int main(int count, char **arguments) {
     || mdb_put(txn, dbi, &key, &value, 0) || mdb_txn_commit(txn);
 }]]
 
+local fresh_lmdb = [[
+#include <lmdb.h>
+int main(int count, char **arguments) {
+  MDB_env *env;
+  return count != 2 || mdb_env_create(&env) || mdb_env_open(env, arguments[1], MDB_NOSUBDIR, 0644);
+}]]
+
 describe("opening what is no Moonfold file", function()
-  for name, bytes in pairs {
+  for name, bytes in sorted {
     ["a line of text"] = "Dear diary, today I wrote a file.\n",
     ["a long text"] = ("All work and no play makes Jack a dull boy.\n"):rep(3000),
     ["zeros"] = ("\0"):rep(100000),
@@ -121,6 +129,17 @@ describe("opening an empty file", function()
 
   it("refuses it when nothing may be created", function()
     refused({ not_found = true, corrupt = true, incompatible_format = true }, "", { create = false })
+  end)
+end)
+
+describe("opening a file whose creator was killed before its first commit", function()
+  it("makes the store that it was to become", function()
+    if not support.compiler() then pending "needs a C compiler, to make such a file" end
+    local program, path = support.compile(fresh_lmdb, "-llmdb"), support.path()
+    assert.equal(0, support.shell(program .. " " .. support.quote(path)).status)
+    local store <close> = moonfold.open(path)
+    store:append_to_stream("a", { type = "A" })
+    assert.equal(1, store:stream_version("a"))
   end)
 end)
 

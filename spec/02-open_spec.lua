@@ -1,5 +1,6 @@
 local moonfold = require "moonfold"
 local support = require "support"
+local sorted = require("pl.tablex").sort
 
 local function size(path)
   return #support.read(path)
@@ -179,7 +180,7 @@ describe("the clock of a store", function()
     assert.is_true(before <= recorded_at and recorded_at <= (os.time() + 1) * 1000000)
   end)
 
-  for name, clock in pairs {
+  for name, clock in sorted {
     ["text"] = function() return "noon" end,
     ["nothing"] = function() end,
     ["a fraction"] = function() return 0.5 end,

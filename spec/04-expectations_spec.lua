@@ -1,5 +1,6 @@
 local moonfold = require "moonfold"
 local support = require "support"
+local sorted = require("pl.tablex").sort
 
 local EXISTS = moonfold.STREAM_EXISTS
 local MISSING = moonfold.STREAM_DOES_NOT_EXIST
@@ -30,6 +31,9 @@ local operations = {
   handle = function(store, expected)
     return store:handle("a", counter, { type = "Tick" }, { expected_stream_version = expected })
   end,
+  attempt = function(store, expected)
+    return store:attempt("a", counter, { type = "Tick" }, { expected_stream_version = expected })
+  end,
   decide = function(store, expected)
     return store:decide("a", counter, { type = "Tick" }, { expected_stream_version = expected })
   end,
@@ -53,7 +57,7 @@ local function conflicts(operation, expected, version)
     operation, store, expected)
 end
 
-for name, operation in pairs(operations) do
+for name, operation in sorted(operations) do
   describe("an expectation given to " .. name, function()
     it("of nothing holds for every stream (case 14)", function()
       for _, version in ipairs { 0, 1, 100 } do

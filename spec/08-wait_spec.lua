@@ -84,11 +84,13 @@ describe("waiting for another process", function()
       end
       return "all"
     ]])
+    local start = now()
     for i = 1, 100 do
       store:append_to_stream("ping", { type = "Pinged" })
       assert.is_true(store:wait(2 * i, 30))
     end
     assert.equal("all", peer:receive())
+    assert.is_true(now() - start < 5, "a commit is seen within milliseconds, not within seconds")
     assert.same({ ping = 100, pong = 100 }, support.versions(store))
   end)
 

@@ -1,5 +1,6 @@
 local moonfold = require "moonfold"
 local support = require "support"
+local sorted = require("pl.tablex").sort
 
 local decider = {
   initial_state = {},
@@ -83,7 +84,7 @@ describe("a store's", function()
   end)
   after_each(function() store:close() end)
 
-  for method, calls in pairs(bad_calls) do
+  for method, calls in sorted(bad_calls) do
     it(method .. " refuses wrong arguments and names each", function()
       for _, call in ipairs(calls) do
         support.refuses(store, "invalid_argument", { path = call[1] },
@@ -221,26 +222,5 @@ describe("a function of the module", function()
       print(failure.where)
     ]]
     assert.matches("script.lua:2", run.stdout, 1, true)
-  end)
-end)
-
-describe("load_decider" .. (moonfold.load_decider and "" or ", which is still to come,"), function()
-  local it = moonfold.load_decider and it or pending
-
-  it("refuses wrong arguments and names each", function()
-    support.fails("invalid_argument", { path = "path" }, moonfold.load_decider)
-    support.fails("invalid_argument", { path = "path" }, moonfold.load_decider, 1)
-    support.fails("invalid_argument", { path = "options" }, moonfold.load_decider, "rules.lua", 1)
-  end)
-
-  it("answers an unknown option with the nearest", function()
-    local path = support.write(support.path("rules.lua"), "return { initial_state = {}, evolve = {}, decide = {} }")
-    support.fails("invalid_argument", { path = "options.param", message = 'did you mean "params"?' },
-      moonfold.load_decider, path, { param = 1 })
-  end)
-
-  it("says when the file is missing", function()
-    local path = support.path("rules.lua")
-    support.fails("not_found", { message = path }, moonfold.load_decider, path)
   end)
 end)

@@ -1,5 +1,6 @@
 local moonfold = require "moonfold"
 local support = require "support"
+local sorted = require("pl.tablex").sort
 
 local function nested(depth)
   local value = { leaf = true }
@@ -43,7 +44,7 @@ support.everywhere(function(open)
         store.append_to_stream, store, "a", { { type = "Good" }, event })
     end
 
-    for name, bad in pairs(bad_values) do
+    for name, bad in sorted(bad_values) do
       it("may not have data with " .. name, function()
         local failure = refuses("events[2].data" .. bad[2], { type = "Bad", data = bad[1] })
         assert.matches("events[2].data" .. bad[2], failure.message, 1, true)
@@ -54,7 +55,7 @@ support.everywhere(function(open)
       end)
     end
 
-    for name, data in pairs(bad_keys) do
+    for name, data in sorted(bad_keys) do
       it("may not have data with " .. name .. " as a key", function()
         local failure = support.refuses(store, "invalid_argument", nil,
           store.append_to_stream, store, "a", { { type = "Good" }, { type = "Bad", data = { map = data } } })
@@ -105,7 +106,7 @@ support.everywhere(function(open)
 end)
 
 describe("a value given to hash or to_json", function()
-  for name, bad in pairs(bad_values) do
+  for name, bad in sorted(bad_values) do
     it("may not be " .. name, function()
       support.fails("invalid_argument", { path = "value" .. bad[2] }, moonfold.hash, bad[1])
       support.fails("invalid_argument", { path = "value" .. bad[2] }, moonfold.to_json, bad[1])
@@ -114,7 +115,7 @@ describe("a value given to hash or to_json", function()
 end)
 
 describe("a command's data", function()
-  for name, bad in pairs(bad_values) do
+  for name, bad in sorted(bad_values) do
     it("may not be " .. name, function()
       local store <close> = moonfold.open(":memory:")
       local decided = 0

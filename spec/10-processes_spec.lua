@@ -98,6 +98,26 @@ describe("processes that append to one file", function()
   end)
 end)
 
+describe("processes that open a file", function()
+  it("may create it at the same moment", function()
+    local folder = support.folder()
+    local command = support.command([[
+      local store <close> = require("moonfold").open(arg[1] .. "/" .. os.getenv("ROUND"), { durability = "relaxed" })
+      store:append_to_stream(os.getenv("NAME"), { type = "Opened" })
+    ]], folder)
+    local run = support.shell(([[
+      for round in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+        for name in a b c d e f; do ( ROUND=$round NAME=$name %s ) & done; wait
+      done]]):format(command))
+    assert.equal("", run.stderr)
+    for round = 1, 20 do
+      local store <close> = moonfold.open(folder .. "/" .. round, { create = false })
+      assert.same({ a = 1, b = 1, c = 1, d = 1, e = 1, f = 1 }, support.versions(store))
+      assert.same(dense(6), support.pluck("global_position", store:all_events()))
+    end
+  end)
+end)
+
 describe("a process that is killed", function()
   local path, peer
   before_each(function()

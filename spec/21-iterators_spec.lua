@@ -166,9 +166,10 @@ support.everywhere(function(open)
       for name in store:streams("a-") do
         seen[#seen + 1] = name
         store:append_to_stream(name, ticks(1))
-        store:append_to_stream("b-" .. #seen, ticks(1))
+        store:append_to_stream(name .. "-new", ticks(1))
       end
       assert.same({ "a-1", "a-2", "a-3", "a-4", "a-5" }, seen)
+      assert.equal(10, #names("a-"))
       assert.equal(2, store:stream_version("a-5"))
     end)
 
@@ -411,6 +412,19 @@ describe("many events", function()
   it("come in order when only some types are wanted", function()
     walks(5, N, 5, store:all_events { types = { "Fifth" } })
     walks(N, 5, -5, store:all_events { types = { "Fifth" }, backwards = true })
+  end)
+
+  it("come also where the wanted ones are rare", function()
+    local rare <close> = moonfold.open(":memory:")
+    local events = ticks(40000)
+    events[1].type, events[30000].type, events[40000].type = "Rare", "Rare", "Rare"
+    rare:append_to_stream("a", events)
+    local options = { types = { "Rare" } }
+    assert.same({ 1, 30000, 40000 }, pluck("data", rare:all_events(options)))
+    assert.same({ 1, 30000, 40000 }, pluck("data", rare:events("a", options)))
+    options.backwards = true
+    assert.same({ 40000, 30000, 1 }, pluck("data", rare:all_events(options)))
+    assert.same({ 30000 }, pluck("data", rare:all_events { types = { "Rare" }, from = 2, to = 39999 }))
   end)
 
   it("come from any place in the middle", function()

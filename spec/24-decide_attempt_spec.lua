@@ -136,6 +136,21 @@ support.everywhere(function(open)
       support.refuses(store, "rejected", { reason = "full" }, decide, { put(2), put(2) })
     end)
 
+    it("over a list tells what handling would, also where a decision looks at its own stream", function()
+      local looking = {
+        initial_state = 0,
+        evolve = { Looked = function(n) return n + 1 end },
+        decide = function(_, state, context)
+          local seen = context:aggregate_stream("looking", { initial_state = 0, evolve = function(n) return n + 1 end })
+          return event("Looked", { state = state, seen = seen.state, exists = context:stream_exists("looking") })
+        end,
+      }
+      local commands = { command "Look", command "Look", command "Look" }
+      local ahead = store:decide("looking", looking, commands)
+      local recorded = store:handle("looking", looking, commands)
+      assert.same(pluck("data", recorded.events), pluck("data", ahead.events))
+    end)
+
     it("has recorded nothing, and so tells no position in the log", function()
       assert.is_nil(decide(put(1)).last_event_global_position)
     end)

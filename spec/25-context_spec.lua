@@ -214,6 +214,19 @@ support.everywhere(function(open)
       assert.equal(15, refused)
     end)
 
+    it("that was begun before, an iterator, is refused its next step, and goes on afterwards", function()
+      local next_event, state, _, iterator <close> = store:events("stock-tea")
+      local next_stream, streams, _, listing <close> = store:streams()
+      assert.equal(1, next_event(state).stream_position)
+      store:aggregate_stream("stock-tea", { initial_state = 0, evolve = function()
+        support.fails("invalid_argument", nil, next_event, state)
+        support.fails("invalid_argument", nil, next_stream, streams)
+      end })
+      assert.equal(2, next_event(state).stream_position)
+      assert.equal("stock-tea", next_stream(streams))
+      assert.is_true(iterator ~= nil and listing ~= nil)
+    end)
+
     it("from a function initial_state is refused", function()
       local refused
       store:aggregate_stream("stock-tea", {

@@ -123,6 +123,17 @@ describe("a value that is stored", function()
     assert.is_nil(slots["3"])
   end)
 
+  it("may be a list with a hole, which is a map and loses nothing", function()
+    keeps(store, { "a", nil, "c" })
+    keeps(store, { "a", "b", nil, "d" })
+    keeps(store, { nil, "b" })
+    keeps(store, { nil, nil, "c", [-5] = "minus five", [10] = "ten" })
+    local holes = {}
+    for i = 1, 100 do holes[i] = i end
+    for i = 2, 100, 3 do holes[i] = nil end
+    keeps(store, holes)
+  end)
+
   it("may be a map with both, and keeps 1 apart from \"1\"", function()
     keeps(store, { "first", "second", name = "mixed" })
     keeps(store, { [1] = "integer", ["1"] = "text" })
@@ -211,6 +222,7 @@ end
 
 local function random_key(random)
   if random(3) == 1 then return random(-3, 20) end
+  if random(5) == 1 then return random(0) >> random(0, 63) end
   return random(2) == 1 and "k" .. random(30) or random_text(random)
 end
 
@@ -330,6 +342,13 @@ describe("a hash", function()
     local filled = { [3] = 3, [2] = 2 }
     filled[1] = 1
     assert.equal(hash { 1, 2, 3 }, hash(filled))
+    local keys = { math.mininteger, -1 << 32, -1, 0, 1 << 31, 1 << 32, 1 << 53, math.maxinteger }
+    local forwards, backwards = {}, {}
+    for i = 1, #keys do
+      forwards[keys[i]] = true
+      backwards[keys[#keys + 1 - i]] = true
+    end
+    assert.equal(hash(forwards), hash(backwards))
   end)
 
   it("is the same in every process", function()

@@ -182,8 +182,7 @@ describe("documented options", function()
       it(("of %s name %s when it is misspelt"):format(entry.name, option.name), function()
         local misspelt = option.name .. option.name:sub(-1)
         local failure = refused(calls[entry.name], { [misspelt] = values[option.name] })
-        local hint = ("unknown option %q: did you mean %q?"):format(misspelt, option.name)
-        assert.are.equal(hint, failure.message:sub(-#hint))
+        assert.are.equal(("unknown option %q: did you mean %q?"):format(misspelt, option.name), failure.message)
       end)
     end
 

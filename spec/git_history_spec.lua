@@ -97,6 +97,12 @@ local function paths(path, stream)
   return found
 end
 
+--- The id of the commit that was imported first.
+local function first_id(path)
+  local store <close> = moonfold.open(path)
+  return store:read_stream("author-ada@example.org", { max_count = 1 }).events[1].data.commit
+end
+
 local POEM = [[
   printf 'one\ntwo\nthree\nfour\nfive\n' > poem.txt
   commit 'Ada Lovelace' 'A poem'
@@ -396,7 +402,7 @@ unknown                   1       0      0        0     0  2024-01  2024-01
   end)
 
   it("takes dates that are none, or beyond the calendar", function()
-    local output = history(authored("A <a@a> -86400 +0000", "B <b@b> 9223372036854775807 +0000",
+    local output, path = history(authored("A <a@a> -86400 +0000", "B <b@b> 9223372036854775807 +0000",
       "C <c@c> 99999999999999999999 +0000", "D <d@d>"))
     assert.matches([[
 A             1       0      0        0     0  ?      ?
@@ -404,6 +410,9 @@ B             1       0      0        0     0  ?      ?
 C             1       0      0        0     0  ?      ?
 D             1       0      0        0     0  ?      ?
 ]], output, 1, true)
+    local store <close> = moonfold.open(path)
+    assert.equal(math.maxinteger, store:read_stream("author-b@b").events[1].data.time)
+    assert.is_nil(store:read_stream("author-c@c").events[1].data.time)
   end)
 end)
 
@@ -511,6 +520,13 @@ describe("the git history example, on a long history", function()
     return ("PATH=%s:$PATH"):format(quote(folder))
   end
 
+  it("leaves no temporary file behind", function()
+    local folder = repository(POEM)
+    history(folder)
+    local id = git(folder, "git rev-parse HEAD")
+    assert.equal("", support.shell(("grep -l %s /tmp/lua_*"):format(id)).stdout)
+  end)
+
   for what, last in pairs { ["when git breaks off"] = "exit 3", ["on Ctrl-C"] = "kill -INT $MOONFOLD; exit 3" } do
     it("goes on where it was interrupted: " .. what, function()
       local folder, path = long(), support.path()
@@ -591,7 +607,9 @@ describe("the git history example's arguments", function()
       git config log.showRoot false; git config diff.relative true; git config diff.renames false
       git config color.ui always; git config i18n.logOutputEncoding UTF-16; git config log.showSignature true
     ]])
-    assert.equal(POEM_TABLES, tables(history(folder .. "/texts")))
+    local output, path = history(folder .. "/texts")
+    assert.equal(POEM_TABLES, tables(output))
+    assert.equal(git(folder, "git rev-list --max-parents=0 HEAD"), first_id(path))
   end)
 end)
 

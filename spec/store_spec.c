@@ -183,6 +183,21 @@ static void a_reading_thread_does_not_wait_for_itself(mf_store *memory) {
   check(fine, "in memory, a thread that reads may not write: its commit would wait for itself");
 }
 
+static void a_read_transaction_looks_ahead(mf_store *store) {
+  mf_txn *txn;
+  mf_new_event event = {bytes("Imagined"), bytes("x"), {NULL, 0}, {NULL, 0}};
+  mf_append_result result;
+  int64_t inside, outside;
+  int fine = mf_begin_read(store, &txn, NULL) == MF_OK;
+  fine = fine && mf_append(txn, bytes("dream"), &event, 1, NULL, &result, NULL) == MF_OK;
+  fine = fine && mf_stream_version(store, txn, bytes("dream"), &inside, NULL) == MF_OK;
+  fine = fine && mf_stream_version(store, NULL, bytes("dream"), &outside, NULL) == MF_OK;
+  fine = fine && inside == 1 && outside == 0 && mf_commit(txn, NULL) == MF_READ_ONLY;
+  mf_stream_version(store, NULL, bytes("dream"), &outside, NULL);
+  check(fine && outside == 0,
+        "what is appended in a read transaction is seen in it, and never recorded");
+}
+
 /* ---- long posting lists ---- */
 
 static int read_stream(mf_store *store, const char *stream, bool backwards, int64_t events,
@@ -245,6 +260,7 @@ int main(void) {
     waiting_sees_another_thread(store, sentence);
     a_rollback_takes_back_what_came_after(store);
     one_thread_has_one_transaction(store);
+    a_read_transaction_looks_ahead(store);
     if (i == 1) a_reading_thread_does_not_wait_for_itself(store);
     interleaved_streams_come_back(store);
     check(mf_close(store) == MF_OK, "closing succeeds");

@@ -233,14 +233,19 @@ local function script(code, ...)
   return support.write(support.path("script.lua"), "local arg = " .. arguments .. " " .. code)
 end
 
+--- The shell command that runs a piece of Lua in a stock lua5.4, where `arg` holds the values that follow.
+function support.command(code, ...)
+  return lua(script(code, ...))
+end
+
 --- Runs a piece of Lua in a stock lua5.4, where `arg` holds the values that follow.
 function support.lua(code, ...)
-  return support.shell(lua(script(code, ...)))
+  return support.shell(support.command(code, ...))
 end
 
 --- The same in another folder.
 function support.lua_in(folder, code, ...)
-  return support.shell(("cd %s && %s"):format(quote(folder), lua(script(code, ...))))
+  return support.shell(("cd %s && %s"):format(quote(folder), support.command(code, ...)))
 end
 
 --- The same for a user who owns nothing and may do nothing that is not allowed to all.
@@ -253,17 +258,18 @@ end
 
 --- The same in a process whose files may grow to so many bytes and no further: a full disk.
 function support.lua_on_a_full_disk(bytes, code, ...)
-  return support.shell(("trap '' XFSZ; ulimit -f %d; %s"):format(bytes // 512, lua(script(code, ...))))
+  return support.shell(("trap '' XFSZ; ulimit -f %d; %s"):format(bytes // 512, support.command(code, ...)))
 end
 
 --- The same in a process that has so much address space and no more.
 function support.lua_in_address_space(kilobytes, code, ...)
-  return support.shell(("ulimit -v %d; %s"):format(kilobytes, lua(script(code, ...))))
+  return support.shell(("ulimit -v %d; %s"):format(kilobytes, support.command(code, ...)))
 end
 
 --- Runs a piece of Lua in the moonfold program.
 function support.moonfold(code, ...)
-  return support.shell(("exec timeout -s KILL 60 %s run %s"):format(quote(support.program()), quote(script(code, ...))))
+  local command = "unset LUA_CPATH; exec timeout -s KILL 60 %s run %s"
+  return support.shell(command:format(quote(support.program()), quote(script(code, ...))))
 end
 
 --- Whether a C compiler is at hand; specs that need one are pending without it.

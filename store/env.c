@@ -448,11 +448,6 @@ static int open_file(mf_store *store, const char *path, const mf_open_options *o
   pthread_mutex_lock(&table_lock);
   int status = env_for_file(path, store->fd, writable, create, &store->env, error);
   pthread_mutex_unlock(&table_lock);
-  if (status != MF_OK && created) {
-    /* Nothing was recorded in what this call created a moment ago. */
-    uint32_t version;
-    if (mf__check_file(store->fd, &version) == MF__FILE_NEW) mf__file_remove(path);
-  }
   return status;
 }
 

@@ -278,6 +278,8 @@ int mf__type_id(mf__view *view, mf_bytes name, uint32_t *id, mf_error *error) {
     found = status == MF_OK && mf__map_get(&view->env->type_ids, name, &value);
   }
   pthread_mutex_unlock(&view->env->names_lock);
+  /* A type that others have committed since: here its number may be taken by a staged one. */
+  if (found && txn && value > txn->base_type_id) found = false;
   if (found)
     *id = (uint32_t)value;
   else if (status == MF_OK && txn && mf__map_get(&txn->type_ids, name, &value))

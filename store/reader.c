@@ -457,7 +457,9 @@ static int give(mf_reader *r, const entry *e, mf_event *event, mf_error *error) 
   event->version = (int64_t)record.version;
   event->position = e->position;
   event->recorded_at = record.recorded_at;
-  const mf__type *type = mf__type_by_id(env, record.type_id);
+  const mf_txn *staged = r->txn ? r->txn->view.staged : NULL;
+  const mf__type *type =
+      staged && record.type_id > staged->base_type_id ? NULL : mf__type_by_id(env, record.type_id);
   event->type_id = type ? (uint32_t)record.type_id : 0;
   if (type) {
     event->type = mf__bytes(type->name, type->size);

@@ -186,8 +186,12 @@ MF_API int mf_begin(mf_store *store, mf_txn **txn, mf_error *error);
 
 /*
  * Begins a read transaction: every read that is given it sees the store as it was now. It pins old
- * pages of the file, which then cannot be reused: keep it short. End it with mf_abort(). Errors:
- * MF_BUSY (no reader slot is free), MF_CLOSED, MF_IO, MF_NO_MEMORY.
+ * pages of the file, which then cannot be reused: keep it short. End it with mf_abort().
+ *
+ * It may be appended to, for a look ahead: reads in it see what was appended, nobody else ever
+ * does, and mf_commit() of it is MF_READ_ONLY.
+ *
+ * Errors: MF_BUSY (no reader slot is free), MF_CLOSED, MF_IO, MF_NO_MEMORY.
  */
 MF_API int mf_begin_read(mf_store *store, mf_txn **txn, mf_error *error);
 
@@ -262,7 +266,7 @@ typedef struct mf_append_result {
 } mf_append_result;
 
 /*
- * Appends `count` events to a stream inside a write transaction. All of them or none: a call that
+ * Appends `count` events to a stream inside a transaction. All of them or none: a call that
  * fails leaves no trace. Zero events check the expectation and record nothing. `options` may be
  * NULL.
  *
@@ -273,7 +277,7 @@ typedef struct mf_append_result {
  * the same digest. Ids are looked at before the expectation.
  *
  * Errors: MF_VERSION_CONFLICT, MF_ID_CONFLICT, MF_INVALID_ARGUMENT (a name, type, id or event that
- * is too large or empty), MF_READ_ONLY (a read transaction), and what dooms the transaction.
+ * is too large or empty), and what dooms the transaction.
  */
 MF_API int mf_append(mf_txn *txn, mf_bytes stream, const mf_new_event *events, size_t count,
                      const mf_append_options *options, mf_append_result *result, mf_error *error);

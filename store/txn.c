@@ -207,7 +207,7 @@ void mf_abort(mf_txn *txn) {
       note_read(store->env, txn);
       mf__view_end(&txn->view);
     }
-    free(txn);
+    mf__txn_memory_free(txn);
     mf__store_release(store);
     return;
   }
@@ -719,14 +719,21 @@ static int append(mf_txn *txn, mf_bytes stream, const mf_new_event *events, size
   return status;
 }
 
+/* From its first append on, a read transaction has a staging of its own, which nobody will ever
+ * write. */
+static int stage_on_read(mf_txn *txn, mf_error *error) {
+  int status = read_base(txn, error);
+  if (status == MF_OK) txn->view.staged = txn;
+  return status;
+}
+
 int mf_append(mf_txn *txn, mf_bytes stream, const mf_new_event *events, size_t count,
               const mf_append_options *given, mf_append_result *result, mf_error *error) {
   mf_append_options options = MF_APPEND_OPTIONS_INIT;
   mf_append_result ignored;
   if (given) memcpy(&options, given, given->size < sizeof options ? given->size : sizeof options);
   int status = mf__txn_usable(txn, error);
-  if (status == MF_OK && !txn->write)
-    status = mf__fail(error, MF_READ_ONLY, "a read transaction cannot append");
+  if (status == MF_OK && !txn->write && !txn->view.staged) status = stage_on_read(txn, error);
   if (status == MF_OK) status = mf__check_name(stream, error);
   if (status == MF_OK) status = check_options(&options, error);
   for (size_t i = 0; status == MF_OK && i < count; i++)
@@ -983,6 +990,8 @@ static void announce(mf__env *env) {
 int mf_commit(mf_txn *txn, mf_error *error) {
   if (!txn->write || txn->view.env->process != mf__process_id()) {
     int status = mf__txn_usable(txn, error);
+    if (status == MF_OK && txn->event_count > 0)
+      status = mf__fail(error, MF_READ_ONLY, "a read transaction records nothing: abort it");
     mf_abort(txn);
     return status;
   }

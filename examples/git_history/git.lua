@@ -161,7 +161,7 @@ end
 --- A merge has no changes of its own: what it brings together, its branches' commits have told.
 function Repository:commits(ids)
   local log = command(self.folder, "log", "--no-walk=unsorted", "--stdin", "-z", "--raw", "--numstat",
-    "--find-renames", "--no-color", "--no-show-signature", "--format=" .. FORMAT)
+    "--find-renames", "--no-show-signature", "--format=" .. FORMAT)
   -- A pipe is read or written, never both: the ids go to git through a file, which is gone once it is open.
   local list = quote(temporary_file(ids))
   local pipe = assert(io.popen(("{ rm %s; %s; } <%s"):format(list, log, list)))

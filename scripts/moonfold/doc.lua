@@ -866,7 +866,7 @@ where, and what to do. Programs compare `code`; the further fields depend on it,
 local ok, err = pcall(store.read_stream, store, "cart-1", { max_cuont = 1 })
 print(ok, err.code)                           --> false invalid_argument
 print(err.path)                               --> options.max_cuont
-print(err.message:match("did you mean .*"))   --> did you mean "max_count"?
+print(err.message)                            --> unknown option "max_cuont": did you mean "max_count"?
 ]] },
       } },
 
