@@ -106,16 +106,16 @@ define packages
     dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; \
   done; \
   if [ -n "$$missing" ]; then \
-    sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+    sudo=; [ "$$(id -u)" = 0 ] || sudo="sudo "; \
     if [ -n "$(NO_INSTALL)" ]; then \
       echo "missing packages:$$missing"; \
-      echo "install them with: $$sudo apt-get install -y --no-install-recommends$$missing"; exit 1; \
+      echo "install them with: $${sudo}apt-get install -y --no-install-recommends$$missing"; exit 1; \
     fi; \
     echo "installing what is missing (NO_INSTALL=1 forbids it):"; \
-    echo "  $$sudo apt-get update && $$sudo apt-get install -y --no-install-recommends$$missing"; \
+    echo "  $${sudo}apt-get update && $${sudo}apt-get install -y --no-install-recommends$$missing"; \
     export DEBIAN_FRONTEND=noninteractive; \
-    $$sudo apt-get update -qq && \
-    $$sudo apt-get install -y -qq --no-install-recommends $$missing >/dev/null || \
+    $${sudo}apt-get update -qq && \
+    $${sudo}apt-get install -y -qq --no-install-recommends $$missing >/dev/null || \
       { echo "that failed: run the line above by hand and see"; exit 1; }; \
   fi; \
 else \

@@ -173,9 +173,13 @@ support.everywhere(function(open)
       local failure = support.refuses(store, "script_error", { stream = "cart-1", command_type = "Stumble" },
         handle, cart, stumble)
       assert.matches("validation failed", failure.message, 1, true)
+      handle(cart, add())
+      failure = support.refuses(store, "script_error", { command_type = "Stumble" }, handle, cart, stumble)
+      assert.is_nil(failure.position)
+      assert.is_nil(failure.event_type)
       assert.matches("23-handle_spec.lua:", failure.traceback, 1, true)
-      support.refuses(store, "rejected", { stream = "cart-1", reason = "empty", message = "an empty cart" },
-        handle, cart, confirm)
+      support.refuses(store, "rejected", { stream = "cart-2", reason = "empty", message = "an empty cart" },
+        store.handle, store, "cart-2", cart, confirm)
     end)
 
     it("folds the events that it decided on, in order (case 68)", function()
@@ -431,6 +435,8 @@ support.everywhere(function(open)
       local failure = support.refuses(store, "script_error", { stream = "cart-1", event_type = "Done" },
         handle, broken, command "Do")
       assert.matches("cannot be folded", failure.message, 1, true)
+      assert.equal(1, failure.position)
+      assert.is_nil(failure.command_type)
       assert.is_false(store:stream_exists("cart-1"))
     end)
 

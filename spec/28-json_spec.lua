@@ -182,6 +182,8 @@ describe("from_json", function()
     "nul", "True", "NULL", "nan", "NaN", "Infinity", "-Infinity", "-", "+1", "01", "1.", ".5", "1e", "0x10", "1 2",
     "[1] x", "[1]]", "1,", "/* c */ 1", "// c\n1", "# c", '"\\x41"', '"\\u12"', '"a\nb"', '"\0"', "1\0",
     '"\255"', "undefined", "{1:2}", "[1 2]", '{"a" 1}',
+    '{"a":1,"a":2}', '{"a":1 "b":2}', "[1,,2]", "{,}", '"\\ud83d"', '"\\ude00\\ud83d"', '"\\q"', "--1", "- 1",
+    "1e+", "\0",
   }
   for _, text in ipairs(bad) do
     it(("refuses %q, which is no JSON"):format(text):gsub("\\\n", "\\n"), function()
@@ -199,6 +201,8 @@ describe("from_json", function()
     assert.equal(nested(128), to_json(from_json(nested(128))))
     support.fails("invalid_argument", nil, from_json, nested(129))
     support.fails("invalid_argument", nil, from_json, nested(100000))
+    local wide = "[" .. ("[{}],"):rep(500) .. "[]]"
+    assert.equal(501, #from_json(wide))
   end)
 end)
 

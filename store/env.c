@@ -426,13 +426,13 @@ static int env_for_file(const char *path, int fd, bool writable, bool create, mf
 
 static int open_file(mf_store *store, const char *path, const mf_open_options *options,
                      mf_error *error) {
-  bool created, writable = true, create = !options->no_create && !options->read_only;
-  int rc = mf__file_open(path, true, create, &store->fd, &created);
+  bool writable = true, create = !options->no_create && !options->read_only;
+  int rc = mf__file_open(path, true, create, &store->fd);
   if (options->read_only && (rc == EACCES || rc == EROFS || rc == EPERM)) {
     writable = false;
-    rc = mf__file_open(path, false, false, &store->fd, &created);
+    rc = mf__file_open(path, false, false, &store->fd);
   }
-  if (rc == EACCES && mf__file_open(path, false, false, &store->fd, &created) == 0)
+  if (rc == EACCES && mf__file_open(path, false, false, &store->fd) == 0)
     return mf__fail(error, MF_READ_ONLY,
                     "%s may not be written by this user: open it read-only, or change its mode",
                     path);

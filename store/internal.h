@@ -44,7 +44,7 @@ typedef struct mf__file_id {
 
 enum { MF__LOCK_FULL, MF__LOCK_RELAXED, MF__LOCK_NONE }; /* which byte of the file is locked */
 
-int mf__file_open(const char *path, bool write, bool create, int *fd, bool *created);
+int mf__file_open(const char *path, bool write, bool create, int *fd);
 int mf__file_stat(int fd, mf__file_id *id, uint64_t *size, bool *regular);
 ssize_t mf__file_read(int fd, void *buffer, size_t size, uint64_t offset);
 int mf__file_extend(int fd, uint64_t from, uint64_t to); /* never shrinks the file */

@@ -21,17 +21,8 @@
 #include <time.h>
 #include <unistd.h>
 
-int mf__file_open(const char *path, bool write, bool create, int *fd, bool *created) {
-  int flags = O_CLOEXEC | (write ? O_RDWR : O_RDONLY);
-  *created = false;
-  *fd = open(path, flags);
-  if (*fd >= 0) return 0;
-  if (errno != ENOENT || !create) return errno;
-  *fd = open(path, flags | O_CREAT | O_EXCL, 0666);
-  if (*fd < 0 && errno == EEXIST)
-    *fd = open(path, flags); /* another process was faster */
-  else
-    *created = *fd >= 0;
+int mf__file_open(const char *path, bool write, bool create, int *fd) {
+  *fd = open(path, O_CLOEXEC | (write ? O_RDWR : O_RDONLY) | (create ? O_CREAT : 0), 0666);
   return *fd >= 0 ? 0 : errno;
 }
 
