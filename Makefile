@@ -42,7 +42,7 @@ WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wundef -Wwrite-strings -Wpointer-
 OPTIMIZE ?= -O2 -g
 SANITIZE ?=
 CFLAGS_ALL := -std=c11 $(OPTIMIZE) $(WARNINGS) $(SANITIZE) -fPIC -fvisibility=hidden -D_GNU_SOURCE \
-  -MMD -MP -Istore -Iruntime $(DEP_CFLAGS) $(CFLAGS)
+  -MMD -MP -Iruntime -Istore $(DEP_CFLAGS) $(CFLAGS)
 LDFLAGS_ALL := $(SANITIZE) $(LDFLAGS)
 
 STORE_SOURCES := $(wildcard store/*.c)
@@ -58,7 +58,17 @@ all: $(BUILD)/moonfold $(BUILD)/moonfold.so $(BUILD)/libmoonfold.a $(BUILD)/libm
 
 # ---- building ----
 
-$(BUILD)/%.o: %.c Makefile
+# Without the libraries a compiler's complaint would be all there is to read.
+.PHONY: libraries
+libraries:
+ifneq ($(HAVE_DEPS),yes)
+	@echo "lua5.4, lmdb or libxxhash is missing (pkg-config finds them not). On Debian:"
+	@echo "  apt-get install $(BUILD_PACKAGES)"
+	@echo "or run \"make demo\", which installs what is missing."
+	@exit 1
+endif
+
+$(BUILD)/%.o: %.c Makefile | libraries
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -c $< -o $@
 

@@ -15,17 +15,23 @@ local function bytes_of(source)
   return table.concat(lines, ",\n")
 end
 
-print("/* Made by runtime/embed.lua from the files of scripts/. */")
-print("#include <stddef.h>")
+print [[
+/* Made by runtime/embed.lua from the files of scripts/. */
+#include "internal.h"
+]]
+
 local entries = {}
 for i, path in ipairs(arg) do
   local file = assert(io.open(path, "rb"))
   local source = file:read("a")
   file:close()
+  local module = module_of(path)
   print(("static const unsigned char source_%d[] = {%s,0};"):format(i, bytes_of(source)))
+  -- A stock Lua that looks for moonfold.spec finds moonfold.so and calls this.
+  local opener = "luaopen_" .. module:gsub("%.", "_")
+  print(("MF_API int %s(lua_State *L);"):format(opener))
+  print(("int %s(lua_State *L) { return mfr_open_script(L, %d); }"):format(opener, i - 1))
   local entry = '{"%s", "%s", (const char *)source_%d, %d},'
-  entries[i] = entry:format(module_of(path), path, i, #source)
+  entries[i] = entry:format(module, path, i, #source)
 end
-print("typedef struct mfr_script { const char *module, *path, *source; size_t size; } mfr_script;")
-print("extern const mfr_script mfr_scripts[];")
 print("const mfr_script mfr_scripts[] = {" .. table.concat(entries, "\n") .. "{NULL, NULL, NULL, 0}};")

@@ -278,6 +278,19 @@ void mfr_stores_open(lua_State *L, mfr_state *state);
  */
 void mfr_class(lua_State *L, const char *name, const luaL_Reg *methods, const luaL_Reg *meta);
 void mfr_set_functions(lua_State *L, const luaL_Reg *functions); /* upvalue 1 copied */
+
+/* A Lua file inside the binary; the list ends with an empty one. build/embedded.c holds it. */
+typedef struct mfr_script {
+  const char *module; /* "moonfold.spec" */
+  const char *path;   /* "scripts/moonfold/spec.lua": also the chunk's name */
+  const char *source;
+  size_t size;
+} mfr_script;
+
+extern const mfr_script mfr_scripts[];
+
 void mfr_scripts_open(lua_State *L);
+/* Runs a script as require would, after the module itself. [-0, +1] */
+int mfr_open_script(lua_State *L, int index);
 
 #endif

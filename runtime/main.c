@@ -156,12 +156,7 @@ static int pmain(lua_State *L) {
   char **argv = lua_touserdata(L, 2);
   luaL_checkversion(L);
   luaL_openlibs(L);
-  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
-  lua_pushcfunction(L, luaopen_moonfold);
-  lua_setfield(L, -2, "moonfold");
-  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-  lua_pop(L, 2);
-  /* The scripts that come with it can be required before the module itself was. */
+  /* So that the scripts that come with it can be required before the module itself was. */
   luaL_requiref(L, "moonfold", luaopen_moonfold, 0);
   lua_pop(L, 1);
   lua_gc(L, LUA_GCGEN, 0, 0); /* folding makes much short-lived garbage */

@@ -8,15 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-typedef struct mfr_script {
-  const char *module; /* "moonfold.spec" */
-  const char *path;   /* "scripts/moonfold/spec.lua": also the chunk's name */
-  const char *source;
-  size_t size;
-} mfr_script;
-
-extern const mfr_script mfr_scripts[];
-
 /* Upvalue 1: the index of the script. Arguments: the module's name, and what the searcher gave. */
 static int load_script(lua_State *L) {
   const mfr_script *script = &mfr_scripts[lua_tointeger(L, lua_upvalueindex(1))];
@@ -33,6 +24,15 @@ static int load_script(lua_State *L) {
   lua_pushstring(L, script->module);
   lua_pushstring(L, script->path);
   lua_call(L, 2, 1);
+  return 1;
+}
+
+int mfr_open_script(lua_State *L, int index) {
+  luaL_requiref(L, "moonfold", luaopen_moonfold, 0);
+  lua_pop(L, 1);
+  lua_pushinteger(L, index);
+  lua_pushcclosure(L, load_script, 1);
+  lua_call(L, 0, 1);
   return 1;
 }
 

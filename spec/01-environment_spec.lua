@@ -30,6 +30,10 @@ describe("the module", function()
     assert.same({ stdout = "", stderr = "", status = 0 }, elsewhere)
   end)
 
+  it("has Lua parts that can be required before the module itself", function()
+    assert.equal("cart\n", printed [[print(require("moonfold.domain.cart").name)]])
+  end)
+
   for name in ("open reject event command array hash to_json from_json"):gmatch("%S+") do
     it("has a function " .. name, function()
       assert.equal("function", type(moonfold[name]))

@@ -148,7 +148,11 @@ support.everywhere(function(open)
       local commands = { command "Look", command "Look", command "Look" }
       local ahead = store:decide("looking", looking, commands)
       local recorded = store:handle("looking", looking, commands)
-      assert.same(pluck("data", recorded.events), pluck("data", ahead.events))
+      assert.same({
+        { state = 0, seen = 0, exists = false }, { state = 1, seen = 1, exists = true },
+        { state = 2, seen = 2, exists = true },
+      }, pluck("data", ahead.events))
+      assert.same(pluck("data", ahead.events), pluck("data", recorded.events))
     end)
 
     it("has recorded nothing, and so tells no position in the log", function()
