@@ -113,6 +113,58 @@ static void threads_share_a_handle(mf_store *store, const char *sentence) {
   check(wrong == 0 && version == WRITERS * ROUNDS && position == 2 * WRITERS * ROUNDS, sentence);
 }
 
+/* ---- appends that share a commit ---- */
+
+enum { RIVALS = 8, VERSIONS = 200 };
+
+typedef struct rival {
+  mf_store *store;
+  int wins[VERSIONS], wrong;
+} rival;
+
+/* Tries to be the one that writes each version of a stream that all rivals want. */
+static void *compete(void *argument) {
+  rival *r = argument;
+  mf_new_event event = {bytes("Won"), {NULL, 0}, {NULL, 0}, {NULL, 0}};
+  for (int64_t version = 0; version < VERSIONS;) {
+    mf_append_options options = MF_APPEND_OPTIONS_INIT;
+    mf_append_result result;
+    mf_error error;
+    options.expected_version = version;
+    int status =
+        mf_append_to_stream(r->store, bytes("prize"), &event, 1, &options, &result, &error);
+    if (status == MF_OK) {
+      r->wins[version]++;
+      if (result.version != version + 1) r->wrong++;
+    } else if (status != MF_VERSION_CONFLICT || error.current_version <= version)
+      r->wrong++;
+    version = status == MF_OK ? result.version : error.current_version;
+  }
+  return NULL;
+}
+
+static void rivals_win_each_version_once(mf_store *store, const char *sentence) {
+  static rival rivals[RIVALS];
+  pthread_t threads[RIVALS];
+  int fine = 1;
+  memset(rivals, 0, sizeof rivals);
+  for (int i = 0; i < RIVALS; i++) {
+    rivals[i].store = store;
+    pthread_create(&threads[i], NULL, compete, &rivals[i]);
+  }
+  for (int i = 0; i < RIVALS; i++)
+    pthread_join(threads[i], NULL);
+  for (int v = 0; v < VERSIONS; v++) {
+    int wins = 0;
+    for (int i = 0; i < RIVALS; i++)
+      wins += rivals[i].wins[v];
+    fine = fine && wins == 1;
+  }
+  for (int i = 0; i < RIVALS; i++)
+    fine = fine && rivals[i].wrong == 0;
+  check(fine, sentence);
+}
+
 /* ---- waiting ---- */
 
 static void *append_one(void *argument) {
@@ -256,6 +308,9 @@ int main(void) {
              "%s, threads append and read through one handle, and nothing is lost or out of order",
              kinds[i]);
     threads_share_a_handle(store, sentence);
+    snprintf(sentence, sizeof sentence,
+             "%s, of threads that expect the same version exactly one succeeds", kinds[i]);
+    rivals_win_each_version_once(store, sentence);
     snprintf(sentence, sizeof sentence, "%s, who waits sees what another thread appends", kinds[i]);
     waiting_sees_another_thread(store, sentence);
     a_rollback_takes_back_what_came_after(store);

@@ -303,6 +303,8 @@ static void env_free(mf__env *env) {
   pthread_rwlock_destroy(&env->gate);
   pthread_mutex_destroy(&env->writing);
   pthread_mutex_destroy(&env->slots_lock);
+  pthread_mutex_destroy(&env->queue_lock);
+  pthread_cond_destroy(&env->queue_moved);
   pthread_mutex_destroy(&env->names_lock);
   pthread_mutex_destroy(&env->commit_lock);
   pthread_cond_destroy(&env->committed);
@@ -319,6 +321,9 @@ static mf__env *env_new(const char *path) {
   pthread_rwlock_init(&env->gate, NULL);
   pthread_mutex_init(&env->writing, NULL);
   pthread_mutex_init(&env->slots_lock, NULL);
+  pthread_mutex_init(&env->queue_lock, NULL);
+  pthread_cond_init(&env->queue_moved, NULL);
+  env->queue_end = &env->queue;
   pthread_mutex_init(&env->names_lock, NULL);
   pthread_mutex_init(&env->commit_lock, NULL);
   pthread_condattr_t attributes;

@@ -8,6 +8,7 @@
  * arena env.c       environments (one per file and process), open and close, growth, read views
  *   index.c     lookups in a view: stream heads, postings, blocks, names, types, ids
  *   txn.c       write transactions: staging and commit
+ *   group.c     single appends: those that wait together share one commit
  *   reader.c    reading events and listing streams, a copied batch at a time
  *   follow.c    wait and backup
  */
@@ -284,6 +285,11 @@ typedef struct mf__env {
   _Atomic(int64_t) writer; /* that thread, or 0 */
   struct mf_txn *txn;      /* the write transaction's memory, kept for the next one */
 
+  pthread_mutex_t queue_lock; /* guards what stands here: see group.c */
+  pthread_cond_t queue_moved;
+  struct mf__request *queue, **queue_end;
+  bool leading; /* a thread is writing for the others */
+
   pthread_mutex_t slots_lock;
   mf__slot *slots;
   struct mf_txn *reading; /* the open read transactions */
@@ -396,6 +402,8 @@ struct mf_txn {
   struct mf_txn *next; /* of a read transaction: in env->reading */
   int64_t thread;
   mf__view view;
+  mf_durability
+      durability; /* of the commit: the strongest that those who share it have asked for */
   bool write;
   int doomed;
   int64_t base_position; /* the log's end when the transaction began */
@@ -426,6 +434,7 @@ void mf__txn_memory_free(mf_txn *txn);
 int mf__txn_usable(mf_txn *txn, mf_error *error);
 /* Remembers what dooms a write transaction; returns status. */
 int mf__txn_note(mf_txn *txn, int status);
+int mf__check_writable(mf_store *store, mf_error *error);
 int mf__check_name(mf_bytes name, mf_error *error);
 int mf__check_expectation(mf_bytes stream, int64_t expected, int64_t current, mf_error *error);
 

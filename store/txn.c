@@ -69,7 +69,6 @@ static void set_durability(mf__env *env, mf_durability level) {
 static int begin_db(mf_txn *txn, mf_error *error) {
   mf__env *env = txn->view.env;
   int rc;
-  set_durability(env, txn->store->durability);
   for (int tries = 0;; tries++) {
     rc = mdb_txn_begin(env->db, NULL, 0, &txn->view.db);
     if (rc != MDB_MAP_RESIZED || tries == 3) break;
@@ -140,8 +139,7 @@ static void note_read(mf__env *env, mf_txn *txn) {
   pthread_mutex_unlock(&env->slots_lock);
 }
 
-int mf_begin(mf_store *store, mf_txn **out, mf_error *error) {
-  *out = NULL;
+int mf__check_writable(mf_store *store, mf_error *error) {
   int status = mf__store_usable(store, error);
   if (status != MF_OK) return status;
   mf__env *env = store->env;
@@ -155,6 +153,14 @@ int mf_begin(mf_store *store, mf_txn **out, mf_error *error) {
                     "%s: this thread has a read transaction open, which a commit to a memory store "
                     "would wait for: end it first",
                     env->path);
+  return MF_OK;
+}
+
+int mf_begin(mf_store *store, mf_txn **out, mf_error *error) {
+  *out = NULL;
+  int status = mf__check_writable(store, error);
+  if (status != MF_OK) return status;
+  mf__env *env = store->env;
   pthread_mutex_lock(&env->writing);
   env->writer = mf__thread_id();
   mf__store_retain(store);
@@ -168,6 +174,7 @@ int mf_begin(mf_store *store, mf_txn **out, mf_error *error) {
   }
   txn->store = store;
   txn->write = true;
+  txn->durability = store->durability;
   txn->view = (mf__view){env, NULL, NULL, NULL, NULL, txn};
   status = make_headroom(env, error);
   if (status == MF_OK) status = begin_db(txn, error);
@@ -743,18 +750,6 @@ int mf_append(mf_txn *txn, mf_bytes stream, const mf_new_event *events, size_t c
   return mf__txn_note(txn, status);
 }
 
-int mf_append_to_stream(mf_store *store, mf_bytes stream, const mf_new_event *events, size_t count,
-                        const mf_append_options *options, mf_append_result *result,
-                        mf_error *error) {
-  mf_txn *txn;
-  int status = mf_begin(store, &txn, error);
-  if (status != MF_OK) return status;
-  status = mf_append(txn, stream, events, count, options, result, error);
-  if (status == MF_OK) return mf_commit(txn, error);
-  mf_abort(txn);
-  return status;
-}
-
 /* ---- committing ---- */
 
 typedef struct block_plan {
@@ -974,6 +969,7 @@ static int commit_failure(mf_txn *txn, int rc, uint64_t needed, mf_error *error)
  */
 static int commit_db(mf_txn *txn) {
   mf__env *env = txn->view.env;
+  set_durability(env, txn->durability);
   if (env->memory_fd < 0) return mdb_txn_commit(txn->view.db);
   pthread_rwlock_wrlock(&env->gate);
   int rc = mdb_txn_commit(txn->view.db);
