@@ -50,6 +50,12 @@ static int remap(mf__env *env, uint64_t wanted, uint64_t mapped) {
 int mf__env_make_room(mf__env *env, uint64_t bytes, mf_error *error) {
   uint64_t mapped, used = used_bytes(env, &mapped);
   if (used + bytes <= mapped) return MF_OK;
+  if (mf__reads_here(env))
+    return mf__fail(
+        error, MF_BUSY,
+        "%s: the map must grow, and would wait for the read transaction that this thread "
+        "has open: end it first",
+        env->path);
   pthread_rwlock_wrlock(&env->gate);
   int rc = remap(env, used + bytes, mapped);
   pthread_rwlock_unlock(&env->gate);
@@ -253,6 +259,10 @@ static int open_lmdb(mf__env *env, uint64_t file_size, mf_error *error) {
   uint64_t most = env->memory_fd >= 0 ? map_memory : map_file;
   while (most < 4 * file_size)
     most *= 2;
+  /* LMDB gives a memory store its full size at once, which a limit on files (ulimit -f) would end
+   * with a signal. */
+  while (env->memory_fd >= 0 && most > mf__file_limit() && most > map_least)
+    most /= 2;
   for (uint64_t size = most; size >= map_least; size /= 2) {
     rc = mdb_env_create(&env->db);
     if (rc != 0) break;
@@ -291,6 +301,7 @@ static void env_free(mf__env *env) {
       free(slot);
   }
   if (env->db && mine) mdb_env_close(env->db);
+  mf__file_close(env->file_fd); /* after LMDB, with the claim */
   if (env->memory_fd >= 0) mf__file_close(env->memory_fd);
   for (size_t i = 0; i < MF__TYPE_PAGES && env->type_pages[i]; i++) {
     for (size_t j = 0; j < MF__TYPE_PAGE; j++)
@@ -316,6 +327,7 @@ static mf__env *env_new(const char *path) {
   mf__env *env = calloc(1, sizeof *env);
   if (!env) return NULL;
   env->memory_fd = -1;
+  env->file_fd = -1;
   env->references = 1;
   env->process = mf__process_id();
   pthread_rwlock_init(&env->gate, NULL);
@@ -387,6 +399,29 @@ static int refuse_kind(mf__file_kind kind, const char *path, uint32_t version, m
   }
 }
 
+/* Makes sure that whoever has the file open has it open with the same lock file. */
+static int claim_file(mf__env *env, mf_error *error) {
+  char lock_path[4096 + 8];
+  mf__file_id id;
+  uint64_t size;
+  bool regular;
+  int rc = mf__file_open(env->path, !env->read_only, false, &env->file_fd);
+  if (rc == 0) rc = mf__file_stat(env->file_fd, &id, &size, &regular);
+  if (rc != 0) return mf__fail_db(error, rc, env->path);
+  if (id.inode != env->id.inode || id.device != env->id.device)
+    return mf__fail(error, MF_BUSY, "%s was replaced while it was being opened: open it again",
+                    env->path);
+  snprintf(lock_path, sizeof lock_path, "%s-lock", env->path);
+  rc = mf__claim_lock_file(env->file_fd, lock_path);
+  if (rc == EBUSY)
+    return mf__fail(
+        error, MF_BUSY,
+        "%s is open under another name (a hard link, or it was renamed since): two lock "
+        "files cannot guard one store; use one name, or close the other",
+        env->path);
+  return mf__fail_db(error, rc, env->path);
+}
+
 /* The environment of an open file: the one this process has, or a new one. Called with the table
  * locked. */
 static int env_for_file(const char *path, int fd, bool writable, bool create, mf__env **out,
@@ -413,11 +448,16 @@ static int env_for_file(const char *path, int fd, bool writable, bool create, mf
   if (status != MF_OK) return status;
   if (kind == MF__FILE_NEW && !create)
     return mf__fail(error, MF_INCOMPATIBLE_FORMAT, "%s is empty: not a Moonfold file", path);
-  mf__env *env = env_new(path);
+  /* Behind symbolic links: the lock file stands beside the file itself, whatever name it was opened
+   * by. */
+  char *real = mf__real_path(path);
+  mf__env *env = real ? env_new(real) : NULL;
+  free(real);
   if (!env) return mf__fail(error, MF_NO_MEMORY, "%s: no memory to open it", path);
   env->id = id;
   env->read_only = !writable;
   status = open_lmdb(env, size, error);
+  if (status == MF_OK) status = claim_file(env, error);
   if (status == MF_OK) status = prepare(env, kind == MF__FILE_NEW, error);
   if (status != MF_OK) {
     env_free(env);
@@ -574,6 +614,8 @@ int mf_close(mf_store *store) {
   if (mine && store->durability == MF_NONE && !store->read_only && env->memory_fd < 0)
     status = mf__fail_db(NULL, mdb_env_sync(env->db, 1), env->path);
   store->closed = true;
+  /* Readers that are still open keep the handle, but not its claim on the file. */
+  if (mine && store->fd >= 0 && !store->read_only) mf__unlock(store->fd, store->lock);
   mf__store_release(store);
   return status;
 }

@@ -59,7 +59,11 @@ void mf__file_remove(const char *path);
 int mf__memory_file(int *fd, char path[64]);
 int mf__lock_shared(int fd, int which);
 void mf__unlock(int fd, int which);
+/* Claims the file for those who use the lock file at `lock_path`. EBUSY: others use another one. */
+int mf__claim_lock_file(int fd, const char *lock_path);
+char *mf__real_path(const char *path); /* malloc'ed; NULL: errno tells */
 bool mf__lock_held_by_other(int fd, int which);
+uint64_t mf__file_limit(void);     /* the largest file that this process may make */
 bool mf__can_map(uint64_t size);   /* whether so much address space is left */
 int64_t mf__clock_now(void);       /* microseconds since the epoch */
 int64_t mf__clock_monotonic(void); /* microseconds since some point */
@@ -273,6 +277,7 @@ typedef struct mf__env {
   int64_t process;
   char *path;
   int memory_fd;  /* of a memory store, else -1 */
+  int file_fd;    /* of a file, with the claim on its lock file, else -1 */
   bool read_only; /* the file may not be written by this process */
   MDB_env *db;
   MDB_dbi log, streams, names, postings, types, ids;
@@ -434,6 +439,7 @@ void mf__txn_memory_free(mf_txn *txn);
 int mf__txn_usable(mf_txn *txn, mf_error *error);
 /* Remembers what dooms a write transaction; returns status. */
 int mf__txn_note(mf_txn *txn, int status);
+bool mf__reads_here(mf__env *env); /* whether this thread has a read transaction open */
 int mf__check_writable(mf_store *store, mf_error *error);
 int mf__check_name(mf_bytes name, mf_error *error);
 int mf__check_expectation(mf_bytes stream, int64_t expected, int64_t current, mf_error *error);

@@ -17,6 +17,7 @@
 #include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -114,29 +115,55 @@ int mf__memory_file(int *fd, char path[64]) {
  * them, and two handles of one process must see each other. They lie far behind the end of any
  * file.
  */
-static int lock_byte(int fd, int which, short type, int command, struct flock *lock) {
+static int lock_bytes(int fd, uint64_t start, uint64_t count, short type, int command,
+                      struct flock *lock) {
   memset(lock, 0, sizeof *lock);
   lock->l_type = type;
   lock->l_whence = SEEK_SET;
-  lock->l_start = (off_t)(((uint64_t)1 << 62) + (uint64_t)which);
-  lock->l_len = 1;
+  lock->l_start = (off_t)start;
+  lock->l_len = (off_t)count;
   return fcntl(fd, command, lock) == 0 ? 0 : errno;
 }
 
+static const uint64_t level_locks = (uint64_t)1 << 62;
+static const uint64_t claim_locks = (uint64_t)1 << 61, claims = (uint64_t)1 << 40;
+
 int mf__lock_shared(int fd, int which) {
   struct flock lock;
-  return lock_byte(fd, which, F_RDLCK, F_OFD_SETLK, &lock);
+  return lock_bytes(fd, level_locks + (uint64_t)which, 1, F_RDLCK, F_OFD_SETLK, &lock);
 }
 
 void mf__unlock(int fd, int which) {
   struct flock lock;
-  lock_byte(fd, which, F_UNLCK, F_OFD_SETLK, &lock);
+  lock_bytes(fd, level_locks + (uint64_t)which, 1, F_UNLCK, F_OFD_SETLK, &lock);
+}
+
+static bool held_by_other(int fd, uint64_t start, uint64_t count) {
+  struct flock lock;
+  if (count == 0 || lock_bytes(fd, start, count, F_WRLCK, F_OFD_GETLK, &lock) != 0) return false;
+  return lock.l_type != F_UNLCK;
 }
 
 bool mf__lock_held_by_other(int fd, int which) {
+  return held_by_other(fd, level_locks + (uint64_t)which, 1);
+}
+
+/*
+ * LMDB's lock file goes by the file's name. Who opens the same file under another name (a hard
+ * link, or after it was renamed) gets another lock file, and nothing would keep the two from
+ * writing over each other. So each opener locks a byte of the data file that stands for its lock
+ * file's inode, and looks whether a byte beside it is locked.
+ */
+int mf__claim_lock_file(int fd, const char *lock_path) {
+  struct stat st;
   struct flock lock;
-  if (lock_byte(fd, which, F_WRLCK, F_OFD_GETLK, &lock) != 0) return false;
-  return lock.l_type != F_UNLCK;
+  if (stat(lock_path, &st) != 0) return errno == ENOENT ? 0 : errno; /* a read-only filesystem */
+  uint64_t own = (uint64_t)st.st_ino % claims;
+  int rc = lock_bytes(fd, claim_locks + own, 1, F_RDLCK, F_OFD_SETLK, &lock);
+  if (rc != 0) return rc;
+  bool others = held_by_other(fd, claim_locks, own) ||
+                held_by_other(fd, claim_locks + own + 1, claims - own - 1);
+  return others ? EBUSY : 0;
 }
 
 bool mf__can_map(uint64_t size) {
@@ -145,6 +172,16 @@ bool mf__can_map(uint64_t size) {
   if (p == MAP_FAILED) return false;
   munmap(p, (size_t)size);
   return true;
+}
+
+uint64_t mf__file_limit(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return UINT64_MAX;
+  return (uint64_t)limit.rlim_cur;
+}
+
+char *mf__real_path(const char *path) {
+  return realpath(path, NULL);
 }
 
 static int64_t microseconds(clockid_t clock) {

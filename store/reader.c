@@ -473,9 +473,13 @@ int mf_reader_next(mf_reader *r, mf_event *event, mf_error *error) {
   if (r->store->closed) return mf__store_usable(r->store, error);
   while (r->at >= r->entry_count) {
     if (exhausted(r)) return MF_DONE;
+    uint64_t before = r->next;
     int status = fill(r, error);
+    if (status == MF_OK && r->entry_count == 0 && r->next == before)
+      status = mf__corrupt_index(error, r->store->env, "the order of the log");
     if (status != MF_OK) {
       r->finished = true;
+      r->at = r->entry_count = 0;
       return status;
     }
   }
@@ -555,7 +559,7 @@ struct mf_streams {
   mf__buffer bytes;
   listed batch[STREAMS_BATCH];
   size_t count, at;
-  const mf__staged_stream **staged; /* those that the transaction has created, by name */
+  mf_bytes *staged; /* names of those that the transaction has created, sorted; in its arena */
   size_t staged_count, staged_at;
   uint8_t prefix_bytes[MF_STREAM_NAME_MAX];
 };
@@ -571,8 +575,8 @@ static int compare_names(mf_bytes a, mf_bytes b) {
 }
 
 static int compare_staged(const void *a, const void *b) {
-  const mf__staged_stream *const *x = a, *const *y = b;
-  return compare_names((*x)->name, (*y)->name);
+  const mf_bytes *x = a, *y = b;
+  return compare_names(*x, *y);
 }
 
 static bool list_one(mf_streams *s, mf_bytes name, uint64_t version) {
@@ -586,9 +590,10 @@ static bool list_one(mf_streams *s, mf_bytes name, uint64_t version) {
  * absent). */
 static bool list_staged_before(mf_streams *s, mf_bytes name) {
   while (s->staged_at < s->staged_count && s->count < STREAMS_BATCH) {
-    const mf__staged_stream *staged = s->staged[s->staged_at];
-    if (name.data && compare_names(staged->name, name) > 0) break;
-    if (!list_one(s, staged->name, staged->head.version)) return false;
+    mf_bytes one = s->staged[s->staged_at];
+    if (name.data && compare_names(one, name) > 0) break;
+    const mf__staged_stream *staged = mf__staged_find(s->txn, one); /* NULL: rolled back since */
+    if (staged && !list_one(s, one, staged->head.version)) return false;
     s->staged_at++;
   }
   return true;
@@ -657,14 +662,14 @@ static int begin_listing(mf_streams *s, mf__view *view, mf_error *error) {
   if (rc != 0) return mf__fail_db(error, rc, view->env->path);
   s->last_id = stat.ms_entries;
   if (!txn || txn->created_count == 0) return MF_OK;
-  s->staged = malloc(txn->created_count * sizeof(const mf__staged_stream *));
+  s->staged = malloc(txn->created_count * sizeof *s->staged);
   if (!s->staged) return no_memory(error);
   for (size_t i = 0; i < txn->created_count; i++) {
     const mf__staged_stream *stream = &txn->streams[txn->created[i]];
     if (stream->head.version > 0 && has_prefix(stream->name, s->prefix))
-      s->staged[s->staged_count++] = stream;
+      s->staged[s->staged_count++] = stream->name;
   }
-  qsort(s->staged, s->staged_count, sizeof(const mf__staged_stream *), compare_staged);
+  qsort(s->staged, s->staged_count, sizeof *s->staged, compare_staged);
   return MF_OK;
 }
 

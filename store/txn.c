@@ -18,7 +18,8 @@ int mf__txn_note(mf_txn *txn, int status) {
 }
 
 int mf__txn_usable(mf_txn *txn, mf_error *error) {
-  if (txn->store->closed) return mf__store_usable(txn->store, error);
+  int status = mf__store_usable(txn->store, error);
+  if (status != MF_OK) return status;
   if (txn->doomed)
     return mf__fail(error, txn->doomed,
                     "the transaction has failed earlier (%s) and records nothing: end it",
@@ -90,6 +91,12 @@ static int read_base(mf_txn *txn, mf_error *error) {
   int status = mf__load_types(&stored, error);
   if (status == MF_OK) status = mf__view_last_position(&stored, &txn->base_position, error);
   if (status != MF_OK) return status;
+  if (txn->base_position > 0) {
+    /* What is appended goes on from here: the last event's checksum vouches for its position. */
+    mf__record last;
+    status = mf__view_record(&stored, txn->base_position, &last, error);
+    if (status != MF_OK) return status;
+  }
   txn->base_type_id = txn->view.env->type_count;
   int rc = mdb_stat(txn->view.db, txn->view.env->names, &stat);
   txn->base_stream_id = stat.ms_entries;
@@ -112,8 +119,7 @@ static int make_headroom(mf__env *env, mf_error *error) {
   return mf__env_make_room(env, (uint64_t)1 << 20, error);
 }
 
-/* Whether this thread has a read transaction open. */
-static bool reads_here(mf__env *env) {
+bool mf__reads_here(mf__env *env) {
   pthread_mutex_lock(&env->slots_lock);
   const mf_txn *txn = env->reading;
   while (txn && txn->thread != mf__thread_id())
@@ -148,7 +154,7 @@ int mf__check_writable(mf_store *store, mf_error *error) {
   if (env->writer == mf__thread_id())
     return mf__fail(error, MF_BUSY,
                     "%s: this thread has a write transaction open on this file already", env->path);
-  if (env->memory_fd >= 0 && reads_here(env))
+  if (env->memory_fd >= 0 && mf__reads_here(env))
     return mf__fail(error, MF_BUSY,
                     "%s: this thread has a read transaction open, which a commit to a memory store "
                     "would wait for: end it first",
@@ -356,13 +362,14 @@ static int compare_batch(mf_txn *txn, mf_bytes stream, const mf_new_event *event
   mf_read_options options = MF_READ_OPTIONS_INIT;
   mf_reader *reader;
   mf_event event;
+  *same = first >= 1;
+  if (!*same) return MF_OK;
   options.stream = stream;
   options.from = first;
   options.to = first + (int64_t)count - 1;
   int status = mf_reader_open(txn->store, txn, &options, &reader, error);
   if (status != MF_OK) return status;
   size_t i = 0;
-  *same = first >= 1;
   while (*same && (status = mf_reader_next(reader, &event, error)) == MF_OK) {
     *differs = i;
     *same = same_content(txn->view.env->record.seed, &events[i++], &event);
