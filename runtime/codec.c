@@ -13,10 +13,36 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-/* ---- the scratch buffer ---- */
+/* ---- buffers ---- */
 
 void mfr_buffer_free(mfr_buffer *buffer) {
   free(buffer->data);
+  memset(buffer, 0, sizeof *buffer);
+}
+
+static int buffer_gc(lua_State *L) {
+  mfr_buffer_free(lua_touserdata(L, 1));
+  return 0;
+}
+
+mfr_buffer *mfr_borrow(lua_State *L, mfr_state *state) {
+  luaL_checkstack(L, 4, "buffer");
+  mfr_buffer *buffer = lua_newuserdatauv(L, sizeof *buffer, 0);
+  memset(buffer, 0, sizeof *buffer);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, state->buffer_ref);
+  lua_setmetatable(L, -2);
+  *buffer = state->spare;
+  memset(&state->spare, 0, sizeof state->spare);
+  buffer->size = 0;
+  return buffer;
+}
+
+void mfr_give_back(mfr_state *state, mfr_buffer *buffer) {
+  enum { MOST_KEPT = 1 << 20 };
+  if (state->spare.data || buffer->capacity > MOST_KEPT)
+    mfr_buffer_free(buffer);
+  else
+    state->spare = *buffer;
   memset(buffer, 0, sizeof *buffer);
 }
 
@@ -50,6 +76,7 @@ typedef struct map_key {
 typedef struct encoder {
   lua_State *L;
   mfr_state *state;
+  mfr_buffer *out;
   const char *path;
   int depth;
   step steps[MFR_DEPTH_MAX + 1];
@@ -94,7 +121,7 @@ static void refuse(encoder *e, const char *why) {
 }
 
 static unsigned char *room_for(encoder *e, size_t size) {
-  mfr_buffer *buffer = &e->state->scratch;
+  mfr_buffer *buffer = e->out;
   if (!mfr_buffer_reserve(buffer, size)) {
     mfr_push_error(e->L, e->state, MF_NO_MEMORY, "no memory to encode a value");
     lua_error(e->L);
@@ -256,12 +283,14 @@ static void put_map(encoder *e, size_t count) {
   if (count > 32) lua_insert(L, -2); /* below the table */
   size_t n = 0;
   lua_pushnil(L);
-  while (lua_next(L, -2)) {
+  while (n < count && lua_next(L, -2)) {
     lua_pop(L, 1);
     map_key *key = &keys[n++];
     key->text = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &key->size) : NULL;
     key->integer = key->text ? 0 : lua_tointeger(L, -1);
   }
+  /* A finalizer may have changed the table since its keys were counted. */
+  if (n < count || lua_next(L, -2)) refuse(e, "the table was changed while it was being stored");
   qsort(keys, n, sizeof *keys, compare_keys);
   for (size_t i = 0; i < n; i++) {
     set_step(e, keys[i].text, keys[i].size, keys[i].integer);
@@ -356,17 +385,19 @@ static void put_value(encoder *e) {
   }
 }
 
-void mfr_encode_absent(lua_State *L, mfr_state *state) {
+void mfr_encode_absent(lua_State *L, mfr_state *state, mfr_buffer *out) {
   encoder e;
   e.L = L;
   e.state = state;
+  e.out = out;
   put_number(&e, 0xc1, 0, 0); /* the byte that MessagePack never uses */
 }
 
-void mfr_encode(lua_State *L, mfr_state *state, int index, const char *path) {
+void mfr_encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index, const char *path) {
   encoder e;
   e.L = L;
   e.state = state;
+  e.out = out;
   e.path = path;
   e.depth = 0;
   luaL_checkstack(L, 8, "value");
@@ -572,10 +603,6 @@ void mfr_hash_bytes(const void *data, size_t size, uint8_t digest[16]) {
   memcpy(digest, canonical.digest, 16);
 }
 
-void mfr_hash_scratch(const mfr_state *state, size_t from, uint8_t digest[16]) {
-  mfr_hash_bytes(state->scratch.data + from, state->scratch.size - from, digest);
-}
-
 void mfr_check_value(lua_State *L, const mfr_state *state, int index) {
   if (lua_isnoneornil(L, index))
     mfr_misuse(L, state, "value", "a value is needed, this is %s", mfr_type_name(L, index));
@@ -586,9 +613,10 @@ int mfr_hash(lua_State *L) {
   uint8_t digest[16];
   char text[33];
   mfr_check_value(L, state, 1);
-  state->scratch.size = 0;
-  mfr_encode(L, state, 1, "value");
-  mfr_hash_scratch(state, 0, digest);
+  mfr_buffer *buffer = mfr_borrow(L, state);
+  mfr_encode(L, state, buffer, 1, "value");
+  mfr_hash_bytes(buffer->data, buffer->size, digest);
+  mfr_give_back(state, buffer);
   for (int i = 0; i < 16; i++)
     snprintf(text + 2 * i, 3, "%02x", digest[i]);
   lua_pushlstring(L, text, 32);
@@ -651,6 +679,10 @@ static int null_tostring(lua_State *L) {
 }
 
 void mfr_codec_open(lua_State *L, mfr_state *state) {
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, buffer_gc);
+  lua_setfield(L, -2, "__gc");
+  state->buffer_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   state->null = lua_newuserdatauv(L, 1, 0);
   lua_createtable(L, 0, 2);
   lua_pushliteral(L, "moonfold.null");

@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-/* User value 1 of a context: the store. */
+/* User values of a context: 1 the store, 2 the work that the call is part of. */
 
 static mfr_context *check_context(lua_State *L, mfr_state *state) {
   mfr_context *context = NULL;
@@ -20,7 +20,7 @@ static mfr_context *check_context(lua_State *L, mfr_state *state) {
                "the context is needed, this is %s: is it context:method(...), "
                "with a colon?",
                mfr_type_name(L, 1));
-  if (!context->call)
+  if (context->call->context != context)
     mfr_misuse(L, state, "context", "the decision that it was made for is over: do not keep it");
   return context;
 }
@@ -39,7 +39,7 @@ static int context_aggregate_stream(lua_State *L) {
   mfr_state *state = mfr_of(L);
   mfr_call call = {0};
   lua_settop(L, 4);
-  mfr_context *context = check_context(L, state);
+  const mfr_context *context = check_context(L, state);
   call.store = context->call->store;
   call.txn = context->call->txn;
   call.stream = mfr_check_stream(L, state, 2);
@@ -54,7 +54,7 @@ static int context_stream_exists(lua_State *L) {
   int64_t version;
   mfr_context *context = check_context(L, state);
   mfr_text stream = mfr_check_stream(L, state, 2);
-  int status = mf_stream_version(context->call->store->store, context->call->txn,
+  int status = mf_stream_version(mfr_live(L, state, context->call->store), context->call->txn,
                                  (mf_bytes){stream.data, stream.size}, &version, &error);
   if (status != MF_OK) {
     mfr_push_store_error(L, state, &error, stream.data, stream.size, 0);
@@ -125,9 +125,9 @@ static int read_only(lua_State *L) {
                     "it is read-only: keep what changes in the state, by events");
 }
 
-mfr_context *mfr_push_context(lua_State *L, mfr_state *state, mfr_call *call, int store,
-                              const uint8_t seed[16]) {
-  mfr_context *context = lua_newuserdatauv(L, sizeof *context, 1);
+void mfr_push_context(lua_State *L, mfr_state *state, mfr_call *call, int store, int work,
+                      const uint8_t seed[16]) {
+  mfr_context *context = lua_newuserdatauv(L, sizeof *context, 2);
   context->call = call;
   uint8_t bytes[17];
   memcpy(bytes, seed, 16);
@@ -145,9 +145,11 @@ mfr_context *mfr_push_context(lua_State *L, mfr_state *state, mfr_call *call, in
   context->random[0] |= 1; /* never all zero */
   lua_pushvalue(L, store);
   lua_setiuservalue(L, -2, 1);
+  lua_pushvalue(L, work);
+  lua_setiuservalue(L, -2, 2);
   lua_rawgeti(L, LUA_REGISTRYINDEX, state->context_ref);
   lua_setmetatable(L, -2);
-  return context;
+  call->context = context;
 }
 
 static int context_tostring(lua_State *L) {

@@ -10,6 +10,7 @@
 static int event_index(lua_State *L) {
   char text[MF_ID_MAX + 1];
   mf_event event = {0};
+  luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 2);
   if (lua_type(L, 2) != LUA_TSTRING || strcmp(lua_tostring(L, 2), "message_id") != 0) return 0;
   lua_pushliteral(L, "global_position");
@@ -38,12 +39,14 @@ void mfr_flatten_event(lua_State *L) {
 }
 
 static int next_pair(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 2);
   return lua_next(L, 1) ? 2 : 0;
 }
 
 /* __pairs of an event: what was recorded and what the store has added. */
 static int event_pairs(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
   lua_pushcfunction(L, next_pair);
   lua_insert(L, 1);
@@ -239,38 +242,52 @@ static mf_bytes check_text(lua_State *L, const mfr_state *state, const char *pat
   return (mf_bytes){text, size};
 }
 
-/* Encodes a field of the event; data is a placeholder until the scratch buffer stops moving. */
-static mf_bytes encode_field(lua_State *L, mfr_state *state, int event, const char *path,
-                             const char *name) {
+/* Copies a string into the buffer; like all of these, its place is set when the buffer has stopped
+ * moving. */
+static mf_bytes keep_text(lua_State *L, mfr_state *state, mfr_buffer *buffer, mf_bytes text) {
+  if (!text.data) return text;
+  if (!mfr_buffer_reserve(buffer, text.size)) {
+    mfr_push_error(L, state, MF_NO_MEMORY, "no memory to encode an event");
+    lua_error(L);
+  }
+  memcpy(buffer->data + buffer->size, text.data, text.size);
+  buffer->size += text.size;
+  return text;
+}
+
+/* Encodes a field of the event into the buffer. */
+static mf_bytes encode_field(lua_State *L, mfr_state *state, mfr_buffer *buffer, int event,
+                             const char *path, const char *name) {
   char field_path[96];
-  size_t before = state->scratch.size;
+  size_t before = buffer->size;
   mf_bytes bytes = {NULL, 0};
   lua_pushstring(L, name);
   if (lua_rawget(L, event) != LUA_TNIL) {
     snprintf(field_path, sizeof field_path, "%.60s.%s", path, name);
-    mfr_encode(L, state, -1, field_path);
-    bytes = (mf_bytes){"", state->scratch.size - before};
+    mfr_encode(L, state, buffer, -1, field_path);
+    bytes = (mf_bytes){"", buffer->size - before};
   }
   lua_pop(L, 1);
   return bytes;
 }
 
-static void check_event(lua_State *L, mfr_state *state, int event, const char *path,
-                        mf_new_event *out) {
+static void check_event(lua_State *L, mfr_state *state, mfr_buffer *buffer, int event,
+                        const char *path, mf_new_event *out) {
   if (lua_type(L, event) != LUA_TTABLE)
     mfr_misuse(L, state, path, "an event is a table { type = ..., data = ... }, this is %s",
                mfr_type_name(L, event));
   check_keys(L, state, event, path);
   lua_pushliteral(L, "type");
   lua_rawget(L, event);
-  out->type = check_text(L, state, path, "type", MF_TYPE_MAX);
+  out->type = keep_text(L, state, buffer, check_text(L, state, path, "type", MF_TYPE_MAX));
   lua_pushliteral(L, "message_id");
   out->message_id = (mf_bytes){NULL, 0};
   if (lua_rawget(L, event) != LUA_TNIL)
-    out->message_id = check_text(L, state, path, "message_id", MF_ID_MAX);
+    out->message_id =
+        keep_text(L, state, buffer, check_text(L, state, path, "message_id", MF_ID_MAX));
   else
     lua_pop(L, 1);
-  out->data = encode_field(L, state, event, path, "data");
+  out->data = encode_field(L, state, buffer, event, path, "data");
   lua_pushliteral(L, "metadata");
   int type = lua_rawget(L, event);
   if (type != LUA_TNIL && type != LUA_TTABLE) {
@@ -279,17 +296,20 @@ static void check_event(lua_State *L, mfr_state *state, int event, const char *p
     mfr_misuse(L, state, field_path, "metadata is a table, this is %s", luaL_typename(L, -1));
   }
   lua_pop(L, 1);
-  out->metadata = encode_field(L, state, event, path, "metadata");
+  out->metadata = encode_field(L, state, buffer, event, path, "metadata");
   if (out->data.size + out->metadata.size > MF_EVENT_MAX)
     mfr_misuse(L, state, path, "an event has at most 64 MiB (%zu bytes) encoded, this one has %zu",
                MF_EVENT_MAX, out->data.size + out->metadata.size);
 }
 
-static void place_fields(const mfr_state *state, size_t start, mf_new_event *events, size_t count) {
-  const char *p = state->scratch.data + start;
+/* Points the events at their bytes, in the order in which check_event() has put them into the
+ * buffer. */
+static void place_fields(const mfr_buffer *buffer, mf_new_event *events, size_t count) {
+  const char *p = buffer->data;
   for (size_t i = 0; i < count; i++) {
-    mf_bytes *fields[] = {&events[i].data, &events[i].metadata};
-    for (int k = 0; k < 2; k++) {
+    mf_bytes *fields[] = {&events[i].type, &events[i].message_id, &events[i].data,
+                          &events[i].metadata};
+    for (int k = 0; k < 4; k++) {
       if (!fields[k]->data) continue;
       fields[k]->data = p;
       p += fields[k]->size;
@@ -326,8 +346,8 @@ static bool has_a_name(lua_State *L, int table) {
   return name;
 }
 
-size_t mfr_check_events(lua_State *L, mfr_state *state, int index, const char *what,
-                        mf_new_event **out) {
+size_t mfr_check_events(lua_State *L, mfr_state *state, mfr_buffer *buffer, int index,
+                        const char *what, mf_new_event **out) {
   char path[96];
   if (lua_type(L, index) != LUA_TTABLE)
     mfr_misuse(L, state, what, "an event { type = ... } or a list of events is needed, this is %s",
@@ -339,7 +359,6 @@ size_t mfr_check_events(lua_State *L, mfr_state *state, int index, const char *w
   lua_pop(L, 1);
   size_t count = single ? 1 : check_list(L, state, index, what);
   mf_new_event *events = lua_newuserdatauv(L, (count + 1) * sizeof *events, 0);
-  size_t start = state->scratch.size;
   for (size_t i = 0; i < count; i++) {
     if (single) {
       lua_pushvalue(L, index);
@@ -348,10 +367,10 @@ size_t mfr_check_events(lua_State *L, mfr_state *state, int index, const char *w
       lua_rawgeti(L, index, (lua_Integer)i + 1);
       snprintf(path, sizeof path, "%.60s[%zu]", what, i + 1);
     }
-    check_event(L, state, lua_gettop(L), path, &events[i]);
+    check_event(L, state, buffer, lua_gettop(L), path, &events[i]);
     lua_pop(L, 1);
   }
-  place_fields(state, start, events, count);
+  place_fields(buffer, events, count);
   *out = events;
   return count;
 }

@@ -64,17 +64,19 @@ static void digest_command(lua_State *L, mfr_state *state, int table, const char
                            uint8_t digest[16]) {
   static const char *const fields[] = {"type", "data", "metadata"};
   char field_path[96];
-  state->scratch.size = 0;
+  mfr_buffer *buffer = mfr_borrow(L, state);
   for (int i = 0; i < 3; i++) {
     lua_pushstring(L, fields[i]);
     snprintf(field_path, sizeof field_path, "%.60s.%s", path, fields[i]);
     if (lua_rawget(L, table) == LUA_TNIL)
-      mfr_encode_absent(L, state);
+      mfr_encode_absent(L, state, buffer);
     else
-      mfr_encode(L, state, -1, field_path);
+      mfr_encode(L, state, buffer, -1, field_path);
     lua_pop(L, 1);
   }
-  mfr_hash_scratch(state, 0, digest);
+  mfr_hash_bytes(buffer->data, buffer->size, digest);
+  mfr_give_back(state, buffer);
+  lua_pop(L, 1);
 }
 
 /* Checks the command on top and replaces it by the one that decide sees, with its time. */
@@ -121,6 +123,23 @@ static bool is_empty(lua_State *L, int table) {
   return false;
 }
 
+/* The work (on top) points at types and ids, which a script may take out of its command: it keeps
+ * them itself. */
+static void keep_texts(lua_State *L, int commands) {
+  int work_index = lua_gettop(L);
+  lua_newtable(L);
+  size_t count = (size_t)lua_rawlen(L, commands);
+  for (size_t i = 1; i <= count; i++) {
+    lua_rawgeti(L, commands, (lua_Integer)i);
+    lua_getfield(L, -1, "type");
+    lua_rawseti(L, work_index + 1, (lua_Integer)(2 * i));
+    lua_getfield(L, -1, "command_id");
+    lua_rawseti(L, work_index + 1, (lua_Integer)(2 * i + 1));
+    lua_pop(L, 1);
+  }
+  lua_setiuservalue(L, work_index, 1);
+}
+
 /* Pushes the list of commands and the work. [-0, +2] */
 static work *check_commands(lua_State *L, mfr_state *state, int index, int64_t now) {
   char path[32];
@@ -141,7 +160,7 @@ static work *check_commands(lua_State *L, mfr_state *state, int index, int64_t n
   }
   size_t count = single ? 1 : length;
   lua_createtable(L, (int)count, 0);
-  work *w = lua_newuserdatauv(L, sizeof *w + count * sizeof *w->commands, 0);
+  work *w = lua_newuserdatauv(L, sizeof *w + count * sizeof *w->commands, 1);
   int list = lua_gettop(L) - 1;
   memset(w, 0, sizeof *w);
   w->count = count;
@@ -154,6 +173,7 @@ static work *check_commands(lua_State *L, mfr_state *state, int index, int64_t n
     check_command(L, state, path, now, &w->commands[i]);
     lua_rawseti(L, list, (lua_Integer)i + 1);
   }
+  keep_texts(L, list);
   return w;
 }
 
@@ -273,7 +293,7 @@ static void push_decide(lua_State *L, mfr_state *state, work *w, const mfr_decid
  * same dice. */
 static void seed_of(lua_State *L, mfr_state *state, const work *w, const command *c, size_t i,
                     uint8_t seed[16]) {
-  state->scratch.size = 0;
+  mfr_buffer *buffer = mfr_borrow(L, state);
   lua_createtable(L, 5, 0);
   lua_pushlstring(L, (const char *)c->digest, 16);
   lua_rawseti(L, -2, 1);
@@ -287,9 +307,10 @@ static void seed_of(lua_State *L, mfr_state *state, const work *w, const command
   lua_pop(L, 1);
   lua_pushlstring(L, c->id.data ? c->id.data : "", c->id.size);
   lua_rawseti(L, -2, 5);
-  mfr_encode(L, state, -1, "command");
-  mfr_hash_scratch(state, 0, seed);
-  lua_pop(L, 1);
+  mfr_encode(L, state, buffer, -1, "command");
+  mfr_hash_bytes(buffer->data, buffer->size, seed);
+  mfr_give_back(state, buffer);
+  lua_pop(L, 2);
 }
 
 /* Calls decide and pushes what it returned. */
@@ -299,13 +320,13 @@ static void call_decide(lua_State *L, mfr_state *state, work *w, const mfr_decid
   memset(&w->call.event, 0, sizeof w->call.event);
   w->call.command_type = c->type;
   seed_of(L, state, w, c, i, seed);
-  mfr_context *context = mfr_push_context(L, state, &w->call, STORE, seed);
+  mfr_push_context(L, state, &w->call, STORE, WORK, seed);
   push_decide(L, state, w, d, c);
   lua_rawgeti(L, COMMANDS, (lua_Integer)i + 1);
   lua_pushvalue(L, d->state);
   lua_pushvalue(L, -4);
   mfr_call_script(L, state, &w->call, "decide", 3, 1);
-  context->call = NULL; /* of no use from here on */
+  w->call.context = NULL; /* it is of no use from here on */
   lua_remove(L, -2);
   int type = lua_type(L, -1);
   if (type == LUA_TTABLE || type == LUA_TNIL) return;
@@ -444,8 +465,9 @@ static void decide_one(lua_State *L, mfr_state *state, work *w, mfr_decider *d, 
   int top = lua_gettop(L);
   call_decide(L, state, w, d, i);
   normalise(L, c, i);
-  state->scratch.size = 0;
-  size_t count = mfr_check_events(L, state, lua_gettop(L), "events", &events);
+  int decided = lua_gettop(L);
+  mfr_buffer *buffer = mfr_borrow(L, state);
+  size_t count = mfr_check_events(L, state, buffer, decided, "events", &events);
   check_types(L, state, w, d, events, count);
   mf_append_result appended = {w->version, 0, w->position, false, false};
   if (count > 0) record(L, state, w, c, events, count, &appended);
@@ -457,17 +479,10 @@ static void decide_one(lua_State *L, mfr_state *state, work *w, mfr_decider *d, 
   }
   int64_t version = appended.version - (int64_t)count;
   int64_t position = appended.last_position - (int64_t)count;
-  /* Folding runs scripts, which may use the scratch buffer: keep the bytes. */
   mf_event *recorded = lua_newuserdatauv(L, (count + 1) * sizeof *recorded, 0);
-  lua_pushlstring(L, state->scratch.data ? state->scratch.data : "", state->scratch.size);
-  const char *moved = lua_tostring(L, -1);
   for (size_t k = 0; k < count; k++) {
     int64_t offset = (int64_t)k + 1;
     recorded[k] = as_recorded(w, &events[k], version + offset, position + offset);
-    mf_bytes *parts[] = {&recorded[k].data, &recorded[k].metadata};
-    for (int p = 0; p < 2; p++)
-      if (parts[p]->data)
-        parts[p]->data = moved + ((const char *)parts[p]->data - state->scratch.data);
     mfr_push_event(L, state, &recorded[k], d->events, d->types);
     lua_rawseti(L, result, (lua_Integer)lua_rawlen(L, result) + 1);
   }
@@ -478,6 +493,7 @@ static void decide_one(lua_State *L, mfr_state *state, work *w, mfr_decider *d, 
   w->position = position + (int64_t)count;
   w->recorded += (int64_t)count;
   w->commands[i].recorded = count;
+  mfr_give_back(state, buffer);
   lua_settop(L, top);
 }
 
@@ -520,7 +536,8 @@ static void decide_all(lua_State *L, mfr_state *state, work *w, mfr_decider *d,
   mf_error error;
   fold_stream(L, state, w, d, MF_LAST, expected_version, expected);
   w->first_version = w->version;
-  int status = mf_last_position(w->call.store->store, w->call.txn, &w->position, &error);
+  int status =
+      mf_last_position(mfr_live(L, state, w->call.store), w->call.txn, &w->position, &error);
   if (status != MF_OK) {
     mfr_push_store_error(L, state, &error, NULL, 0, 0);
     lua_error(L);

@@ -48,8 +48,8 @@ typedef struct mfr_key {
 /* Per lua_State. A userdata; upvalue 1 of every function of the module. References are into the
  * registry. */
 typedef struct mfr_state {
-  mfr_buffer scratch; /* for encoding; used by one call at a time, which runs no script meanwhile */
-  int null_ref, array_ref, error_ref, key_cache_ref;
+  mfr_buffer spare; /* memory of the last borrowed buffer, for the next */
+  int null_ref, array_ref, error_ref, key_cache_ref, buffer_ref;
   int store_ref, event_iterator_ref, stream_iterator_ref, context_ref;
   int run_hooks_ref; /* an empty Lua function: calling it lets a pending debug hook run */
   const void *null;
@@ -106,11 +106,18 @@ int64_t mfr_check_expected(lua_State *L, const mfr_state *state, int index);
 
 void mfr_buffer_free(mfr_buffer *buffer);
 bool mfr_buffer_reserve(mfr_buffer *buffer, size_t more);
-/* Appends the encoding of the value at index to the scratch buffer. `path` names the value in
- * errors, which raise. */
-void mfr_encode(lua_State *L, mfr_state *state, int index, const char *path);
+/*
+ * Pushes a buffer to encode into: [-0, +1]. It is a userdata, so that an error frees it; and each
+ * use has one of its own, because any allocation may run a finalizer, and that may use the module.
+ */
+mfr_buffer *mfr_borrow(lua_State *L, mfr_state *state);
+/* Gives the buffer's memory back for the next one; its bytes are gone. The userdata stays on the
+ * stack. */
+void mfr_give_back(mfr_state *state, mfr_buffer *buffer);
+/* Appends the encoding of the value at index. `path` names the value in errors, which raise. */
+void mfr_encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index, const char *path);
 /* What stands for an absent value, where encodings follow one another to be hashed. */
-void mfr_encode_absent(lua_State *L, mfr_state *state);
+void mfr_encode_absent(lua_State *L, mfr_state *state, mfr_buffer *out);
 /* Pushes the value. False (and nothing pushed) when the bytes are no encoding. [-0, +1|0] */
 bool mfr_decode(lua_State *L, mfr_state *state, const void *data, size_t size);
 void mfr_codec_open(lua_State *L, mfr_state *state);
@@ -118,7 +125,6 @@ void mfr_check_value(lua_State *L, const mfr_state *state, int index); /* not ni
 /* moonfold.hash, moonfold.array */
 int mfr_hash(lua_State *L);
 int mfr_array(lua_State *L);
-void mfr_hash_scratch(const mfr_state *state, size_t from, uint8_t digest[16]);
 void mfr_hash_bytes(const void *data, size_t size, uint8_t digest[16]);
 bool mfr_is_utf8(const char *text, size_t size);
 /* Replaces an event with metatable (top of the stack) by a plain table of all its fields. [-1, +1]
@@ -148,7 +154,7 @@ typedef struct mfr_store {
   uint64_t seed;
   int iterators; /* that are open */
   struct mfr_iterator *in_transaction;
-  char *path;
+  char path[];
 } mfr_store;
 
 /* User values of a store: 1 the clock function or nil, 2 the metatable of its events, 3 type names
@@ -157,6 +163,9 @@ enum { MFR_STORE_CLOCK = 1, MFR_STORE_EVENTS, MFR_STORE_TYPES, MFR_STORE_VALUES 
 
 /* The open store at index; raises `closed`, or invalid_argument inside evolve and its like. */
 mfr_store *mfr_check_store(lua_State *L, mfr_state *state, int index);
+/* The handle, looked at again after what may have run a finalizer that closed it: raises `closed`.
+ */
+mf_store *mfr_live(lua_State *L, const mfr_state *state, const mfr_store *store);
 /* The time: the store's clock function called, or MF_NOW. `index`: the store. */
 int64_t mfr_clock(lua_State *L, mfr_state *state, int index);
 
@@ -174,6 +183,7 @@ typedef struct mfr_call {
   bool saved;  /* `savepoint` is set: the transaction is somebody else's */
   mf_savepoint savepoint;
   mf_reader *reader;
+  const struct mfr_context *context; /* the one that is valid, while decide runs */
   /* For messages: which script function runs, and on what. */
   const char *phase;
   mf_event event; /* while evolve or upcast runs */
@@ -198,12 +208,11 @@ void mfr_push_event(lua_State *L, mfr_state *state, const mf_event *event, int e
 /* Replaces the event on top by what the table of upcasters at `upcast` makes of it. */
 void mfr_upcast(lua_State *L, mfr_state *state, mfr_call *call, int upcast);
 /*
- * Reads the event or list of events at index into `out`, encoded in the scratch buffer. The array
- * is a userdata left on the stack ([-0, +1]), and the strings are those of the table, which must
- * stay.
+ * Reads the event or list of events at index into `out`, whose bytes all stand in the buffer. The
+ * array is a userdata left on the stack: [-0, +1].
  */
-size_t mfr_check_events(lua_State *L, mfr_state *state, int index, const char *what,
-                        mf_new_event **out);
+size_t mfr_check_events(lua_State *L, mfr_state *state, mfr_buffer *buffer, int index,
+                        const char *what, mf_new_event **out);
 int mfr_event(lua_State *L);   /* moonfold.event */
 int mfr_command(lua_State *L); /* moonfold.command */
 int mfr_reject(lua_State *L);  /* moonfold.reject */
@@ -257,13 +266,16 @@ int mfr_handle(lua_State *L);
 int mfr_attempt(lua_State *L);
 int mfr_decide(lua_State *L);
 
-/* Pushes the context for one decide call; mfr_context_end() makes it unusable. */
+/* What decide is given. It is valid for as long as call->context is this one. */
 typedef struct mfr_context {
-  mfr_call *call; /* NULL: the decision is over */
+  const mfr_call *call; /* in the userdata that is user value 2, so it is always there */
   uint64_t random[4];
 } mfr_context;
-mfr_context *mfr_push_context(lua_State *L, mfr_state *state, mfr_call *call, int store,
-                              const uint8_t seed[16]);
+
+/* Pushes the context for one call of decide, and makes it valid. `work`: the userdata that `call`
+ * is in. */
+void mfr_push_context(lua_State *L, mfr_state *state, mfr_call *call, int store, int work,
+                      const uint8_t seed[16]);
 void mfr_context_open(lua_State *L, mfr_state *state);
 
 int mfr_events_iterator(lua_State *L);

@@ -40,9 +40,35 @@ void mfr_end_iterators(mfr_store *store) {
     close_iterator(store->in_transaction);
 }
 
+static bool is_class(lua_State *L, int ref) {
+  if (lua_type(L, 1) != LUA_TUSERDATA || !lua_getmetatable(L, 1)) return false;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, ref);
+  bool same = lua_rawequal(L, -1, -2);
+  lua_pop(L, 2);
+  return same;
+}
+
+/* The iterator at 1; NULL when it is none of this class. */
+static mfr_iterator *to_iterator(lua_State *L, int ref) {
+  return is_class(L, ref) ? lua_touserdata(L, 1) : NULL;
+}
+
 static int iterator_close(lua_State *L) {
-  close_iterator(lua_touserdata(L, 1));
+  const mfr_state *state = mfr_of(L);
+  mfr_iterator *it = to_iterator(L, state->event_iterator_ref);
+  if (!it) it = to_iterator(L, state->stream_iterator_ref);
+  if (it) close_iterator(it);
   return 0;
+}
+
+static mfr_iterator *check_iterator(lua_State *L, const mfr_state *state, int ref) {
+  mfr_iterator *it = to_iterator(L, ref);
+  if (!it)
+    mfr_misuse(L, state, "iterator",
+               "it is called by for ... in, with what store:events and "
+               "its like return; this is %s",
+               mfr_type_name(L, 1));
+  return it;
 }
 
 /* ---- events ---- */
@@ -73,8 +99,8 @@ static int next_event(lua_State *L) {
   mf_event event;
   mf_error error;
   lua_settop(L, 1);
-  mfr_iterator *it = lua_touserdata(L, 1);
-  if (!it || !it->store) return 0;
+  mfr_iterator *it = check_iterator(L, state, state->event_iterator_ref);
+  if (!it->store) return 0;
   refuse_in_script(L, state);
   int status = mf_reader_next(it->reader, &event, &error);
   if (status < 0) return raise_and_close(L, state, it, &error);
@@ -146,7 +172,8 @@ static int open_events(lua_State *L, mfr_state *state, mfr_store *store, mfr_tex
     lua_getfield(L, options, "upcast");
     lua_setiuservalue(L, -2, ITERATOR_UPCAST);
   }
-  int status = mf_reader_open(store->store, store->txn, &range.options, &it->reader, &error);
+  int status =
+      mf_reader_open(mfr_live(L, state, store), store->txn, &range.options, &it->reader, &error);
   if (status != MF_OK) {
     mfr_push_store_error(L, state, &error, stream.data, stream.size, range.expected);
     return lua_error(L);
@@ -178,8 +205,8 @@ static int next_stream(lua_State *L) {
   mf_bytes name;
   mf_error error;
   int64_t version;
-  mfr_iterator *it = lua_touserdata(L, 1);
-  if (!it || !it->store) return 0;
+  mfr_iterator *it = check_iterator(L, state, state->stream_iterator_ref);
+  if (!it->store) return 0;
   refuse_in_script(L, state);
   int status = mf_streams_next(it->streams, &name, &version, &error);
   if (status < 0) return raise_and_close(L, state, it, &error);
@@ -201,8 +228,8 @@ int mfr_streams(lua_State *L) {
   if (!lua_isnil(L, 2)) prefix = mfr_check_string(L, state, 2, "prefix");
   luaL_checkstack(L, 10, "iterator");
   mfr_iterator *it = new_iterator(L, state->stream_iterator_ref);
-  int status = mf_streams_open(store->store, store->txn, (mf_bytes){prefix.data, prefix.size},
-                               &it->streams, &error);
+  int status = mf_streams_open(mfr_live(L, state, store), store->txn,
+                               (mf_bytes){prefix.data, prefix.size}, &it->streams, &error);
   if (status != MF_OK) {
     mfr_push_store_error(L, state, &error, NULL, 0, 0);
     return lua_error(L);

@@ -164,13 +164,15 @@ int mfr_to_json(lua_State *L) {
   luaL_Buffer out;
   mfr_check_value(L, state, 1);
   lua_settop(L, 1);
-  state->scratch.size = 0;
-  mfr_encode(L, state, 1, "value");
+  mfr_buffer *buffer = mfr_borrow(L, state);
+  mfr_encode(L, state, buffer, 1, "value");
+  lua_pushvalue(L, 1);
   refuse_bytes(L, state, "value");
-  source s = {(const unsigned char *)state->scratch.data};
+  source s = {(const unsigned char *)buffer->data};
   luaL_buffinit(L, &out);
   write_value(&out, &s, false);
   luaL_pushresult(&out);
+  mfr_give_back(state, buffer);
   return 1;
 }
 
@@ -179,6 +181,7 @@ int mfr_to_json(lua_State *L) {
 typedef struct parser {
   lua_State *L;
   mfr_state *state;
+  mfr_buffer *text; /* the string that is being read */
   const char *start, *p, *end;
   int depth;
 } parser;
@@ -268,7 +271,7 @@ static unsigned parse_escape(parser *j) {
 /* Pushes the string that begins here. */
 static void parse_string(parser *j) {
   const char *at = j->p++;
-  mfr_buffer *out = &j->state->scratch;
+  mfr_buffer *out = j->text;
   out->size = 0;
   for (;;) {
     if (j->p >= j->end) refuse(j, at, "the string that begins here does not end");
@@ -407,8 +410,10 @@ int mfr_from_json(lua_State *L) {
   luaL_checkstack(L, 10, "JSON");
   if (!mfr_is_utf8(text.data, text.size))
     mfr_misuse(L, state, "text", "JSON text is UTF-8, and this is not");
-  parser j = {L, state, text.data, text.data, text.data + text.size, 0};
+  mfr_buffer *buffer = mfr_borrow(L, state);
+  parser j = {L, state, buffer, text.data, text.data, text.data + text.size, 0};
   parse_value(&j);
   if (j.p < j.end) refuse(&j, j.p, "something follows the value");
+  mfr_give_back(state, buffer);
   return 1;
 }

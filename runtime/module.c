@@ -23,7 +23,7 @@ void mfr_class(lua_State *L, const char *name, const luaL_Reg *methods, const lu
 
 static int state_gc(lua_State *L) {
   mfr_state *state = lua_touserdata(L, 1);
-  mfr_buffer_free(&state->scratch);
+  mfr_buffer_free(&state->spare);
   return 0;
 }
 

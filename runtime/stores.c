@@ -4,7 +4,6 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 static const char store_class[] = "moonfold.store";
 
@@ -33,11 +32,15 @@ mfr_store *mfr_check_store(lua_State *L, mfr_state *state, int index) {
                "arguments%s",
                state->calling,
                strcmp(state->calling, "decide") == 0 ? ", or looks up through context" : "");
-  if (!store->store) {
-    mfr_push_error(L, state, MF_CLOSED, "the store \"%s\" is closed", store->path);
-    lua_error(L);
-  }
+  mfr_live(L, state, store);
   return store;
+}
+
+mf_store *mfr_live(lua_State *L, const mfr_state *state, const mfr_store *store) {
+  if (store->store) return store->store;
+  mfr_push_error(L, state, MF_CLOSED, "the store \"%s\" is closed", store->path);
+  lua_error(L);
+  return NULL;
 }
 
 static void refuse_in_transaction(lua_State *L, const mfr_state *state, const mfr_store *store,
@@ -77,6 +80,7 @@ static int raise_store_error(lua_State *L, const mfr_state *state, const mf_erro
 void mfr_call_release(mfr_call *call) {
   mf_reader_close(call->reader);
   call->reader = NULL;
+  call->context = NULL;
   if (call->own)
     mf_abort(call->txn);
   else if (call->saved)
@@ -187,7 +191,7 @@ void mfr_call_begin(lua_State *L, mfr_state *state, mfr_call *call, bool write) 
     call->savepoint = mf_save(call->txn);
     return;
   }
-  mf_store *store = call->store->store;
+  mf_store *store = mfr_live(L, state, call->store);
   int status =
       write ? mf_begin(store, &call->txn, &error) : mf_begin_read(store, &call->txn, &error);
   if (status != MF_OK) call_failed(L, state, call, &error, 0);
@@ -269,7 +273,8 @@ void mfr_check_range(lua_State *L, mfr_state *state, int index, bool log, mfr_ra
 void mfr_open_reader(lua_State *L, mfr_state *state, mfr_call *call, const mfr_range *range) {
   mf_error error;
   mf_txn *txn = call->txn ? call->txn : call->store->txn;
-  int status = mf_reader_open(call->store->store, txn, &range->options, &call->reader, &error);
+  int status =
+      mf_reader_open(mfr_live(L, state, call->store), txn, &range->options, &call->reader, &error);
   if (status != MF_OK) call_failed(L, state, call, &error, range->expected);
 }
 
@@ -311,11 +316,12 @@ static int append_to_stream(lua_State *L) {
   int expected = lua_gettop(L);
   options.recorded_at = mfr_clock(L, state, 1);
   mfr_check_store(L, state, 1); /* the clock may have closed it */
-  state->scratch.size = 0;
-  size_t count = mfr_check_events(L, state, 3, "events", &events);
+  mfr_buffer *buffer = mfr_borrow(L, state);
+  size_t count = mfr_check_events(L, state, buffer, 3, "events", &events);
   lua_createtable(L, 0, 4);
   set_append_result(L, &result); /* the result is made before the commit */
   mf_bytes name = {stream.data, stream.size};
+  mfr_live(L, state, store);
   int status = store->txn ? mf_append(store->txn, name, events, count, &options, &result, &error)
                           : mf_append_to_stream(store->store, name, events, count, &options,
                                                 &result, &error);
@@ -324,6 +330,7 @@ static int append_to_stream(lua_State *L) {
     mfr_set_event_id(L, &error, events);
     return lua_error(L);
   }
+  mfr_give_back(state, buffer);
   set_append_result(L, &result);
   return 1;
 }
@@ -495,16 +502,17 @@ static int backup(lua_State *L) {
 /* ---- closing ---- */
 
 static int close_store(lua_State *L, mfr_state *state, mfr_store *store) {
-  mf_store *handle = store->store;
-  if (!handle) return 0;
+  if (!store->store) return 0;
   if (store->txn) { /* only when the state itself is being closed */
     mf_txn *txn = store->txn;
     end_transaction(store);
     mf_abort(txn);
   }
+  int status = mf_close(store->store);
+  if (status == MF_BUSY) /* a finalizer, while a command is being handled */
+    return mfr_misuse(L, state, "store", "a call on it is under way: close it after");
   store->store = NULL;
-  int status = mf_close(handle);
-  if (status == MF_OK || !state) return 0;
+  if (status == MF_OK) return 0;
   mfr_push_error(L, state, status, "closing \"%s\": %s", store->path, mf_strerror(status));
   return lua_error(L);
 }
@@ -519,17 +527,13 @@ static int store_close(lua_State *L) {
 }
 
 static int store_gc(lua_State *L) {
-  mfr_store *store = lua_touserdata(L, 1);
-  close_store(L, NULL, store);
-  free(store->path);
-  store->path = NULL;
-  return 0;
+  mfr_state *state = mfr_of(L);
+  return close_store(L, state, to_store(L, state, 1));
 }
 
 static int store_tostring(lua_State *L) {
   const mfr_store *store = to_store(L, mfr_of(L), 1);
-  lua_pushfstring(L, "moonfold store \"%s\" (%s", store->path ? store->path : "",
-                  store->store ? "open" : "closed");
+  lua_pushfstring(L, "moonfold store \"%s\" (%s", store->path, store->store ? "open" : "closed");
   if (store->txn) {
     lua_pushliteral(L, ", in a transaction");
     lua_concat(L, 2);
@@ -563,13 +567,8 @@ static mf_durability check_durability(lua_State *L, const mfr_state *state, int 
 
 /* Makes the userdata with everything that can fail for want of memory before the file is opened. */
 static mfr_store *new_store(lua_State *L, const mfr_state *state, mfr_text path, int options) {
-  mfr_store *store = lua_newuserdatauv(L, sizeof *store, MFR_STORE_VALUES);
+  mfr_store *store = lua_newuserdatauv(L, sizeof *store + path.size + 1, MFR_STORE_VALUES);
   memset(store, 0, sizeof *store);
-  store->path = malloc(path.size + 1);
-  if (!store->path) {
-    mfr_push_error(L, state, MF_NO_MEMORY, "no memory to open a store");
-    lua_error(L);
-  }
   memcpy(store->path, path.data, path.size + 1);
   lua_rawgeti(L, LUA_REGISTRYINDEX, state->store_ref);
   lua_setmetatable(L, -2);
