@@ -496,7 +496,7 @@ static bool get_value(decoder *d, int depth);
 static int presize(const decoder *d, uint64_t count, unsigned least) {
   uint64_t most = (uint64_t)(d->end - d->p) / least;
   uint64_t n = count < most ? count : most;
-  return n > 1 << 20 ? 1 << 20 : (int)n;
+  return n > 4096 ? 4096 : (int)n; /* what is larger grows as it comes */
 }
 
 static bool get_list(decoder *d, uint64_t count, int depth) {

@@ -163,6 +163,7 @@ static void inherit(lua_State *L) {
 }
 
 void mfr_upcast(lua_State *L, mfr_state *state, mfr_call *call, int upcast) {
+  luaL_checkstack(L, 12, "upcast");
   for (int i = 0; i < MFR_UPCASTS_MAX; i++) {
     int event = lua_gettop(L);
     lua_getfield(L, event, "type");

@@ -80,12 +80,19 @@ static int raise_and_close(lua_State *L, mfr_state *state, mfr_iterator *it,
   return lua_error(L);
 }
 
-/* Arguments: call, iterator, event. */
+/*
+ * Arguments: call, iterator, event, its stream, its type. The two strings stand here for the
+ * messages: the upcaster may close the iterator and change the event.
+ */
 static int upcast_body(lua_State *L) {
   mfr_call *call = lua_touserdata(L, 1);
+  size_t size;
+  call->stream.data = lua_tolstring(L, 4, &call->stream.size);
+  call->event.type.data = lua_tolstring(L, 5, &size);
+  call->event.type.size = size;
   lua_getiuservalue(L, 2, ITERATOR_UPCAST);
-  lua_insert(L, 3);
-  mfr_upcast(L, mfr_of(L), call, 3);
+  lua_pushvalue(L, 3);
+  mfr_upcast(L, mfr_of(L), call, 6);
   return 1;
 }
 
@@ -118,10 +125,11 @@ static int next_event(lua_State *L) {
   lua_pop(L, 1);
   mfr_call call = {0};
   call.event = event;
-  call.stream = (mfr_text){event.stream.data, event.stream.size};
   lua_pushvalue(L, 1);
   lua_insert(L, -2);
-  return mfr_protect(L, state, &call, upcast_body, 2, 1);
+  lua_pushlstring(L, event.stream.data, event.stream.size);
+  lua_pushlstring(L, event.type.data, event.type.size);
+  return mfr_protect(L, state, &call, upcast_body, 4, 1);
 }
 
 /* Makes an iterator that is closed already; it opens when everything that can fail has been done.

@@ -465,7 +465,8 @@ static int wait(lua_State *L) {
   int64_t timeout = check_timeout(L, state, 3);
   refuse_in_transaction(L, state, store, "wait");
   do {
-    int status = mf_wait(store->store, position, timeout, &interrupted, &error);
+    int status =
+        mf_wait(store->store, position, timeout < 0 ? NULL : &timeout, &interrupted, &error);
     if (status < 0) return raise_store_error(L, state, &error, none, 0);
     if (status == MF_OK || !interrupted) {
       lua_pushboolean(L, status == MF_OK);
@@ -476,7 +477,7 @@ static int wait(lua_State *L) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, state->run_hooks_ref);
     lua_call(L, 0, 0);
     mfr_check_store(L, state, 1);
-  } while (timeout < 0 || (timeout -= 100000) > 0);
+  } while (timeout != 0);
   lua_pushboolean(L, 0);
   return 1;
 }

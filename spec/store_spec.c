@@ -180,8 +180,9 @@ static void waiting_sees_another_thread(mf_store *store, const char *sentence) {
   pthread_create(&thread, NULL, append_one, store);
   int status;
   bool interrupted;
+  int64_t timeout = 60000000;
   do
-    status = mf_wait(store, position + 1, 60000000, &interrupted, NULL);
+    status = mf_wait(store, position + 1, &timeout, &interrupted, NULL);
   while (interrupted);
   pthread_join(thread, NULL);
   check(status == MF_OK, sentence);

@@ -135,11 +135,15 @@ static mf__file_kind find_record(int fd, const meta *m, page *p, uint32_t *versi
   return MF__FILE_FOREIGN;
 }
 
-/* Raises *highest to the last page that the tree under `number` uses; false when it makes no sense.
+/*
+ * Raises *highest to the last page that the tree under `number` uses; false when it makes no sense.
+ * *left is how many pages may still be looked at: a tree has no more than the file.
  */
-static bool highest_page(int fd, const meta *m, uint64_t number, int depth, uint64_t *highest) {
+static bool highest_page(int fd, const meta *m, uint64_t number, int depth, uint64_t *left,
+                         uint64_t *highest) {
   if (number == no_page) return true;
-  if (depth > MAX_DEPTH) return false;
+  if (depth > MAX_DEPTH || *left == 0) return false;
+  --*left;
   page *p = malloc(sizeof *p);
   if (!p) return false;
   bool fine = read_page(fd, m, number, p);
@@ -149,7 +153,7 @@ static bool highest_page(int fd, const meta *m, uint64_t number, int depth, uint
     fine = read_node(p, i, &n);
     if (!fine) break;
     if (p->flags & FLAG_BRANCH) {
-      fine = highest_page(fd, m, n.child, depth + 1, highest);
+      fine = highest_page(fd, m, n.child, depth + 1, left, highest);
     } else if (n.flags & NODE_BIG) {
       if (n.available < 8)
         fine = false;
@@ -163,7 +167,7 @@ static bool highest_page(int fd, const meta *m, uint64_t number, int depth, uint
       }
     } else if (n.flags & NODE_DB) {
       fine = n.data_size >= DB_SIZE && n.available >= DB_SIZE &&
-             highest_page(fd, m, mf__u64_read(n.data + DB_ROOT), depth + 1, highest);
+             highest_page(fd, m, mf__u64_read(n.data + DB_ROOT), depth + 1, left, highest);
     }
   }
   free(p);
@@ -176,9 +180,9 @@ static bool highest_page(int fd, const meta *m, uint64_t number, int depth, uint
  * whole when every page in use is there.
  */
 static bool all_used_pages_are_there(int fd, const meta *m, uint64_t size) {
-  uint64_t highest = 1;
-  if (!highest_page(fd, m, m->main_root, 0, &highest)) return false;
-  if (!highest_page(fd, m, m->free_root, 0, &highest)) return false;
+  uint64_t highest = 1, left = size / m->page_size + 1;
+  if (!highest_page(fd, m, m->main_root, 0, &left, &highest)) return false;
+  if (!highest_page(fd, m, m->free_root, 0, &left, &highest)) return false;
   return (highest + 1) * m->page_size <= size;
 }
 
@@ -216,8 +220,10 @@ mf__file_kind mf__check_file(int fd, uint32_t *version) {
   for (int i = 0; i < 100; i++) {
     uint64_t txn;
     kind = check_once(fd, version, &txn);
-    if (kind == MF__FILE_MOONFOLD || kind == MF__FILE_NEW || txn == before) break;
+    if (kind == MF__FILE_MOONFOLD || kind == MF__FILE_NEW) break;
+    if (txn == before && i >= 2) break;
     before = txn;
+    mf__pause(1000);
   }
   return kind;
 }

@@ -35,6 +35,12 @@ static uint64_t used_bytes(const mf__env *env, uint64_t *mapped) {
   return ((uint64_t)info.me_last_pgno + 1) * env->page_size;
 }
 
+/* LMDB gives a memory store its full size at once, which a limit on files (ulimit -f) would end
+ * with a signal. */
+static uint64_t most_of(const mf__env *env) {
+  return env->memory_fd >= 0 ? mf__file_limit() : UINT64_MAX;
+}
+
 /*
  * Maps anew, with room for `wanted` bytes in all. The caller keeps every reader and writer out.
  * LMDB unmaps before it maps, and could not go back: so the new size is tried first.
@@ -43,8 +49,10 @@ static int remap(mf__env *env, uint64_t wanted, uint64_t mapped) {
   uint64_t size = mapped;
   while (size < wanted)
     size *= 2;
-  if (!mf__can_map(size)) size = (wanted + map_least - 1) / map_least * map_least;
-  return mf__can_map(size) ? mdb_env_set_mapsize(env->db, size) : ENOMEM;
+  if (!mf__can_map(size) || size > most_of(env))
+    size = (wanted + map_least - 1) / map_least * map_least;
+  bool possible = mf__can_map(size) && size <= most_of(env);
+  return possible ? mdb_env_set_mapsize(env->db, size) : ENOMEM;
 }
 
 int mf__env_make_room(mf__env *env, uint64_t bytes, mf_error *error) {
@@ -259,9 +267,7 @@ static int open_lmdb(mf__env *env, uint64_t file_size, mf_error *error) {
   uint64_t most = env->memory_fd >= 0 ? map_memory : map_file;
   while (most < 4 * file_size)
     most *= 2;
-  /* LMDB gives a memory store its full size at once, which a limit on files (ulimit -f) would end
-   * with a signal. */
-  while (env->memory_fd >= 0 && most > mf__file_limit() && most > map_least)
+  while (most > most_of(env) && most > map_least)
     most /= 2;
   for (uint64_t size = most; size >= map_least; size /= 2) {
     rc = mdb_env_create(&env->db);

@@ -68,24 +68,31 @@ static int follow(mf_store *store, int fd, int64_t position, int64_t deadline, b
   return status;
 }
 
-int mf_wait(mf_store *store, int64_t position, int64_t timeout, bool *interrupted,
-            mf_error *error) {
-  bool ignored;
+static int wait_until(mf_store *store, int64_t position, int64_t deadline, bool *interrupted,
+                      mf_error *error) {
   int fd;
-  if (!interrupted) interrupted = &ignored;
-  *interrupted = false;
-  int status = reached(store, position, error);
-  if (status != MF_DONE || timeout == 0) return status;
-  int64_t deadline = timeout < 0 ? -1 : mf__clock_monotonic() + timeout;
   if (store->env->memory_fd >= 0) {
-    status = wait_in_process(store, position, deadline, error);
+    int status = wait_in_process(store, position, deadline, error);
     *interrupted = status == MF_BUSY;
     return status == MF_BUSY ? MF_DONE : status;
   }
   int rc = mf__follow_open(store->fd, &fd);
   if (rc != 0) return mf__fail_db(error, rc, "following the file");
-  status = follow(store, fd, position, deadline, interrupted, error);
+  int status = follow(store, fd, position, deadline, interrupted, error);
   mf__file_close(fd);
+  return status;
+}
+
+int mf_wait(mf_store *store, int64_t position, int64_t *timeout, bool *interrupted,
+            mf_error *error) {
+  bool ignored;
+  if (!interrupted) interrupted = &ignored;
+  *interrupted = false;
+  int status = reached(store, position, error);
+  if (status != MF_DONE || (timeout && *timeout <= 0)) return status;
+  int64_t deadline = timeout ? mf__clock_monotonic() + *timeout : -1;
+  status = wait_until(store, position, deadline, interrupted, error);
+  if (timeout) *timeout = remaining(deadline);
   return status;
 }
 
@@ -95,9 +102,15 @@ static int copy_to(mf__env *env, const char *temporary, mf_error *error) {
   int fd;
   int rc = mf__file_create_new(temporary, &fd);
   if (rc != 0) return mf__fail_db(error, rc, temporary);
-  pthread_rwlock_rdlock(&env->gate); /* it reads the map: that must not move */
-  rc = mdb_env_copyfd2(env->db, fd, MDB_CP_COMPACT);
-  pthread_rwlock_unlock(&env->gate);
+  for (int tries = 0; tries < 2; tries++) {
+    pthread_rwlock_rdlock(&env->gate); /* it reads the map: that must not move */
+    rc = mdb_env_copyfd2(env->db, fd, MDB_CP_COMPACT);
+    pthread_rwlock_unlock(&env->gate);
+    mf__view view;
+    /* Another process has grown the file: beginning a view follows. */
+    if (rc != MDB_MAP_RESIZED || mf__view_begin(env, &view, NULL) != MF_OK) break;
+    mf__view_end(&view);
+  }
   if (rc == 0) rc = mf__file_sync(fd);
   mf__file_close(fd);
   return mf__fail_db(error, rc, temporary);

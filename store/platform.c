@@ -50,7 +50,9 @@ ssize_t mf__file_read(int fd, void *buffer, size_t size, uint64_t offset) {
 }
 
 int mf__file_extend(int fd, uint64_t from, uint64_t to) {
-  return posix_fallocate(fd, (off_t)from, (off_t)(to - from));
+  /* Not posix_fallocate(): where the filesystem cannot, that writes zeros, perhaps over what
+   * another process writes. */
+  return fallocate(fd, 0, (off_t)from, (off_t)(to - from)) == 0 ? 0 : errno;
 }
 
 void mf__file_close(int fd) {

@@ -197,7 +197,7 @@ bool mf__record_parse(const uint8_t *start, const uint8_t *limit, mf__record *r)
   if ((flags & MF__HAS_MESSAGE_ID) && !take(&p, limit, message_id, &r->message_id)) return false;
   if ((flags & MF__HAS_EXTENSION) && !take(&p, limit, extension, &r->extension)) return false;
   r->size = (size_t)(p - start);
-  return true;
+  return message_id <= MF_ID_MAX && extension <= MF__EXTENSION_MOST;
 }
 
 bool mf__record_verify(const uint8_t *p, const mf__record *r, uint64_t seed, int64_t position) {

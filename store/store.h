@@ -22,7 +22,7 @@
  * and never removed.
  *
  * THREADS: a handle may be used by any number of threads; a transaction or a reader by one at a
- * time.
+ * time. Close a handle when no other thread uses it any more.
  *
  * STATUS: functions that can fail return an int: 0 (MF_OK), a positive value for an outcome that is
  * no error (MF_DONE), a negative one for a failure. Where a function takes an mf_error, NULL is
@@ -385,11 +385,12 @@ MF_API void mf_streams_close(mf_streams *streams);
 /* ---- other operations ---- */
 
 /*
- * Waits until the log has reached `position`, whoever writes it, for at most `timeout` microseconds
- * (negative: for ever). Returns MF_OK, MF_DONE when the time is up, or MF_DONE with *interrupted
- * true when a signal arrived.
+ * Waits until the log has reached `position`, whoever writes it, for at most *timeout microseconds
+ * (NULL: for ever). Returns MF_OK, or MF_DONE when the time is up, or MF_DONE with *interrupted
+ * (may be NULL) true when a signal arrived; *timeout is then what is left, so that the call can be
+ * repeated.
  */
-MF_API int mf_wait(mf_store *store, int64_t position, int64_t timeout, bool *interrupted,
+MF_API int mf_wait(mf_store *store, int64_t position, int64_t *timeout, bool *interrupted,
                    mf_error *error);
 
 /*

@@ -27,6 +27,24 @@ int mf__txn_usable(mf_txn *txn, mf_error *error) {
   return MF_OK;
 }
 
+static void free_arrays(mf_txn *txn) {
+  free(txn->events);
+  free(txn->streams);
+  free(txn->created);
+  free(txn->types);
+  free(txn->id_keys);
+  free(txn->id_values);
+  free(txn->undo);
+  txn->events = NULL;
+  txn->streams = NULL;
+  txn->created = NULL;
+  txn->types = NULL;
+  txn->id_keys = txn->id_values = NULL;
+  txn->undo = NULL;
+  txn->event_capacity = txn->stream_capacity = txn->created_capacity = 0;
+  txn->type_capacity = txn->id_capacity = txn->undo_capacity = 0;
+}
+
 static void clear_staging(mf_txn *txn) {
   for (size_t i = 0; i < txn->stream_count; i++)
     mf__buffer_free(&txn->streams[i].runs);
@@ -48,13 +66,7 @@ void mf__txn_memory_free(mf_txn *txn) {
   mf__map_free(&txn->type_ids);
   mf__map_free(&txn->ids);
   mf__arena_free(&txn->arena);
-  free(txn->events);
-  free(txn->streams);
-  free(txn->created);
-  free(txn->types);
-  free(txn->id_keys);
-  free(txn->id_values);
-  free(txn->undo);
+  free_arrays(txn);
   free(txn);
 }
 
@@ -104,9 +116,11 @@ static int read_base(mf_txn *txn, mf_error *error) {
 }
 
 static void let_go(mf_txn *txn) {
+  enum { KEPT_EVENTS = 65536 }; /* room that the next transaction may find */
   mf__env *env = txn->view.env;
   mf_store *store = txn->store;
   clear_staging(txn);
+  if (txn->event_capacity > KEPT_EVENTS) free_arrays(txn);
   txn->store = NULL;
   env->writer = 0;
   pthread_mutex_unlock(&env->writing);
@@ -167,9 +181,9 @@ int mf_begin(mf_store *store, mf_txn **out, mf_error *error) {
   int status = mf__check_writable(store, error);
   if (status != MF_OK) return status;
   mf__env *env = store->env;
+  mf__store_retain(store); /* before the wait, during which another thread may close it */
   pthread_mutex_lock(&env->writing);
   env->writer = mf__thread_id();
-  mf__store_retain(store);
   if (!env->txn) env->txn = calloc(1, sizeof *env->txn);
   mf_txn *txn = env->txn;
   if (!txn) {
@@ -182,7 +196,8 @@ int mf_begin(mf_store *store, mf_txn **out, mf_error *error) {
   txn->write = true;
   txn->durability = store->durability;
   txn->view = (mf__view){env, NULL, NULL, NULL, NULL, txn};
-  status = make_headroom(env, error);
+  status = mf__store_usable(store, error);
+  if (status == MF_OK) status = make_headroom(env, error);
   if (status == MF_OK) status = begin_db(txn, error);
   if (status == MF_OK && (status = read_base(txn, error)) != MF_OK) mdb_txn_abort(txn->view.db);
   if (status != MF_OK) {
