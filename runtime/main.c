@@ -3,6 +3,7 @@
  * FILE.lua` is the same. main() only makes a state and runs pmain() in a protected call, so that
  * every error ends in one place.
  */
+#include "pool.h"
 #include "runtime.h"
 
 #include <errno.h>
@@ -110,6 +111,16 @@ static int run_file(lua_State *L, int argc, char **argv, int script) {
   return rc == LUA_OK ? EXIT_FINE : report(L);
 }
 
+/* Warnings of Lua ("@on" and "@off" are ignored: they are always shown), such as an error in a
+ * finalizer. */
+static void print_warning(void *context, const char *message, int to_be_continued) {
+  static bool continued;
+  (void)context;
+  if (!continued && !to_be_continued && message[0] == '@') return;
+  fprintf(stderr, "%s%s%s", continued ? "" : "Lua warning: ", message, to_be_continued ? "" : "\n");
+  continued = to_be_continued;
+}
+
 static int print_version(void) {
   printf("Moonfold %s, %s\n", MF_VERSION, LUA_RELEASE);
   return EXIT_FINE;
@@ -165,11 +176,13 @@ static int pmain(lua_State *L) {
 }
 
 int main(int argc, char **argv) {
-  lua_State *L = luaL_newstate();
+  mfr_pool *pool = mfr_pool_new();
+  lua_State *L = pool ? lua_newstate(mfr_pool_alloc, pool) : NULL;
   if (!L) {
     fputs("moonfold: no memory\n", stderr);
     return EXIT_FAILED;
   }
+  lua_setwarnf(L, print_warning, L);
   lua_pushcfunction(L, pmain);
   lua_pushinteger(L, argc);
   lua_pushlightuserdata(L, argv);
@@ -179,6 +192,7 @@ int main(int argc, char **argv) {
   else
     report(L);
   lua_close(L);
+  mfr_pool_free(pool);
   if (fflush(stdout) != 0 || ferror(stdout)) {
     fprintf(stderr, "moonfold: writing output: %s\n", strerror(errno));
     if (status == EXIT_FINE) status = EXIT_FAILED;

@@ -31,7 +31,6 @@ int main(int argc, char **argv) {
   static const uint64_t streams[] = {1, 10000};
   static const size_t batches[] = {1, 10, 100, 1000};
   bench b = bench_start(argc, argv);
-  mf_error failure;
   for (size_t s = 0; s < 2; s++) {
     char name[32];
     snprintf(name, sizeof name, "append-%zu.fold", s);
@@ -41,7 +40,7 @@ int main(int argc, char **argv) {
     append_events(&w, streams[s], BATCH_MAX); /* the streams exist */
     for (size_t i = 0; i < sizeof batches / sizeof *batches; i++)
       measure(&b, &w, &yard, batches[i]);
-    MF(mf_close(w.store));
+    close_store(w.store);
     bare_close(&yard);
   }
   return 0;

@@ -35,7 +35,7 @@ typedef struct samples {
   double of[RUNS_MAX];
 } samples;
 
-static inline void fail(const char *what, const char *why) {
+__attribute__((noreturn)) static inline void fail(const char *what, const char *why) {
   fprintf(stderr, "bench: %s: %s\n", what, why);
   exit(1);
 }
@@ -76,6 +76,17 @@ static inline double cpu(void) {
 
 static inline double wall(void) {
   return clock_of(CLOCK_MONOTONIC);
+}
+
+static inline int compare_doubles(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+/* Sorts. */
+static inline double median(double *values, size_t count) {
+  qsort(values, count, sizeof *values, compare_doubles);
+  return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
 /* ---- output ---- */
@@ -151,6 +162,11 @@ static inline mf_store *open_store(const char *path, mf_durability durability) {
   mf_open_options options = {.size = sizeof options, .durability = durability};
   MF(mf_open(path, &options, &store, &failure));
   return store;
+}
+
+static inline void close_store(mf_store *store) {
+  int status = mf_close(store);
+  if (status != MF_OK) fail("mf_close", mf_strerror(status));
 }
 
 /* Events go to `streams` streams in turn. */

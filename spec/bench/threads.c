@@ -45,7 +45,6 @@ static double rate(mf_store *store, int count, double seconds) {
 int main(int argc, char **argv) {
   static const int counts[] = {1, 4, 16};
   bench b = bench_start(argc, argv);
-  mf_error failure;
   samples rates[3];
   double seconds = b.quick ? 0.15 : 0.6;
   mf_store *store = open_store(file_in(&b, "threads.fold"), MF_FULL);
@@ -56,6 +55,6 @@ int main(int argc, char **argv) {
   for (int i = 1; i < 3; i++)
     report(&b, "threads", &rates[i], "events/s", &rates[0], "1 thread",
            "full, 1 a commit, %d threads", counts[i]);
-  MF(mf_close(store));
+  close_store(store);
   return 0;
 }
