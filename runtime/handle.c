@@ -261,6 +261,7 @@ static void unknown_type(lua_State *L, mfr_state *state, work *w, int status, in
                          const char *type, size_t size, const char *what) {
   const char *names[201];
   size_t n = 0;
+  type = lua_pushlstring(L, type, size); /* ends with a NUL, which bytes in a buffer do not */
   lua_pushnil(L);
   while (n < 200 && lua_next(L, table)) {
     lua_pop(L, 1);

@@ -62,16 +62,19 @@ static uint64_t streams_of_bare(const subject *s) {
 
 static subject build(const bench *b, const char *name, uint64_t events, uint64_t streams,
                      size_t batch) {
-  samples bytes, payloads;
-  struct stat file;
   writer w = {open_store(file_in(b, name), MF_NONE), streams, 0};
   append_events(&w, events, batch);
+  return (subject){w.store, NULL, events, streams};
+}
+
+static void report_size(const bench *b, const char *name, const subject *s, size_t batch) {
+  samples bytes, payloads;
+  struct stat file;
   SYS(stat(file_in(b, name), &file));
   for (int run = 0; run < b->runs; run++)
-    bytes.of[run] = (double)file.st_size / (double)events, payloads.of[run] = PAYLOAD;
+    bytes.of[run] = (double)file.st_size / (double)s->events, payloads.of[run] = PAYLOAD;
   report(b, "size", &bytes, "bytes/event", &payloads, "payload", "file, %llu stream%s, %zu a commit",
-         (unsigned long long)streams, streams == 1 ? "" : "s", batch);
-  return (subject){w.store, NULL, events, streams};
+         (unsigned long long)s->streams, s->streams == 1 ? "" : "s", batch);
 }
 
 static bare build_bare(const bench *b, const char *name, uint64_t events) {
@@ -111,7 +114,7 @@ static void measure_open(const bench *b, const char *store, const char *yard, ui
 
 int main(int argc, char **argv) {
   bench b = bench_start(argc, argv);
-  uint64_t events = b.quick ? 200000 : 1000000, singles = events / 10;
+  uint64_t events = b.quick ? 200000 : 1000000, singles = events / 4;
   bare yard = build_bare(&b, "read.mdb", events);
   bare few = build_bare(&b, "few.mdb", 1000);
   subject bare_one = {NULL, &yard, events, 1}, bare_many = {NULL, &yard, events, MANY};
@@ -121,6 +124,10 @@ int main(int argc, char **argv) {
   subject many_single = build(&b, "many-single.fold", singles, MANY, 1);
   subject small = build(&b, "few.fold", 1000, 1, BATCH_MAX);
 
+  report_size(&b, "one.fold", &one, BATCH_MAX);
+  report_size(&b, "many.fold", &many, BATCH_MAX);
+  report_size(&b, "one-single.fold", &one_single, 1);
+  report_size(&b, "many-single.fold", &many_single, 1);
   compare(&b, "log, 1 stream", log_of_store, &one, log_of_bare, &bare_one, "LMDB cursor");
   compare(&b, "log, 10000 streams", log_of_store, &many, log_of_bare, &bare_one, "LMDB cursor");
   compare(&b, "stream, 1 stream", streams_of_store, &one, log_of_bare, &bare_one, "LMDB cursor");

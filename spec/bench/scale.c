@@ -5,8 +5,6 @@
  */
 #include "bench.h"
 
-#include <sys/stat.h>
-
 enum { APPEND, LOG, SCATTERED, OPEN, OPERATIONS };
 
 static const char *const names[OPERATIONS] = {"append", "log read", "scattered read", "open"};
