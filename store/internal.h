@@ -205,6 +205,8 @@ size_t mf__record_size(const mf__record *record); /* what mf__record_write will 
 void mf__record_write(const mf__record *record, uint64_t seed, int64_t position, uint8_t *out);
 /* False when the bytes up to `limit` are no record. Does not verify the checksum. */
 bool mf__record_parse(const uint8_t *p, const uint8_t *limit, mf__record *record);
+/* Only the stream's id, for those who need no more; nor does this verify anything. */
+bool mf__record_stream_id(const uint8_t *p, const uint8_t *limit, uint64_t *id);
 bool mf__record_verify(const uint8_t *p, const mf__record *record, uint64_t seed, int64_t position);
 mf_bytes mf__extension_find(mf_bytes extension, uint8_t tag);
 size_t mf__extension_size(size_t payload); /* of one tagged entry */
@@ -268,7 +270,7 @@ typedef struct mf__type {
 } mf__type;
 
 enum { MF__TYPE_PAGE = 1024, MF__TYPE_PAGES = MF_TYPES_MAX / MF__TYPE_PAGE };
-enum { MF__NAME_CACHE = 4096 };
+enum { MF__NAME_CACHE = 65536 };
 
 /* One open file. Shared by all handles of this process that opened it. */
 typedef struct mf__env {

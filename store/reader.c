@@ -128,19 +128,21 @@ static bool wanted_type(const mf_reader *r, uint64_t id) {
 
 /* Gives an event of the log its stream's name, which stands once in the batch for many events. */
 static int name_entry(mf_reader *r, mf__view *view, entry *e, mf_error *error) {
-  mf__record record;
-  const uint8_t *p = r->bytes.data;
-  if (!mf__record_parse(p + e->offset, p + e->limit, &record))
+  const uint8_t *p = r->bytes.data + e->offset, *limit = r->bytes.data + e->limit;
+  uint64_t id;
+  if (!mf__record_stream_id(p, limit, &id))
     return mf__corrupt_event(error, view->env, e->position, "its record makes no sense");
-  size_t slot = (size_t)(record.stream_id % NAME_SLOTS);
-  if (r->names[slot].id != record.stream_id || record.stream_id == 0) {
+  size_t slot = (size_t)(id % NAME_SLOTS);
+  if (r->names[slot].id != id || id == 0) {
+    mf__record record;
     /* A wrong id would lead to a wrong name: the checksum comes first. */
-    if (!mf__record_verify(p + e->offset, &record, view->env->record.seed, e->position))
+    if (!mf__record_parse(p, limit, &record) ||
+        !mf__record_verify(p, &record, view->env->record.seed, e->position))
       return mf__corrupt_event(error, view->env, e->position, "its checksum differs");
     size_t offset = r->bytes.size;
-    int status = mf__stream_name(view, record.stream_id, &r->bytes, error);
+    int status = mf__stream_name(view, id, &r->bytes, error);
     if (status != MF_OK) return status;
-    r->names[slot].id = record.stream_id;
+    r->names[slot].id = id;
     r->names[slot].offset = offset;
     r->names[slot].size = r->bytes.size - offset;
   }

@@ -200,6 +200,11 @@ bool mf__record_parse(const uint8_t *start, const uint8_t *limit, mf__record *r)
   return message_id <= MF_ID_MAX && extension <= MF__EXTENSION_MOST;
 }
 
+bool mf__record_stream_id(const uint8_t *start, const uint8_t *limit, uint64_t *id) {
+  return limit - start > MF__RECORD_FIXED &&
+         mf__varint_read(start + MF__RECORD_FIXED, limit, id) != NULL;
+}
+
 bool mf__record_verify(const uint8_t *p, const mf__record *r, uint64_t seed, int64_t position) {
   return mf__hash(mf__bytes(p + 8, r->size - 8), event_seed(seed, position)) == r->checksum;
 }
