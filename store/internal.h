@@ -170,7 +170,7 @@ enum {
       2 * 4096 - 16, /* an LMDB overflow value of two pages: 16 bytes of page header */
   MF__BLOCK_LARGE = 16 * 4096 - 16, /* offsets fit u16 */
   MF__LARGE_COMMIT = 4 * 8192,      /* from so many bytes on, a commit writes large blocks */
-  MF__CHUNK_MAX = 240,              /* bytes of runs in a chunk of postings */
+  MF__CHUNK_MAX = 128,              /* bytes of runs in a chunk of postings */
   MF__TRAILER_MAX = 1 + 5 + 8,
   MF__EXTENSION_MOST = MF_EXTENSION_MAX + 512, /* with the command's id */
   MF__RECORD_FIXED = 17,
