@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static int number, failures;
@@ -251,6 +252,33 @@ static void a_read_transaction_looks_ahead(mf_store *store) {
         "what is appended in a read transaction is seen in it, and never recorded");
 }
 
+static int in_child(mf_store *store, mf_txn *txn) {
+  mf_new_event event = {bytes("Forked"), {NULL, 0}, {NULL, 0}, {NULL, 0}};
+  mf_reader *reader;
+  int64_t version;
+  return mf_append(txn, bytes("a"), &event, 1, NULL, NULL, NULL) == MF_CLOSED &&
+         mf_append_to_stream(store, bytes("a"), &event, 1, NULL, NULL, NULL) == MF_CLOSED &&
+         mf_reader_open(store, NULL, NULL, &reader, NULL) == MF_CLOSED &&
+         mf_stream_version(store, NULL, bytes("a"), &version, NULL) == MF_CLOSED &&
+         mf_commit(txn, NULL) == MF_CLOSED;
+}
+
+static void a_fork_has_no_store(mf_store *store) {
+  mf_txn *txn;
+  mf_new_event event = {bytes("Kept"), {NULL, 0}, {NULL, 0}, {NULL, 0}};
+  int status = -1;
+  int64_t version;
+  int fine = mf_begin(store, &txn, NULL) == MF_OK;
+  fine = fine && mf_append(txn, bytes("forked"), &event, 1, NULL, NULL, NULL) == MF_OK;
+  pid_t child = fork();
+  if (child == 0) _exit(in_child(store, txn) ? 0 : 1);
+  fine = fine && waitpid(child, &status, 0) == child && status == 0;
+  fine = fine && mf_commit(txn, NULL) == MF_OK;
+  mf_stream_version(store, NULL, bytes("forked"), &version, NULL);
+  check(fine && version == 1,
+        "after fork every call in the child is refused, and the parent goes on");
+}
+
 /* ---- long posting lists ---- */
 
 static int read_stream(mf_store *store, const char *stream, bool backwards, int64_t events,
@@ -317,6 +345,7 @@ int main(void) {
     a_rollback_takes_back_what_came_after(store);
     one_thread_has_one_transaction(store);
     a_read_transaction_looks_ahead(store);
+    a_fork_has_no_store(store);
     if (i == 1) a_reading_thread_does_not_wait_for_itself(store);
     interleaved_streams_come_back(store);
     check(mf_close(store) == MF_OK, "closing succeeds");
