@@ -314,8 +314,9 @@ static void env_free(mf__env *env) {
       free(env->type_pages[i][j]);
     free(env->type_pages[i]);
   }
-  for (size_t i = 0; i < MF__NAME_CACHE; i++)
-    free(env->name_cache[i].name);
+  for (size_t i = 0; env->names_cache && i < MF__NAME_CACHE; i++)
+    free(env->names_cache[i].name);
+  free(env->names_cache);
   mf__map_free(&env->type_ids);
   pthread_rwlock_destroy(&env->gate);
   pthread_mutex_destroy(&env->writing);

@@ -300,6 +300,24 @@ static int stored_name(mf__view *view, uint64_t id, mf_bytes *name, mf_error *er
   return MF_OK;
 }
 
+/* With names_lock held: the cached name of a stream, looked up where another one has its place. */
+static int cached_name(mf__view *view, uint64_t id, const mf__cached_name **out, mf_error *error) {
+  mf__env *env = view->env;
+  mf_bytes name;
+  if (!env->names_cache) env->names_cache = calloc(MF__NAME_CACHE, sizeof *env->names_cache);
+  if (!env->names_cache) return MF_NO_MEMORY;
+  mf__cached_name *cached = &env->names_cache[id % MF__NAME_CACHE];
+  *out = cached;
+  if (cached->id == id && id != 0) return MF_OK;
+  int status = stored_name(view, id, &name, error);
+  if (status != MF_OK) return status;
+  char *kept = realloc(cached->name, name.size ? name.size : 1);
+  if (!kept) return MF_NO_MEMORY;
+  memcpy(kept, name.data, name.size);
+  *cached = (mf__cached_name){id, kept, (uint32_t)name.size};
+  return MF_OK;
+}
+
 int mf__stream_name(mf__view *view, uint64_t id, mf__buffer *copy, mf_error *error) {
   mf__env *env = view->env;
   mf_txn *txn = view->staged;
@@ -311,23 +329,10 @@ int mf__stream_name(mf__view *view, uint64_t id, mf__buffer *copy, mf_error *err
     name = txn->streams[txn->created[id - txn->base_stream_id - 1]].name;
     if (!mf__buffer_add(copy, name.data, name.size)) status = MF_NO_MEMORY;
   } else {
-    size_t at = (size_t)(id % MF__NAME_CACHE);
     pthread_mutex_lock(&env->names_lock);
-    if (env->name_cache[at].id != id || id == 0) {
-      status = stored_name(view, id, &name, error);
-      char *kept = status == MF_OK ? malloc(name.size ? name.size : 1) : NULL;
-      if (status == MF_OK && !kept) status = MF_NO_MEMORY;
-      if (kept) {
-        memcpy(kept, name.data, name.size);
-        free(env->name_cache[at].name);
-        env->name_cache[at].name = kept;
-        env->name_cache[at].size = (uint32_t)name.size;
-        env->name_cache[at].id = id;
-      }
-    }
-    if (status == MF_OK &&
-        !mf__buffer_add(copy, env->name_cache[at].name, env->name_cache[at].size))
-      status = MF_NO_MEMORY;
+    const mf__cached_name *cached;
+    status = cached_name(view, id, &cached, error);
+    if (status == MF_OK && !mf__buffer_add(copy, cached->name, cached->size)) status = MF_NO_MEMORY;
     pthread_mutex_unlock(&env->names_lock);
   }
   if (status == MF_NO_MEMORY)

@@ -272,6 +272,12 @@ typedef struct mf__type {
 enum { MF__TYPE_PAGE = 1024, MF__TYPE_PAGES = MF_TYPES_MAX / MF__TYPE_PAGE };
 enum { MF__NAME_CACHE = 65536 };
 
+typedef struct mf__cached_name {
+  uint64_t id; /* of the stream; 0: free */
+  char *name;
+  uint32_t size;
+} mf__cached_name;
+
 /* One open file. Shared by all handles of this process that opened it. */
 typedef struct mf__env {
   struct mf__env *next;
@@ -306,11 +312,7 @@ typedef struct mf__env {
   _Atomic(uint32_t) type_count;
   mf__type **type_pages[MF__TYPE_PAGES];
   mf__map type_ids;
-  struct {
-    uint64_t id;
-    char *name;
-    uint32_t size;
-  } name_cache[MF__NAME_CACHE];
+  mf__cached_name *names_cache; /* MF__NAME_CACHE of them, made by the first reader of the log */
 
   pthread_mutex_t commit_lock; /* with `committed`, for those who wait in this process */
   pthread_cond_t committed;

@@ -1,6 +1,6 @@
 /*
- * Appending without sync, CPU time for each event: against bare LMDB, which puts the same bytes with
- * MDB_APPEND in the same number of commits.
+ * Appending without sync, CPU time for each event: against bare LMDB, which puts the same bytes
+ * with MDB_APPEND in the same number of commits.
  */
 #include "bench.h"
 

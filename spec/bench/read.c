@@ -73,8 +73,9 @@ static void report_size(const bench *b, const char *name, const subject *s, size
   SYS(stat(file_in(b, name), &file));
   for (int run = 0; run < b->runs; run++)
     bytes.of[run] = (double)file.st_size / (double)s->events, payloads.of[run] = PAYLOAD;
-  report(b, "size", &bytes, "bytes/event", &payloads, "payload", "file, %llu stream%s, %zu a commit",
-         (unsigned long long)s->streams, s->streams == 1 ? "" : "s", batch);
+  report(b, "size", &bytes, "bytes/event", &payloads, "payload",
+         "file, %llu stream%s, %zu a commit", (unsigned long long)s->streams,
+         s->streams == 1 ? "" : "s", batch);
 }
 
 static bare build_bare(const bench *b, const char *name, uint64_t events) {

@@ -280,7 +280,8 @@ end
 
 os.execute(("mkdir -p %s/bench"):format(build))
 local machine, all = machine_of(mode), {}
-print(("%s, %d cores, %s, %s; %s, %d runs"):format(machine.cpu, machine.cores, machine.kernel, machine.date, mode, runs))
+print(("%s, %d cores, %s, %s; %s, %d runs")
+  :format(machine.cpu, machine.cores, machine.kernel, machine.date, mode, runs))
 print("ratio: of the medians to the yardstick's; min and max: of the runs. P: pure Lua over tables in memory;")
 print("D: the same bytes to a file and fdatasync; LMDB: bare puts or reads of the same payloads.")
 for _, name in ipairs(programs) do

@@ -1,7 +1,7 @@
 /*
  * What an operation costs as the store grows: events in interleaved streams (one for ten events, at
- * most 100,000), commits of 1000, no sync. Stores of every size are open at once and take turns; the
- * yardstick of each is the store a tenth of its size.
+ * most 100,000), commits of 1000, no sync. Stores of every size are open at once and take turns;
+ * the yardstick of each is the store a tenth of its size.
  */
 #include "bench.h"
 

@@ -44,8 +44,9 @@ function drawing:mark(class, x, y) self:add(marks[class], x, y) end
 
 function drawing:write(path)
   local file = assert(io.open(path, "w"))
-  file:write(('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d">\n<style>%s</style>\n')
-    :format(self.width, self.height, self.width, self.height, style))
+  file:write(('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d">\n')
+    :format(self.width, self.height, self.width, self.height))
+  file:write("<style>", style, "</style>\n")
   file:write(table.concat(self, "\n"), "\n</svg>\n")
   file:close()
 end

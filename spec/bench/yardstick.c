@@ -4,13 +4,11 @@
  *
  *   cpu()                         CPU time of the process, in nanoseconds
  *   open(store, bare)             copies every event's payload of the store to a new file of LMDB:
- *                                 a tree from stream names to the first event's number, and one from
- *                                 numbers to payloads. The events of a stream must stand together
- *   bare_read(streams, count)     reads `count` streams picked at random of those numbered from 0;
- *   store_read(streams, count)    the same through the store's reader. Both return nanoseconds of
- *                                 CPU for one stream
- *   commit(count)                 `count` commits of one put of 200 bytes; nanoseconds for one
- *   close()
+ *                                 a tree from stream names to the first event's number, and one
+ * from numbers to payloads. The events of a stream must stand together bare_read(streams, count)
+ * reads `count` streams picked at random of those numbered from 0; store_read(streams, count) the
+ * same through the store's reader. Both return nanoseconds of CPU for one stream commit(count)
+ * `count` commits of one put of 200 bytes; nanoseconds for one close()
  */
 #include "bench.h"
 
@@ -138,9 +136,13 @@ static int lua_close_all(lua_State *L) {
 int luaopen_yardstick(lua_State *L);
 
 __attribute__((visibility("default"))) int luaopen_yardstick(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"cpu", lua_cpu},       {"open", lua_open},         {"bare_read", lua_bare_read},
-      {"commit", lua_commit}, {"store_read", lua_store_read}, {"close", lua_close_all}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"cpu", lua_cpu},
+                                       {"open", lua_open},
+                                       {"bare_read", lua_bare_read},
+                                       {"commit", lua_commit},
+                                       {"store_read", lua_store_read},
+                                       {"close", lua_close_all},
+                                       {NULL, NULL}};
   luaL_newlib(L, functions);
   return 1;
 }
