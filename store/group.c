@@ -21,12 +21,32 @@ typedef struct mf__request {
 
 enum { MOST_REQUESTS = 1024 }; /* in one commit */
 
+/*
+ * Those whose commit has just ended are about to come back with their next append: a moment's
+ * patience lets them share this one. Not for commits that are not synced, which cost less than the
+ * wait.
+ */
+static void let_others_in(mf__env *env, mf_durability level) {
+  enum { PATIENCE = 32 };
+  if (level == MF_NONE) return;
+  for (int i = 0; i < PATIENCE; i++) {
+    pthread_mutex_lock(&env->queue_lock);
+    bool enough = env->queue_length >= env->last_group;
+    pthread_mutex_unlock(&env->queue_lock);
+    if (enough) return;
+    mf__yield();
+  }
+}
+
 /* Takes the oldest requests out of the queue. */
 static mf__request *take_requests(mf__env *env) {
   pthread_mutex_lock(&env->queue_lock);
   mf__request *first = env->queue, **end = &env->queue;
-  for (int i = 0; i < MOST_REQUESTS && *end; i++)
+  size_t taken = 0;
+  for (; taken < MOST_REQUESTS && *end; taken++)
     end = &(*end)->next;
+  env->queue_length -= taken;
+  env->last_group = taken;
   mf__request *rest = *end;
   *end = NULL;
   env->queue = rest;
@@ -98,6 +118,7 @@ static void lead(mf__env *env, mf__request *own) {
   while (!own->done) {
     mf_txn *txn;
     int status = mf_begin(own->store, &txn, &own->error);
+    let_others_in(env, own->store->durability);
     mf__request *first = take_requests(env);
     if (status == MF_OK)
       write_group(txn, first);
@@ -115,6 +136,7 @@ static void enqueue(mf__env *env, mf__request *request) {
   request->next = NULL;
   *env->queue_end = request;
   env->queue_end = &request->next;
+  env->queue_length++;
 }
 
 int mf_append_to_stream(mf_store *store, mf_bytes stream, const mf_new_event *events, size_t count,

@@ -67,7 +67,8 @@ uint64_t mf__file_limit(void);     /* the largest file that this process may mak
 bool mf__can_map(uint64_t size);   /* whether so much address space is left */
 int64_t mf__clock_now(void);       /* microseconds since the epoch */
 int64_t mf__clock_monotonic(void); /* microseconds since some point */
-void mf__pause(int64_t time);      /* microseconds */
+void mf__yield(void);
+void mf__pause(int64_t time); /* microseconds */
 uint64_t mf__random_u64(void);
 int64_t mf__process_id(void);
 /* Following a file that others write: the descriptor becomes readable when it was written to. */
@@ -302,7 +303,8 @@ typedef struct mf__env {
   pthread_mutex_t queue_lock; /* guards what stands here: see group.c */
   pthread_cond_t queue_moved;
   struct mf__request *queue, **queue_end;
-  bool leading; /* a thread is writing for the others */
+  size_t queue_length, last_group; /* requests that wait; that shared the last commit */
+  bool leading;                    /* a thread is writing for the others */
 
   pthread_mutex_t slots_lock;
   mf__slot *slots;

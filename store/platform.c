@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/inotify.h>
@@ -198,6 +199,10 @@ int64_t mf__clock_now(void) {
 
 int64_t mf__clock_monotonic(void) {
   return microseconds(CLOCK_MONOTONIC);
+}
+
+void mf__yield(void) {
+  sched_yield();
 }
 
 void mf__pause(int64_t time) {
