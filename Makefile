@@ -16,6 +16,7 @@
 BUILD ?= build
 PREFIX ?= /usr/local
 LUA ?= lua5.4
+COMMA := ,
 PKG_CONFIG ?= pkg-config
 VERSION := 0.1.0
 
@@ -34,6 +35,10 @@ ifeq ($(HAVE_DEPS),yes)
 DEP_CFLAGS := $(shell $(PKG_CONFIG) --cflags lua5.4 lmdb libxxhash)
 STORE_LIBS := $(shell $(PKG_CONFIG) --libs lmdb) -lpthread
 LUA_LIBS := $(shell $(PKG_CONFIG) --libs lua5.4)
+# The binary contains Lua where there is an archive of it: calls through a shared library cost a tenth of a fold.
+LUA_ARCHIVE := $(firstword $(wildcard $(shell $(PKG_CONFIG) --variable=libdir lua5.4)/liblua5.4.a \
+  /usr/lib/$(shell $(CC) -print-multiarch 2>/dev/null)/liblua5.4.a))
+LUA_INSIDE := $(if $(LUA_ARCHIVE),-Wl$(COMMA)--whole-archive $(LUA_ARCHIVE) -Wl$(COMMA)--no-whole-archive,$(LUA_LIBS))
 endif
 
 # -Wdeclaration-after-statement is left out: declaring at first use is the style.
@@ -81,7 +86,7 @@ $(BUILD)/embedded.o: $(BUILD)/embedded.c Makefile
 
 # The binary contains Lua and exports its symbols, so that C modules can be required.
 $(BUILD)/moonfold: $(BUILD)/runtime/main.o $(OBJECTS)
-	$(CC) $(LDFLAGS_ALL) -Wl,-E $^ -o $@ $(LUA_LIBS) $(STORE_LIBS) -lm -ldl
+	$(CC) $(LDFLAGS_ALL) -Wl,-E $^ -o $@ $(LUA_INSIDE) $(STORE_LIBS) -lm -ldl
 
 # The module for a stock lua5.4 does not link Lua: the interpreter brings it.
 $(BUILD)/moonfold.so: $(OBJECTS)

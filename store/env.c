@@ -296,7 +296,7 @@ static int open_lmdb(mf__env *env, uint64_t file_size, mf_error *error) {
 
 static void env_free(mf__env *env) {
   bool mine =
-      env->process == mf__process_id(); /* a fork's copy of LMDB's state is not to be touched */
+      mf__born_here(&env->birthmark); /* a fork's copy of LMDB's state is not to be touched */
   if (env->txn) mf__txn_memory_free(env->txn);
   while (env->slots) {
     mf__slot *slot = env->slots;
@@ -307,6 +307,7 @@ static void env_free(mf__env *env) {
       free(slot);
   }
   if (env->db && mine) mdb_env_close(env->db);
+  mf__birthmark_free(&env->birthmark);
   mf__file_close(env->file_fd); /* after LMDB, with the claim */
   if (env->memory_fd >= 0) mf__file_close(env->memory_fd);
   for (size_t i = 0; i < MF__TYPE_PAGES && env->type_pages[i]; i++) {
@@ -336,7 +337,7 @@ static mf__env *env_new(const char *path) {
   env->memory_fd = -1;
   env->file_fd = -1;
   env->references = 1;
-  env->process = mf__process_id();
+  env->birthmark = mf__birthmark_new();
   pthread_rwlock_init(&env->gate, NULL);
   pthread_mutex_init(&env->writing, NULL);
   pthread_mutex_init(&env->slots_lock, NULL);
@@ -363,8 +364,7 @@ static mf__env *env_new(const char *path) {
 
 static mf__env *table_find(mf__file_id id) {
   for (mf__env *env = table; env; env = env->next)
-    if (env->id.device == id.device && env->id.inode == id.inode &&
-        env->process == mf__process_id())
+    if (env->id.device == id.device && env->id.inode == id.inode && mf__born_here(&env->birthmark))
       return env;
   return NULL;
 }
@@ -614,7 +614,7 @@ void mf__store_release(mf_store *store) {
 int mf_close(mf_store *store) {
   if (!store || store->closed) return MF_OK;
   mf__env *env = store->env;
-  bool mine = env->process == mf__process_id();
+  bool mine = mf__born_here(&env->birthmark);
   if (mine && env->writer == mf__thread_id() && env->txn && env->txn->store == store)
     return MF_BUSY;
   int status = MF_OK;
@@ -645,7 +645,7 @@ uint64_t mf_store_seed(const mf_store *store) {
 
 int mf__store_usable(const mf_store *store, mf_error *error) {
   if (store->closed) return mf__fail(error, MF_CLOSED, "the store is closed");
-  if (store->env->process != mf__process_id())
+  if (!mf__born_here(&store->env->birthmark))
     return mf__fail(error, MF_CLOSED,
                     "%s was opened before fork(): open it anew in the child process",
                     store->env->path);

@@ -70,7 +70,15 @@ int64_t mf__clock_monotonic(void); /* microseconds since some point */
 void mf__yield(void);
 void mf__pause(int64_t time); /* microseconds */
 uint64_t mf__random_u64(void);
-int64_t mf__process_id(void);
+/* Tells the process that made something from those that it forked. */
+typedef struct mf__birthmark {
+  int process;
+  int *page;
+} mf__birthmark;
+
+mf__birthmark mf__birthmark_new(void);
+void mf__birthmark_free(mf__birthmark *mark);
+bool mf__born_here(const mf__birthmark *mark);
 /* Following a file that others write: the descriptor becomes readable when it was written to. */
 int mf__follow_open(int file, int *fd);
 /* Waits at most `timeout` microseconds (< 0: for ever). 0, or EINTR when a signal arrived. */
@@ -284,7 +292,7 @@ typedef struct mf__env {
   struct mf__env *next;
   mf__file_id id;
   int references;
-  int64_t process;
+  mf__birthmark birthmark;
   char *path;
   int memory_fd;  /* of a memory store, else -1 */
   int file_fd;    /* of a file, with the claim on its lock file, else -1 */

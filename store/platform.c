@@ -217,8 +217,30 @@ uint64_t mf__random_u64(void) {
   return value;
 }
 
-int64_t mf__process_id(void) {
-  return (int64_t)getpid();
+/*
+ * A process that forked must not use what it inherited. Asking for its id on every call is a system
+ * call; a page that the kernel empties in the child (Linux 4.14) tells the same for nothing.
+ */
+mf__birthmark mf__birthmark_new(void) {
+  mf__birthmark mark = {getpid(), NULL};
+  int *page = mmap(NULL, (size_t)sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (page == MAP_FAILED) return mark;
+  if (madvise(page, (size_t)sysconf(_SC_PAGESIZE), MADV_WIPEONFORK) == 0) {
+    *page = 1;
+    mark.page = page;
+  } else
+    munmap(page, (size_t)sysconf(_SC_PAGESIZE));
+  return mark;
+}
+
+void mf__birthmark_free(mf__birthmark *mark) {
+  if (mark->page) munmap(mark->page, (size_t)sysconf(_SC_PAGESIZE));
+  mark->page = NULL;
+}
+
+bool mf__born_here(const mf__birthmark *mark) {
+  return mark->page ? *mark->page == 1 : mark->process == getpid();
 }
 
 int mf__follow_open(int file, int *fd) {

@@ -228,7 +228,7 @@ int mf_begin_read(mf_store *store, mf_txn **out, mf_error *error) {
 
 void mf_abort(mf_txn *txn) {
   if (!txn) return;
-  bool mine = txn->view.env->process == mf__process_id();
+  bool mine = mf__born_here(&txn->view.env->birthmark);
   if (!txn->write) {
     mf_store *store = txn->store;
     if (mine) {
@@ -1006,7 +1006,7 @@ static void announce(mf__env *env) {
 }
 
 int mf_commit(mf_txn *txn, mf_error *error) {
-  if (!txn->write || txn->view.env->process != mf__process_id()) {
+  if (!txn->write || !mf__born_here(&txn->view.env->birthmark)) {
     int status = mf__txn_usable(txn, error);
     if (status == MF_OK && txn->event_count > 0)
       status = mf__fail(error, MF_READ_ONLY, "a read transaction records nothing: abort it");
