@@ -7,6 +7,7 @@
 #   make asan       the specs under the address and undefined-behaviour sanitizers
 #   make spec       one spec file: make spec SPEC=spec/20-read_spec.lua
 #   make format     clang-format on the C files
+#   make bench      ratios to yardsticks; BENCH=--quick or BENCH=--full
 #   make install    PREFIX=/usr/local DESTDIR=
 #   make clean
 #
@@ -29,6 +30,9 @@ BUILD_PACKAGES := gcc make pkg-config libc6-dev lua5.4 liblua5.4-dev liblmdb-dev
 DEMO_PACKAGES := $(BUILD_PACKAGES) git
 #   lua-busted: specs   lua-check, clang-format: make check   clang: the second compiler
 TEST_PACKAGES := $(DEMO_PACKAGES) lua-busted lua-check clang-format clang
+
+#   nodejs: JSON.parse and a fold, which an aggregate is compared with
+BENCH_PACKAGES := $(BUILD_PACKAGES) nodejs
 
 HAVE_DEPS := $(shell $(PKG_CONFIG) --exists lua5.4 lmdb libxxhash 2>/dev/null && echo yes)
 ifeq ($(HAVE_DEPS),yes)
@@ -161,7 +165,7 @@ $(BUILD)/store_spec: spec/store_spec.c $(STORE_OBJECTS)
 $(BUILD)/store_spec_tsan: spec/store_spec.c $(STORE_SOURCES) store/internal.h store/store.h
 	$(CC) -std=c11 -O1 -g -fsanitize=thread -D_GNU_SOURCE -Istore $(DEP_CFLAGS) $(filter %.c,$^) -o $@ $(STORE_LIBS)
 
-.PHONY: test spec check asan format
+.PHONY: test spec check asan bench format
 test:
 	$(call packages,$(TEST_PACKAGES))
 	@$(LUA) spec/run.lua
@@ -184,6 +188,13 @@ asan:
 	  SANITIZE="-fsanitize=$(ASAN) -fno-sanitize-recover=undefined" all
 	ASAN_OPTIONS=detect_leaks=0:abort_on_error=0 LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	  busted --cpath='build/asan/?.so' $(SPEC)
+
+# Ratios to yardsticks that are measured in the same run. BENCH=--quick: under a minute; BENCH=--full: 10,000,000 events.
+BENCH ?=
+bench:
+	$(call packages,$(BENCH_PACKAGES))
+	@$(MAKE) --no-print-directory --silent all
+	@$(LUA) spec/bench/run.lua $(BENCH)
 
 format:
 	clang-format -i store/*.[ch] runtime/*.[ch] spec/*.c
