@@ -194,7 +194,7 @@ BENCH ?=
 bench:
 	$(call packages,$(BENCH_PACKAGES))
 	@$(MAKE) --no-print-directory --silent all
-	@$(LUA) spec/bench/run.lua $(BENCH)
+	@BUILD=$(BUILD) CC="$(CC)" $(LUA) spec/bench/run.lua $(BENCH)
 
 format:
 	clang-format -i store/*.[ch] runtime/*.[ch] spec/*.c
