@@ -4,6 +4,27 @@
 
 #include <stdio.h>
 
+bool mfr_has_metatable(lua_State *L, int index, int ref) {
+  if (!lua_getmetatable(L, index)) return false;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, ref);
+  bool same = lua_rawequal(L, -1, -2);
+  lua_pop(L, 2);
+  return same;
+}
+
+void *mfr_to_class(lua_State *L, int index, int ref) {
+  bool is_one = lua_type(L, index) == LUA_TUSERDATA && mfr_has_metatable(L, index, ref);
+  return is_one ? lua_touserdata(L, index) : NULL;
+}
+
+void mfr_copy_fields(lua_State *L, int from, int to) {
+  for (lua_pushnil(L); lua_next(L, from);) {
+    lua_pushvalue(L, -2);
+    lua_insert(L, -2);
+    lua_rawset(L, to);
+  }
+}
+
 const char *mfr_type_name(lua_State *L, int index) {
   return lua_isnone(L, index) ? "nothing" : luaL_typename(L, index);
 }

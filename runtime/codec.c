@@ -308,14 +308,6 @@ static void put_map(encoder *e, size_t count) {
   if (count > 32) lua_remove(L, -2);
 }
 
-static bool has_metatable(lua_State *L, int index, int ref) {
-  if (!lua_getmetatable(L, index)) return false;
-  lua_rawgeti(L, LUA_REGISTRYINDEX, ref);
-  bool same = lua_rawequal(L, -1, -2);
-  lua_pop(L, 2);
-  return same;
-}
-
 static bool is_event(lua_State *L, int index) {
   if (!lua_getmetatable(L, index)) return false;
   lua_pushliteral(L, "moonfold.event");
@@ -337,7 +329,7 @@ static void put_table(encoder *e) {
   e->depth++;
   bool list;
   size_t count = count_keys(e, &list);
-  bool marked = has_metatable(L, -1, e->state->array_ref);
+  bool marked = mfr_has_metatable(L, -1, e->state->array_ref);
   if (marked && !list) {
     e->depth--;
     refuse(e, "it is marked as an array and has keys other than 1 to n");
@@ -632,7 +624,7 @@ int mfr_array(lua_State *L) {
   if (lua_type(L, 1) != LUA_TTABLE)
     mfr_misuse(L, state, "array", "a table is needed, this is %s", mfr_type_name(L, 1));
   if (lua_getmetatable(L, 1)) {
-    if (!has_metatable(L, 1, state->array_ref))
+    if (!mfr_has_metatable(L, 1, state->array_ref))
       mfr_misuse(L, state, "array", "the table has a metatable of its own: mark a plain one");
     lua_pop(L, 1);
   }
@@ -652,7 +644,7 @@ static void copy_value(lua_State *L, const mfr_state *state, int depth, const ch
     mfr_misuse(L, state, path, "it is nested more than 128 tables deep, or contains itself");
   luaL_checkstack(L, 8, "value");
   lua_newtable(L);
-  if (has_metatable(L, -2, state->array_ref)) {
+  if (mfr_has_metatable(L, -2, state->array_ref)) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, state->array_ref);
     lua_setmetatable(L, -2);
   }

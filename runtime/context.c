@@ -9,12 +9,7 @@
 /* User values of a context: 1 the store, 2 the work that the call is part of. */
 
 static mfr_context *check_context(lua_State *L, mfr_state *state) {
-  mfr_context *context = NULL;
-  if (lua_type(L, 1) == LUA_TUSERDATA && lua_getmetatable(L, 1)) {
-    lua_rawgeti(L, LUA_REGISTRYINDEX, state->context_ref);
-    if (lua_rawequal(L, -1, -2)) context = lua_touserdata(L, 1);
-    lua_pop(L, 2);
-  }
+  mfr_context *context = mfr_to_class(L, 1, state->context_ref);
   if (!context)
     mfr_misuse(L, state, "context",
                "the context is needed, this is %s: is it context:method(...), "

@@ -120,12 +120,7 @@ void mfr_set_event_id(lua_State *L, const mf_error *error, const mf_new_event *e
 }
 
 bool mfr_is_error(lua_State *L, const mfr_state *state, int index) {
-  index = lua_absindex(L, index);
-  if (lua_type(L, index) != LUA_TTABLE || !lua_getmetatable(L, index)) return false;
-  lua_rawgeti(L, LUA_REGISTRYINDEX, state->error_ref);
-  bool same = lua_rawequal(L, -1, -2);
-  lua_pop(L, 2);
-  return same;
+  return lua_type(L, index) == LUA_TTABLE && mfr_has_metatable(L, index, state->error_ref);
 }
 
 const char *mfr_error_code(lua_State *L, const mfr_state *state, int index) {

@@ -25,12 +25,7 @@ static int event_index(lua_State *L) {
 void mfr_flatten_event(lua_State *L) {
   int event = lua_gettop(L);
   lua_createtable(L, 0, 9);
-  lua_pushnil(L);
-  while (lua_next(L, event)) {
-    lua_pushvalue(L, -2);
-    lua_insert(L, -2);
-    lua_rawset(L, event + 1);
-  }
+  mfr_copy_fields(L, event, event + 1);
   lua_pushliteral(L, "message_id");
   lua_pushvalue(L, -1);
   lua_gettable(L, event);
@@ -148,11 +143,7 @@ static void inherit(lua_State *L) {
   int old = lua_gettop(L) - 1, made = old + 1, copy = old + 2;
   if (lua_rawequal(L, old, made)) return;
   lua_createtable(L, 0, 8);
-  for (lua_pushnil(L); lua_next(L, made);) {
-    lua_pushvalue(L, -2);
-    lua_insert(L, -2);
-    lua_rawset(L, copy);
-  }
+  mfr_copy_fields(L, made, copy);
   for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
     lua_pushstring(L, fields[i]);
     lua_rawget(L, old);

@@ -342,12 +342,7 @@ static void add_causation(lua_State *L, const command *c, int command_index) {
   lua_newtable(L);
   int metadata = lua_gettop(L);
   lua_pushliteral(L, "metadata");
-  if (lua_rawget(L, event) == LUA_TTABLE)
-    for (lua_pushnil(L); lua_next(L, metadata + 1);) {
-      lua_pushvalue(L, -2);
-      lua_insert(L, -2);
-      lua_rawset(L, metadata);
-    }
+  if (lua_rawget(L, event) == LUA_TTABLE) mfr_copy_fields(L, metadata + 1, metadata);
   lua_settop(L, metadata);
   if (c->id.data) mfr_set_string(L, "causation_id", c->id.data, c->id.size);
   lua_getfield(L, metadata, "correlation_id");
@@ -358,11 +353,7 @@ static void add_causation(lua_State *L, const command *c, int command_index) {
   }
   lua_settop(L, metadata);
   lua_newtable(L);
-  for (lua_pushnil(L); lua_next(L, event);) {
-    lua_pushvalue(L, -2);
-    lua_insert(L, -2);
-    lua_rawset(L, metadata + 1);
-  }
+  mfr_copy_fields(L, event, metadata + 1);
   lua_pushvalue(L, metadata);
   lua_setfield(L, metadata + 1, "metadata");
   lua_replace(L, event);

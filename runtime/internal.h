@@ -87,6 +87,12 @@ typedef struct mfr_text {
   size_t size;
 } mfr_text;
 
+/* Whether the value has the metatable with this reference into the registry. */
+bool mfr_has_metatable(lua_State *L, int index, int ref);
+/* The userdata at index, or NULL when it is none of this class. */
+void *mfr_to_class(lua_State *L, int index, int ref);
+/* Sets every raw field of one table in another; the indices are absolute. [-0, +0] */
+void mfr_copy_fields(lua_State *L, int from, int to);
 /* "string", "number", ... or "nothing" for a missing argument. */
 const char *mfr_type_name(lua_State *L, int index);
 /* The nearest of `names` (NULL-terminated), or NULL when none is near. */
@@ -132,12 +138,6 @@ bool mfr_is_utf8(const char *text, size_t size);
 void mfr_flatten_event(lua_State *L);
 /* Copies a plain value: [-0, +1]. */
 void mfr_copy_value(lua_State *L, const mfr_state *state, int index, const char *path);
-
-/* What a table is, when it is stored. */
-typedef struct mfr_shape {
-  bool list;
-  size_t count;
-} mfr_shape;
 
 /* ---- json.c ---- */
 

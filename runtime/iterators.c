@@ -40,29 +40,16 @@ void mfr_end_iterators(mfr_store *store) {
     close_iterator(store->in_transaction);
 }
 
-static bool is_class(lua_State *L, int ref) {
-  if (lua_type(L, 1) != LUA_TUSERDATA || !lua_getmetatable(L, 1)) return false;
-  lua_rawgeti(L, LUA_REGISTRYINDEX, ref);
-  bool same = lua_rawequal(L, -1, -2);
-  lua_pop(L, 2);
-  return same;
-}
-
-/* The iterator at 1; NULL when it is none of this class. */
-static mfr_iterator *to_iterator(lua_State *L, int ref) {
-  return is_class(L, ref) ? lua_touserdata(L, 1) : NULL;
-}
-
 static int iterator_close(lua_State *L) {
   const mfr_state *state = mfr_of(L);
-  mfr_iterator *it = to_iterator(L, state->event_iterator_ref);
-  if (!it) it = to_iterator(L, state->stream_iterator_ref);
+  mfr_iterator *it = mfr_to_class(L, 1, state->event_iterator_ref);
+  if (!it) it = mfr_to_class(L, 1, state->stream_iterator_ref);
   if (it) close_iterator(it);
   return 0;
 }
 
 static mfr_iterator *check_iterator(lua_State *L, const mfr_state *state, int ref) {
-  mfr_iterator *it = to_iterator(L, ref);
+  mfr_iterator *it = mfr_to_class(L, 1, ref);
   if (!it)
     mfr_misuse(L, state, "iterator",
                "it is called by for ... in, with what store:events and "

@@ -10,12 +10,7 @@ static const char store_class[] = "moonfold.store";
 /* ---- the store at the front of every method ---- */
 
 static mfr_store *to_store(lua_State *L, const mfr_state *state, int index) {
-  mfr_store *store = NULL;
-  if (lua_type(L, index) == LUA_TUSERDATA && lua_getmetatable(L, index)) {
-    lua_rawgeti(L, LUA_REGISTRYINDEX, state->store_ref);
-    if (lua_rawequal(L, -1, -2)) store = lua_touserdata(L, index);
-    lua_pop(L, 2);
-  }
+  mfr_store *store = mfr_to_class(L, index, state->store_ref);
   if (!store)
     mfr_misuse(L, state, "store",
                "a store is needed, this is %s: is it store:method(...), with a "
@@ -485,7 +480,6 @@ static int wait(lua_State *L) {
 static int backup(lua_State *L) {
   mfr_state *state = mfr_of(L);
   mf_error error;
-  mfr_text none = {NULL, 0};
   mfr_store *store = mfr_check_store(L, state, 1);
   mfr_text path = mfr_check_string(L, state, 2, "path");
   if (strlen(path.data) != path.size || path.size == 0)
@@ -496,7 +490,6 @@ static int backup(lua_State *L) {
     if (error.code == MF_INVALID_ARGUMENT) mfr_set_string(L, "path", "path", 4);
     return lua_error(L);
   }
-  (void)none;
   return 0;
 }
 

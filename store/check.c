@@ -15,7 +15,6 @@ enum {
   META_VERSION = META_MAGIC + 4,
   META_DBS = META_MAGIC + 24, /* after the map's address and size */
   DB_SIZE = 48,
-  DB_DEPTH = 6,
   DB_ROOT = 40,
   META_MAIN = META_DBS + DB_SIZE,
   META_LAST_PAGE = META_MAIN + DB_SIZE,
@@ -36,7 +35,6 @@ static const uint64_t no_page = UINT64_MAX;
 
 typedef struct meta {
   uint64_t page_size, main_root, last_page, txn;
-  uint32_t main_depth;
   uint64_t free_root;
 } meta;
 
@@ -49,7 +47,6 @@ static bool read_meta(int fd, uint64_t offset, meta *m) {
     return false;
   m->page_size = mf__u32_read(page + META_DBS);
   m->free_root = mf__u64_read(page + META_DBS + DB_ROOT);
-  m->main_depth = mf__u16_read(page + META_MAIN + DB_DEPTH);
   m->main_root = mf__u64_read(page + META_MAIN + DB_ROOT);
   m->last_page = mf__u64_read(page + META_LAST_PAGE);
   m->txn = mf__u64_read(page + META_TXN);

@@ -167,17 +167,13 @@ void mf__view_end(mf__view *view) {
 
 /* ---- opening a file ---- */
 
-static int open_database(MDB_txn *txn, const char *name, unsigned flags, MDB_dbi *dbi) {
-  return mdb_dbi_open(txn, name, flags, dbi);
-}
-
 static int open_databases(mf__env *env, MDB_txn *txn, unsigned create) {
-  int rc = open_database(txn, "log", create | MDB_INTEGERKEY, &env->log);
-  if (rc == 0) rc = open_database(txn, "streams", create, &env->streams);
-  if (rc == 0) rc = open_database(txn, "names", create | MDB_INTEGERKEY, &env->names);
-  if (rc == 0) rc = open_database(txn, "postings", create, &env->postings);
-  if (rc == 0) rc = open_database(txn, "types", create | MDB_INTEGERKEY, &env->types);
-  if (rc == 0) rc = open_database(txn, "ids", create, &env->ids);
+  int rc = mdb_dbi_open(txn, "log", create | MDB_INTEGERKEY, &env->log);
+  if (rc == 0) rc = mdb_dbi_open(txn, "streams", create, &env->streams);
+  if (rc == 0) rc = mdb_dbi_open(txn, "names", create | MDB_INTEGERKEY, &env->names);
+  if (rc == 0) rc = mdb_dbi_open(txn, "postings", create, &env->postings);
+  if (rc == 0) rc = mdb_dbi_open(txn, "types", create | MDB_INTEGERKEY, &env->types);
+  if (rc == 0) rc = mdb_dbi_open(txn, "ids", create, &env->ids);
   return rc;
 }
 
