@@ -165,6 +165,10 @@ $(BUILD)/store_spec: spec/store_spec.c $(STORE_OBJECTS)
 $(BUILD)/store_spec_tsan: spec/store_spec.c $(STORE_SOURCES) store/internal.h store/store.h
 	$(CC) -std=c11 -O1 -g -fsanitize=thread -D_GNU_SOURCE -Istore $(DEP_CFLAGS) $(filter %.c,$^) -o $@ $(STORE_LIBS)
 
+# The lexer of Lua, with Lua's own compiler as the judge.
+$(BUILD)/tokens_spec: spec/tokens_spec.c $(BUILD)/runtime/tokens.o
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ -o $@ $(LUA_LIBS)
+
 .PHONY: test spec check asan bench format
 test:
 	$(call packages,$(TEST_PACKAGES))

@@ -12,6 +12,7 @@
  *   iterators.c  events, all_events, streams
  *   stores.c     opening a store and the methods that remain
  *   module.c     the module's table
+ *   tokens.c     a lexer of Lua: source texts without comments and layout
  *   scripts.c    the Lua files of scripts/ inside the binary
  *
  * A Lua error is a longjmp. What must be released on the way out is recorded in a C structure
