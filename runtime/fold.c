@@ -8,7 +8,8 @@
 #include <stdio.h>
 
 const char *const mfr_aggregate_options[] = {
-    "from", "to", "max_count", "types", "backwards", "expected_stream_version", "upcast", NULL};
+    "from",          "to", "max_count", "types", "backwards", "expected_stream_version", "upcast",
+    "initial_state", NULL};
 
 /* ---- deciders ---- */
 
@@ -212,6 +213,17 @@ static int64_t standing(const mfr_range *range, int64_t current, int64_t last) {
   return range->options.to < current ? range->options.to : current;
 }
 
+/* A fold goes on from the option `initial_state`, a state of an earlier one: [-0, +0|1]. */
+static void take_initial_state(lua_State *L, mfr_state *state, int options, mfr_decider *decider) {
+  if (lua_getfield(L, options, "initial_state") == LUA_TNIL) {
+    lua_pop(L, 1);
+    return;
+  }
+  if (lua_type(L, -1) == LUA_TFUNCTION)
+    mfr_misuse(L, state, "options.initial_state", "a state is needed, this is a function");
+  decider->initial_state = lua_gettop(L);
+}
+
 void mfr_aggregate(lua_State *L, mfr_state *state, mfr_call *call, int store, int stream,
                    int decider_index, int options) {
   mfr_range range;
@@ -225,8 +237,9 @@ void mfr_aggregate(lua_State *L, mfr_state *state, mfr_call *call, int store, in
       lua_pop(L, 1);
     else
       decider.upcast = lua_gettop(L);
+    take_initial_state(L, state, options, &decider);
   }
-  mfr_check_range(L, state, options, false, &range);
+  mfr_check_range(L, state, options, mfr_aggregate_options, &range);
   if (range.options.backwards)
     mfr_misuse(L, state, "options.backwards", "a state is folded forwards: leave it out");
   range.options.stream = (mf_bytes){name, size};

@@ -583,7 +583,7 @@ static int handle(lua_State *L, bool recording) {
   bool want_state = mfr_option_boolean(L, state, 5, "state", true);
   mfr_check_expected(L, state, 5);
   lua_settop(L, 5);
-  if (recording && mf_store_read_only(store->store)) {
+  if (recording && !store->txn && mf_store_read_only(store->store)) { /* a dry run may */
     mfr_push_error(L, state, MF_READ_ONLY,
                    "%s was opened for reading only: store:decide(...) works", store->path);
     return lua_error(L);

@@ -227,8 +227,11 @@ typedef struct mfr_range {
   int expected; /* stack index of the expectation as given; 0: none */
 } mfr_range;
 
-/* Options of the reading functions. The array of types is left on the stack: [-0, +1]. */
-void mfr_check_range(lua_State *L, mfr_state *state, int index, bool log, mfr_range *range);
+extern const char *const mfr_read_options[], *const mfr_log_options[]; /* of a stream, of the log */
+/* Options of the reading functions, which are called `names`. Leaves two values on the stack: [-0,
+ * +2]. */
+void mfr_check_range(lua_State *L, mfr_state *state, int index, const char *const *names,
+                     mfr_range *range);
 void mfr_open_reader(lua_State *L, mfr_state *state, mfr_call *call, const mfr_range *range);
 /* The next event of call->reader; false at the end. Raises. */
 bool mfr_next(lua_State *L, mfr_state *state, mfr_call *call, mf_event *event);

@@ -152,11 +152,11 @@ static int return_iterator(lua_State *L, lua_CFunction next) {
 }
 
 static int open_events(lua_State *L, mfr_state *state, mfr_store *store, mfr_text stream,
-                       int options, bool log) {
+                       int options, const char *const *names) {
   mfr_range range;
   mf_error error;
   luaL_checkstack(L, 20, "iterator");
-  mfr_check_range(L, state, options, log, &range);
+  mfr_check_range(L, state, options, names, &range);
   range.options.stream = (mf_bytes){stream.data, stream.size};
   mfr_iterator *it = new_iterator(L, state->event_iterator_ref);
   lua_getiuservalue(L, 1, MFR_STORE_EVENTS);
@@ -182,7 +182,7 @@ int mfr_events_iterator(lua_State *L) {
   lua_settop(L, 3);
   mfr_store *store = mfr_check_store(L, state, 1);
   mfr_text stream = mfr_check_stream(L, state, 2);
-  return open_events(L, state, store, stream, 3, false);
+  return open_events(L, state, store, stream, 3, mfr_read_options);
 }
 
 int mfr_all_events(lua_State *L) {
@@ -190,7 +190,7 @@ int mfr_all_events(lua_State *L) {
   mfr_text none = {NULL, 0};
   lua_settop(L, 2);
   mfr_store *store = mfr_check_store(L, state, 1);
-  return open_events(L, state, store, none, 2, true);
+  return open_events(L, state, store, none, 2, mfr_log_options);
 }
 
 /* ---- streams ---- */

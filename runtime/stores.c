@@ -208,10 +208,10 @@ void mfr_call_commit(lua_State *L, mfr_state *state, mfr_call *call) {
 
 /* ---- ranges and readers ---- */
 
-static const char *const read_options[] = {
+const char *const mfr_read_options[] = {
     "from", "to", "max_count", "types", "backwards", "expected_stream_version", "upcast", NULL};
-static const char *const log_options[] = {"from",      "to",     "max_count", "types",
-                                          "backwards", "upcast", NULL};
+const char *const mfr_log_options[] = {"from",      "to",     "max_count", "types",
+                                       "backwards", "upcast", NULL};
 
 /* Reads options.types, a list of strings, into a userdata that is left on the stack. */
 static void check_types(lua_State *L, const mfr_state *state, int index, mf_read_options *options) {
@@ -247,9 +247,10 @@ static void check_types(lua_State *L, const mfr_state *state, int index, mf_read
 }
 
 /* Leaves two values on the stack: the array of types, and the expectation as given. */
-void mfr_check_range(lua_State *L, mfr_state *state, int index, bool log, mfr_range *range) {
+void mfr_check_range(lua_State *L, mfr_state *state, int index, const char *const *names,
+                     mfr_range *range) {
   mf_read_options defaults = MF_READ_OPTIONS_INIT;
-  mfr_check_options(L, state, index, "options", log ? log_options : read_options);
+  mfr_check_options(L, state, index, "options", names);
   range->options = defaults;
   range->options.from = mfr_option_count(L, state, index, "from", 1);
   range->options.to = mfr_option_count(L, state, index, "to", MF_LAST);
@@ -346,7 +347,7 @@ static int read_body(lua_State *L) {
   mfr_range range;
   mf_event event;
   int events, types, upcast = 0;
-  mfr_check_range(L, state, 4, false, &range);
+  mfr_check_range(L, state, 4, mfr_read_options, &range);
   range.options.stream = (mf_bytes){call->stream.data, call->stream.size};
   push_stream_values(L, 2, &events, &types);
   if (!lua_isnil(L, 4) && lua_getfield(L, 4, "upcast") != LUA_TNIL) upcast = lua_gettop(L);
@@ -409,17 +410,24 @@ static void end_transaction(mfr_store *store) {
 }
 
 static int transaction(lua_State *L) {
+  static const char *const names[] = {"dry_run", NULL};
   mfr_state *state = mfr_of(L);
   mf_error error;
   mfr_text none = {NULL, 0};
-  lua_settop(L, 2);
+  lua_settop(L, 3);
   mfr_store *store = mfr_check_store(L, state, 1);
   if (lua_type(L, 2) != LUA_TFUNCTION)
     mfr_misuse(L, state, "function", "a function is needed, this is %s", mfr_type_name(L, 2));
+  mfr_check_options(L, state, 3, "options", names);
+  bool dry_run = mfr_option_boolean(L, state, 3, "dry_run", false);
   refuse_in_transaction(L, state, store, "transaction");
+  lua_settop(L, 2);
   luaL_checkstack(L, 20, "transaction");
   lua_pushvalue(L, 1);
-  int status = mf_begin(store->store, &store->txn, &error);
+  /* A dry run reads a snapshot and stages on top of it: it waits for no writer, and is never
+   * committed. */
+  int status = dry_run ? mf_begin_read(store->store, &store->txn, &error)
+                       : mf_begin(store->store, &store->txn, &error);
   if (status != MF_OK) return raise_store_error(L, state, &error, none, 0);
   /* No continuation: a yield across this call is refused by Lua, so that a transaction cannot be
    * left open. */
@@ -430,8 +438,10 @@ static int transaction(lua_State *L) {
     mf_abort(txn);
     return lua_error(L); /* the function's own error, unchanged */
   }
-  status = mf_commit(txn, &error);
-  if (status != MF_OK) return raise_store_error(L, state, &error, none, 0);
+  if (dry_run)
+    mf_abort(txn);
+  else if (mf_commit(txn, &error) != MF_OK)
+    return raise_store_error(L, state, &error, none, 0);
   return lua_gettop(L) - 1; /* what the function returned: only the store stands below */
 }
 

@@ -418,3 +418,34 @@ describe("folding", function()
     assert.same({ items = { "shoes" }, total = 30 }, store:aggregate_stream("a", cart).state)
   end)
 end)
+
+describe("a fold that goes on from a state of its caller", function()
+  local store
+  before_each(function()
+    store = moonfold.open(":memory:")
+    store:append_to_stream("a", { added(10, 3), added(1, 5), discount(10) })
+  end)
+  after_each(function() store:close() end)
+
+  local function fold(options) return store:aggregate_stream("a", cart, options).state end
+
+  it("comes to what a fold from the beginning comes to, wherever it was interrupted", function()
+    for stop = 0, 3 do
+      assert.same(fold(), fold { from = stop + 1, initial_state = fold { to = stop } })
+    end
+  end)
+
+  it("leaves that state as it is, and shares nothing with it", function()
+    local before = fold { to = 1 }
+    local after = fold { from = 2, to = 2, initial_state = before }
+    assert.same({ items = { "shoes" }, total = 30 }, before)
+    after.items[1] = "changed"
+    assert.same({ items = { "shoes" }, total = 30 }, before)
+  end)
+
+  it("may begin with false, and not with a function", function()
+    local last = { initial_state = true, evolve = {} }
+    assert.is_false(store:aggregate_stream("a", last, { initial_state = false }).state)
+    support.fails("invalid_argument", { path = "options.initial_state" }, fold, { initial_state = print })
+  end)
+end)

@@ -152,6 +152,7 @@ describe("documented options", function()
     ["store:handle"] = function(store, options) store:handle("s", counter, count, options) end,
     ["store:attempt"] = function(store, options) store:attempt("s", counter, count, options) end,
     ["store:decide"] = function(store, options) store:decide("s", counter, count, options) end,
+    ["store:transaction"] = function(store, options) store:transaction(function() end, options) end,
     ["context:aggregate_stream"] = function(store, options)
       with_context(store, function(context) context:aggregate_stream("s", counter, options) end)
     end,
@@ -161,7 +162,7 @@ describe("documented options", function()
   local values = {
     create = true, read_only = false, durability = "none", clock = function() return 1 end,
     expected_stream_version = 0, from = 1, to = 1, max_count = 1, types = { "Counted" }, backwards = false, upcast = {},
-    state = false,
+    state = false, dry_run = true, initial_state = 0,
   }
 
   local function refused(call, options)

@@ -47,6 +47,9 @@ local only_forwards = option("backwards", "boolean", "false", "true is refused: 
 local upcast = option("upcast", "table<string, Upcast>", "none",
   "by event type, a function that turns an old event into a present one")
 
+local initial_state = option("initial_state", "any", "the decider's",
+  "go on from this state, one of an earlier fold, which stays as it is; `from` says with which event")
+
 local expectation_constant = "A value for the option `expected_stream_version`."
 
 return {
@@ -400,7 +403,7 @@ state stands, while `expected_stream_version` is compared with the stream's real
               text = "`initial_state`, `evolve` and perhaps `upcast`" },
           },
           options_class = "AggregateOptions",
-          options = { from, to, max_count, types, only_forwards, expected_when_reading, upcast },
+          options = { from, to, max_count, types, only_forwards, expected_when_reading, upcast, initial_state },
           returns = { { name = "result", type = "AggregateResult" } },
           errors = { "version_conflict", "script_error" },
           example = [[
@@ -528,17 +531,24 @@ print(result.state.total, store:stream_exists("cart-1"))      --> 30 false
 ]] },
 
         { name = "store:transaction", kind = "method", since = since, touches = "write",
-          signature = "store:transaction(function(store) ... end) -> its results",
+          signature = "store:transaction(function(store) ... end [, options]) -> its results",
           summary = "Runs a function whose writes all commit together, or not at all.",
           text = [[
 Every call on the store inside the function joins, through the argument or not. It reads what it wrote. When the
 function raises, nothing stays and its error comes out unchanged. A call that fails inside leaves no trace of
 itself, so you may catch its error and go on.
 
+With `dry_run` it is a what-if: the function sees a snapshot and what it wrote itself, and in the end none of it is
+kept. It waits for no writer, nobody else ever sees anything of it, and it works on a read-only store, too.
+
 Refused inside: another transaction, a yield out of the function, `close`, `wait` and `backup`. `disk_full`,
 `io`, `corrupt` and `no_memory` doom the transaction: they cannot be caught and forgotten.]],
           parameters = {
             { name = "f", type = "fun(store: Store): ...", text = "what to do; it receives the store" },
+          },
+          options_class = "TransactionOptions",
+          options = {
+            option("dry_run", "boolean", "false", "keep nothing of it in the end"),
           },
           returns = { { name = "...", type = "any", text = "what the function returned" } },
           errors = {},
@@ -608,7 +618,7 @@ on several streams and still be consistent. It cannot write.]],
               text = "`initial_state`, `evolve` and perhaps `upcast`" },
           },
           options_class = "AggregateOptions",
-          options = { from, to, max_count, types, only_forwards, expected_when_reading, upcast },
+          options = { from, to, max_count, types, only_forwards, expected_when_reading, upcast, initial_state },
           returns = { { name = "result", type = "AggregateResult" } },
           errors = { "version_conflict", "script_error" },
           example = [[
