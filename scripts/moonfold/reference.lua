@@ -19,6 +19,7 @@ if started_as_script then
   package.path = folder .. "../?.lua;" .. package.path
 end
 local doc = require "moonfold.doc"
+local distance = require("moonfold.nearest").distance
 
 local reference = {}
 
@@ -404,23 +405,6 @@ local function normalized(name)
 end
 
 local function last_part(name) return name:match("([^.:]+)$") or name end
-
--- How many letters must be added, dropped, changed or swapped with their neighbour to make one word of the other.
-local function distance(a, b)
-  local before, previous, current = {}, {}, {}
-  for j = 0, #b do previous[j] = j end
-  for i = 1, #a do
-    current[0] = i
-    for j = 1, #b do
-      local same = a:byte(i) == b:byte(j)
-      current[j] = math.min(previous[j] + 1, current[j - 1] + 1, previous[j - 1] + (same and 0 or 1))
-      local swapped = i > 1 and j > 1 and a:byte(i) == b:byte(j - 1) and a:byte(i - 1) == b:byte(j)
-      if swapped then current[j] = math.min(current[j], before[j - 2] + 1) end
-    end
-    before, previous, current = previous, current, before
-  end
-  return previous[#b]
-end
 
 -- Every name that has a page, in the order of the reference.
 function reference.names()

@@ -14,6 +14,9 @@
 -- expectation raises text that begins with its file and line; of a call that spans lines, Lua knows only the first.
 
 local moonfold = require "moonfold"
+local values = require "moonfold.values"
+
+local is_name, literal, sorted_keys, step = values.is_name, values.literal, values.keys, values.step
 
 -- ## Whom to blame
 
@@ -56,84 +59,13 @@ local function check(f)
   return result
 end
 
--- ## Values as text: Lua source, with sorted keys
-
-local LINE = 96
-
-local function number_text(value)
-  if math.type(value) == "integer" then return tostring(value) end
-  local text
-  for digits = 14, 17 do
-    text = ("%%.%dg"):format(digits):format(value)
-    if tonumber(text) == value then break end
-  end
-  return text:find("[.en]") and text or text .. ".0"
-end
-
-local function string_text(value)
-  local text = ("%q"):format(value):gsub("\\\n", "\\n")
-  if utf8.len(value) then return text end
-  return (text:gsub("[\128-\255]", function(byte) return ("\\%03d"):format(byte:byte()) end))
-end
-
-local function scalar_text(value)
-  if value == moonfold.null then return "moonfold.null" end
-  if type(value) == "number" then return number_text(value) end
-  if type(value) == "string" then return string_text(value) end
-  return tostring(value)
-end
-
-local function is_name(key)
-  return type(key) == "string" and key:find("^[%a_][%w_]*$") and load("local " .. key) ~= nil
-end
-
-local function numbers_first(a, b)
-  if type(a) == type(b) then return a < b end
-  return type(a) == "number"
-end
-
---- The keys of a table, or of two.
-local function sorted_keys(a, b)
-  local keys = {}
-  for key in pairs(a) do keys[#keys + 1] = key end
-  for key in pairs(b or {}) do
-    if a[key] == nil then keys[#keys + 1] = key end
-  end
-  table.sort(keys, numbers_first)
-  return keys
-end
-
-local list_mark = getmetatable(moonfold.array())
-
-local literal
-
---- "key = value" for every field, and without the keys for a list.
-local function fields(map, indent)
-  local keys, parts = sorted_keys(map), {}
-  for i, key in ipairs(keys) do
-    local name = is_name(key) and key or ("[%s]"):format(scalar_text(key))
-    local prefix = #map == #keys and "" or name .. " = "
-    parts[i] = prefix .. literal(map[key], indent)
-  end
-  return parts
-end
-
---- A value as Lua source; what does not fit into a line goes over several, indented so far.
-function literal(value, indent)
-  if type(value) ~= "table" then return scalar_text(value) end
-  local inner = indent .. "  "
-  local parts = fields(value, inner)
-  if #parts == 0 then return getmetatable(value) == list_mark and "moonfold.array()" or "{}" end
-  local line = "{ " .. table.concat(parts, ", ") .. " }"
-  if #indent + #line <= LINE and not line:find("\n", 1, true) then return line end
-  return ("{\n%s%s,\n%s}"):format(inner, table.concat(parts, ",\n" .. inner), indent)
-end
+-- ## Events as text
 
 local INDENT = (" "):rep(14)   -- where the texts of a difference begin
 
 local function event_text(event)
   if not event then return "nothing" end
-  local text = is_name(event.type) and event.type or string_text(event.type)
+  local text = is_name(event.type) and event.type or values.scalar(event.type)
   if event.data ~= nil then text = text .. " " .. literal(event.data, INDENT) end
   if event.metadata ~= nil then text = text .. " metadata " .. literal(event.metadata, INDENT) end
   return text
@@ -149,11 +81,6 @@ end
 
 local function add(found, path, expected, actual)
   found[#found + 1] = { path = path, expected = expected, actual = actual }
-end
-
-local function step(path, key)
-  if is_name(key) then return path .. "." .. key end
-  return ("%s[%s]"):format(path, scalar_text(key))
 end
 
 local function compare(found, path, expected, actual)
