@@ -13,6 +13,7 @@
  *   stores.c     opening a store and the methods that remain
  *   module.c     the module's table
  *   tokens.c     a lexer of Lua: source texts without comments and layout
+ *   digest.c     what code is: digests of loaded deciders
  *   scripts.c    the Lua files of scripts/ inside the binary
  *
  * A Lua error is a longjmp. What must be released on the way out is recorded in a C structure

@@ -85,6 +85,7 @@ else
     local make = "make --no-print-directory -s -j2 CC=gcc "
     tap("the lexer, judged by Lua's compiler", make ..
       "build/tokens_spec && build/tokens_spec $(find examples runtime scripts spec -name '*.lua')")
+    tap("digests of deciders", make .. "build/digest_spec && build/digest_spec")
     tap("the store in C", make .. "build/store_spec && build/store_spec")
     -- ThreadSanitizer does not bear all of the kernel's address randomisation: without it, where that is allowed.
     local plain = "$(setarch -R true 2>/dev/null && echo setarch -R)"
