@@ -138,7 +138,7 @@ static uint8_t shape_of(const mfr_token *token) {
 static void add_token(walk *w, const mfr_token *token) {
   item it = {w->bytes->size, token->line, (uint8_t)token->kind, shape_of(token)};
   add(w, w->items, &it, sizeof it);
-  add_byte(w, w->bytes, token->kind);
+  add_byte(w, w->bytes, (int)token->kind);
   if (token->kind == MFR_TOKEN_INTEGER)
     add_u64(w, w->bytes, (uint64_t)token->integer);
   else
