@@ -7,9 +7,11 @@
 
 #include <stdio.h>
 
-const char *const mfr_aggregate_options[] = {
-    "from",          "to", "max_count", "types", "backwards", "expected_stream_version", "upcast",
-    "initial_state", NULL};
+const char *const mfr_aggregate_options[] = {"from",      "to",
+                                             "max_count", "types",
+                                             "backwards", "expected_stream_version",
+                                             "upcast",    "initial_state",
+                                             "trace",     NULL};
 
 /* ---- deciders ---- */
 
@@ -86,6 +88,7 @@ void mfr_unpack_decider(lua_State *L, int index, int store, mfr_decider *decider
   decider->evolve = push_field(L, index, "evolve");
   decider->decide = push_field(L, index, "decide");
   decider->upcast = push_field(L, index, "upcast");
+  decider->trace = 0;
   decider->evolve_is_table = lua_type(L, decider->evolve) == LUA_TTABLE;
   lua_newtable(L);
   decider->handlers = lua_gettop(L);
@@ -186,12 +189,58 @@ static void fold_event(lua_State *L, mfr_state *state, mfr_call *call, const mfr
   evolve(L, state, call, d);
 }
 
+/* ---- tracing: which events change a part of the state ---- */
+
+/* Pushed by take_trace(), from mfr_decider.trace on. `SPARE` takes turns with `CURRENT`. */
+enum { TRACE_KEYS, TRACE_FOUND, TRACE_CURRENT, TRACE_SPARE };
+
+/* Pushes the part of the state that the keys lead to, or nil. [-0, +1] */
+static void push_part(lua_State *L, const mfr_decider *d) {
+  lua_Integer count = (lua_Integer)lua_rawlen(L, d->trace + TRACE_KEYS);
+  lua_pushvalue(L, d->state);
+  for (lua_Integer i = 1; i <= count && !lua_isnil(L, -1); i++) {
+    if (lua_type(L, -1) == LUA_TTABLE) {
+      lua_rawgeti(L, d->trace + TRACE_KEYS, i);
+      lua_gettable(L, -2);
+    } else
+      lua_pushnil(L);
+    lua_remove(L, -2);
+  }
+}
+
+/* Encodes the part into a buffer, in place of what it held. */
+static void encode_part(lua_State *L, mfr_state *state, const mfr_decider *d, mfr_buffer *buffer) {
+  buffer->size = 0;
+  push_part(L, d);
+  if (!lua_isnil(L, -1)) mfr_encode(L, state, buffer, -1, "state");
+  lua_pop(L, 1);
+}
+
+/* Notes { version, value } when the part is not what it was. An absent part has no bytes. */
+static void trace(lua_State *L, mfr_state *state, const mfr_decider *d, int64_t version) {
+  mfr_buffer *current = lua_touserdata(L, d->trace + TRACE_CURRENT);
+  mfr_buffer *next = lua_touserdata(L, d->trace + TRACE_SPARE);
+  encode_part(L, state, d, next);
+  if (next->size == current->size &&
+      (next->size == 0 || memcmp(next->data, current->data, next->size) == 0))
+    return;
+  lua_createtable(L, 0, 2);
+  mfr_set_integer(L, "version", version);
+  if (next->size > 0 && mfr_decode(L, state, next->data, next->size)) lua_setfield(L, -2, "value");
+  lua_rawseti(L, d->trace + TRACE_FOUND, (lua_Integer)lua_rawlen(L, d->trace + TRACE_FOUND) + 1);
+  lua_pushvalue(L, d->trace + TRACE_CURRENT);
+  lua_pushvalue(L, d->trace + TRACE_SPARE);
+  lua_replace(L, d->trace + TRACE_CURRENT);
+  lua_replace(L, d->trace + TRACE_SPARE);
+}
+
 int64_t mfr_fold(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *decider,
                  int64_t version) {
   mf_event event;
   while (mfr_next(L, state, call, &event)) {
     fold_event(L, state, call, decider, &event);
     version = event.version;
+    if (decider->trace) trace(L, state, decider, version);
   }
   mf_reader_close(call->reader);
   call->reader = NULL;
@@ -224,6 +273,25 @@ static void take_initial_state(lua_State *L, mfr_state *state, int options, mfr_
   decider->initial_state = lua_gettop(L);
 }
 
+/* The option `trace`, a list of keys: what is needed to watch that part of the state is left on the
+ * stack: [-0, +4|0]. */
+static void take_trace(lua_State *L, mfr_state *state, int options, mfr_decider *decider) {
+  if (lua_isnoneornil(L, options)) return;
+  if (lua_getfield(L, options, "trace") == LUA_TNIL) {
+    lua_pop(L, 1);
+    return;
+  }
+  if (lua_type(L, -1) != LUA_TTABLE)
+    mfr_misuse(L, state, "options.trace",
+               "a list of keys is needed, such as { \"items\", 2 }: this is %s",
+               luaL_typename(L, -1));
+  decider->trace = lua_gettop(L);
+  lua_newtable(L);
+  mfr_borrow(L, state);
+  mfr_borrow(L, state);
+  encode_part(L, state, decider, lua_touserdata(L, decider->trace + TRACE_CURRENT));
+}
+
 void mfr_aggregate(lua_State *L, mfr_state *state, mfr_call *call, int store, int stream,
                    int decider_index, int options) {
   mfr_range range;
@@ -244,12 +312,17 @@ void mfr_aggregate(lua_State *L, mfr_state *state, mfr_call *call, int store, in
     mfr_misuse(L, state, "options.backwards", "a state is folded forwards: leave it out");
   range.options.stream = (mf_bytes){name, size};
   mfr_initial_state(L, state, call, &decider);
+  take_trace(L, state, options, &decider);
   mfr_open_reader(L, state, call, &range);
   int64_t current = mf_reader_version(call->reader);
   int64_t last = mfr_fold(L, state, call, &decider, 0);
-  lua_createtable(L, 0, 3);
+  lua_createtable(L, 0, 4);
   lua_pushvalue(L, decider.state);
   lua_setfield(L, -2, "state");
+  if (decider.trace) {
+    lua_pushvalue(L, decider.trace + TRACE_FOUND);
+    lua_setfield(L, -2, "trace");
+  }
   mfr_set_integer(L, "current_stream_version", standing(&range, current, last));
   lua_pushboolean(L, current > 0);
   lua_setfield(L, -2, "stream_exists");

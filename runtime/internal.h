@@ -245,6 +245,7 @@ typedef struct mfr_decider {
   int handlers;      /* a table: type id -> handler, filled as events come */
   int state;         /* where the state stands */
   int events, types; /* the store's user values */
+  int trace; /* where the keys of the part to watch, what was found, and two buffers stand */
   bool evolve_is_table;
 } mfr_decider;
 

@@ -449,3 +449,57 @@ describe("a fold that goes on from a state of its caller", function()
     support.fails("invalid_argument", { path = "options.initial_state" }, fold, { initial_state = print })
   end)
 end)
+
+describe("a fold that traces a part of the state", function()
+  local store
+  before_each(function()
+    store = moonfold.open(":memory:")
+    store:append_to_stream("a", { added(10, 3), added(0, 5), discount(10), { type = "Other" }, added(1, 1) })
+  end)
+  after_each(function() store:close() end)
+
+  local function trace(keys, options)
+    options = options or {}
+    options.trace = keys
+    return store:aggregate_stream("a", cart, options).trace
+  end
+
+  it("tells which events changed it, and into what", function()
+    assert.same({ { version = 1, value = 30 }, { version = 3, value = 27.0 }, { version = 5, value = 28.0 } },
+      trace { "total" })
+    assert.same({ { version = 1, value = { "shoes" } } }, trace { "items" })
+    assert.same({ { version = 1, value = "shoes" } }, trace { "items", 1 })
+  end)
+
+  it("takes the whole state for a part, and finds nothing where nothing ever was", function()
+    assert.same({ version = 3, value = { items = { "shoes" }, total = 27.0 } }, trace({})[2])
+    for _, keys in ipairs { { "items", 2 }, { "total", "x" }, { "items", 1, "x" }, { "no", "where" }, { 1 } } do
+      assert.same({}, trace(keys))
+    end
+  end)
+
+  it("tells when it went away", function()
+    local door = { initial_state = { open = {} }, evolve = function(state, event) state.open = event.data end }
+    store:append_to_stream("door", { { type = "Set", data = moonfold.null }, { type = "Set" }, { type = "Set" },
+      { type = "Set", data = false } })
+    assert.same({ { version = 1, value = moonfold.null }, { version = 2 }, { version = 4, value = false } },
+      store:aggregate_stream("door", door, { trace = { "open" } }).trace)
+  end)
+
+  it("starts from the state that it starts from", function()
+    local before = store:aggregate_stream("a", cart, { to = 1 }).state
+    assert.same({ { version = 3, value = 27.0 } }, trace({ "total" }, { from = 2, to = 3, initial_state = before }))
+  end)
+
+  it("hands out values that are the caller's own", function()
+    local found = trace {}
+    found[1].value.items[1] = "changed"
+    assert.same({ "shoes" }, found[2].value.items)
+  end)
+
+  it("is asked for with a list of keys, and refuses a part that could not be stored", function()
+    support.fails("invalid_argument", { path = "options.trace" }, trace, "total")
+    local strange = { initial_state = {}, evolve = function(state) state.f = print end }
+    support.fails("invalid_argument", { path = "state.f" }, store.aggregate_stream, store, "a", strange, { trace = {} })
+  end)
+end)

@@ -50,6 +50,10 @@ local upcast = option("upcast", "table<string, Upcast>", "none",
 local initial_state = option("initial_state", "any", "the decider's",
   "go on from this state, one of an earlier fold, which stays as it is; `from` says with which event")
 
+local trace = option("trace", "Key[]", "none",
+  "keys that lead to a part of the state, such as `{ \"items\", 2 }`, or `{}` for all of it: the result tells when it "
+  .. "changed")
+
 local expectation_constant = "A value for the option `expected_stream_version`."
 
 return {
@@ -87,6 +91,7 @@ local cart = {
   aliases = {
     { name = "Value", type = "boolean|integer|number|string|table|lightuserdata|nil",
       text = "What can be stored: booleans, integers, floats, strings, `moonfold.null`, and tables of these." },
+    { name = "Key", type = "string|integer", text = "A key of a table that can be stored." },
     { name = "Expectation", type = [[integer|"STREAM_EXISTS"|"STREAM_DOES_NOT_EXIST"|"NO_CONCURRENCY_CHECK"]],
       text = "What a stream must look like." },
     { name = "Evolve", type = "fun(state: any, event: RecordedEvent): any",
@@ -403,7 +408,7 @@ state stands, while `expected_stream_version` is compared with the stream's real
               text = "`initial_state`, `evolve` and perhaps `upcast`" },
           },
           options_class = "AggregateOptions",
-          options = { from, to, max_count, types, only_forwards, expected_when_reading, upcast, initial_state },
+          options = { from, to, max_count, types, only_forwards, expected_when_reading, upcast, initial_state, trace },
           returns = { { name = "result", type = "AggregateResult" } },
           errors = { "version_conflict", "script_error" },
           example = [[
@@ -618,7 +623,7 @@ on several streams and still be consistent. It cannot write.]],
               text = "`initial_state`, `evolve` and perhaps `upcast`" },
           },
           options_class = "AggregateOptions",
-          options = { from, to, max_count, types, only_forwards, expected_when_reading, upcast, initial_state },
+          options = { from, to, max_count, types, only_forwards, expected_when_reading, upcast, initial_state, trace },
           returns = { { name = "result", type = "AggregateResult" } },
           errors = { "version_conflict", "script_error" },
           example = [[
@@ -828,13 +833,16 @@ print(#result.events, result.current_stream_version, result.stream_exists)   -->
 ]] },
 
         { name = "AggregateResult", kind = "shape", class = "AggregateResult", since = since,
-          signature = "{ state, current_stream_version, stream_exists }",
+          signature = "{ state, current_stream_version, stream_exists, trace }",
           summary = "What `store:aggregate_stream` returns.",
           fields = {
             { name = "state", type = "any", text = "what the events fold into" },
             { name = "current_stream_version", type = "integer",
               text = "the version at which the state stands" },
             { name = "stream_exists", type = "boolean", text = "whether the stream has events at all" },
+            { name = "trace", type = "table[]", optional = true,
+              text = "with the option `trace`: a list of `{ version, value }`, one for each event that changed the part; "
+                .. "no value means that it was not there any more" },
           },
           example = [[
 store:append_to_stream("cart-1", { moonfold.event("ItemAdded", { price = 1 }), moonfold.event("Paid") })
