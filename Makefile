@@ -24,7 +24,7 @@ VERSION := 0.1.0
 # Packages of Debian 12, with what each is for.
 #   gcc make pkg-config          building          lua5.4            embeds the scripts; runs specs
 #   liblua5.4-dev                the language      liblmdb-dev       the storage
-#   libxxhash-dev                checksums             parses JSON
+#   libxxhash-dev                checksums
 BUILD_PACKAGES := gcc make pkg-config libc6-dev lua5.4 liblua5.4-dev liblmdb-dev libxxhash-dev
 #   git   the example git_history reads a history of it
 DEMO_PACKAGES := $(BUILD_PACKAGES) git
@@ -56,7 +56,7 @@ LDFLAGS_ALL := $(SANITIZE) $(LDFLAGS)
 
 STORE_SOURCES := $(wildcard store/*.c)
 RUNTIME_SOURCES := $(filter-out runtime/main.c,$(wildcard runtime/*.c))
-SCRIPTS := $(filter-out %_spec.lua,$(wildcard scripts/moonfold/*.lua scripts/domain/*.lua))
+SCRIPTS := $(filter-out %_spec.lua,$(wildcard scripts/moonfold/*.lua scripts/moonfold/*/*.lua scripts/domain/*.lua))
 STORE_OBJECTS := $(STORE_SOURCES:%.c=$(BUILD)/%.o)
 RUNTIME_OBJECTS := $(RUNTIME_SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/embedded.o
 OBJECTS := $(STORE_OBJECTS) $(RUNTIME_OBJECTS)

@@ -4,6 +4,7 @@
  *   errors.c     error objects, and how misuse is reported
  *   arguments.c  reading arguments and options tables; the nearest name for a misspelt one
  *   codec.c      Lua values <-> MessagePack, and hashes of values
+ *   canonical.c  encoded values looked at without decoding them
  *   json.c       Lua values <-> JSON
  *   events.c     events from Lua to the store and back; upcasting
  *   fold.c       aggregate_stream: folding the events of a stream into a state
@@ -15,6 +16,7 @@
  *   tokens.c     a lexer of Lua: source texts without comments and layout
  *   digest.c     what code is: digests of loaded deciders
  *   scripts.c    the Lua files of scripts/ inside the binary
+ *   transfer.c   what the command line needs beyond the public Lua API (host.h)
  *
  * A Lua error is a longjmp. What must be released on the way out is recorded in a C structure
  * (mfr_call) and the work runs in a protected call; see mfr_protect().
@@ -133,6 +135,10 @@ void mfr_check_value(lua_State *L, const mfr_state *state, int index); /* not ni
 /* moonfold.hash, moonfold.array */
 int mfr_hash(lua_State *L);
 int mfr_array(lua_State *L);
+/* The end of the value that begins at p, in an encoding that is canonical. */
+const uint8_t *mfr_skip(const uint8_t *p);
+/* Whether the bytes are one value as mfr_encode() writes it, and nothing else. */
+bool mfr_is_canonical(const void *data, size_t size);
 void mfr_hash_bytes(const void *data, size_t size, uint8_t digest[16]);
 bool mfr_is_utf8(const char *text, size_t size);
 /* Replaces an event with metatable (top of the stack) by a plain table of all its fields. [-1, +1]
@@ -143,6 +149,30 @@ void mfr_copy_value(lua_State *L, const mfr_state *state, int index, const char 
 
 /* ---- json.c ---- */
 
+/*
+ * What JSON has no form for can be written as an object that stands for it: {"$base64": "..."} for
+ * bytes that are no UTF-8, {"$map": [[key, value], ...]} for a map with a key that is no text.
+ */
+enum {
+  MFR_JSON_PLAIN,  /* nothing of it: such bytes must not occur, integer keys become text */
+  MFR_JSON_TAGGED, /* bytes; integer keys become text */
+  MFR_JSON_EXACT   /* everything: it reads back as the same value */
+};
+
+/* Appends the JSON of an encoding that is canonical. Raises no_memory. */
+void mfr_json_write(lua_State *L, const mfr_state *state, mfr_buffer *out, const void *encoded,
+                    int tags);
+/* A string, or the object that stands for bytes. */
+void mfr_json_write_string(lua_State *L, const mfr_state *state, mfr_buffer *out, mf_bytes text);
+/* Pushes the JSON of the value at index: [-0, +1]. */
+int mfr_push_json(lua_State *L, mfr_state *state, int index, int tags);
+/* Pushes the value, or raises invalid_argument with line and column: [-0, +1]. `tags`: the objects
+ * above are read as what they stand for. */
+void mfr_parse_json(lua_State *L, mfr_state *state, const char *text, size_t size, bool tags);
+void mfr_base64_write(char *out, const uint8_t *bytes, size_t size);
+#define mfr_base64_size(size) (((size) + 2) / 3 * 4)
+/* Pushes the bytes; false, and nothing pushed, when it is no base64. */
+bool mfr_push_base64(lua_State *L, const char *text, size_t size);
 int mfr_to_json(lua_State *L);
 int mfr_from_json(lua_State *L);
 

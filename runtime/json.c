@@ -12,45 +12,69 @@
 /* ---- writing ---- */
 
 /*
- * The value is first encoded as MessagePack, which checks it, sorts its keys and finds cycles; JSON
+ * A value is first encoded as MessagePack, which checks it, sorts its keys and finds cycles; JSON
  * is written from there. So there is one traversal that knows what can be stored.
  */
-typedef struct source {
-  const unsigned char *p;
-} source;
+typedef struct writer {
+  lua_State *L;
+  const mfr_state *state;
+  mfr_buffer *out;
+  const uint8_t *p;
+  int tags;
+} writer;
 
-static uint64_t number(source *s, unsigned size) {
+static char *more(writer *w, size_t size) {
+  if (!mfr_buffer_reserve(w->out, size)) {
+    mfr_push_error(w->L, w->state, MF_NO_MEMORY, "no memory to write JSON");
+    lua_error(w->L);
+  }
+  return w->out->data + w->out->size;
+}
+
+static void add_bytes(writer *w, const char *bytes, size_t size) {
+  memcpy(more(w, size), bytes, size);
+  w->out->size += size;
+}
+
+static void add_text(writer *w, const char *text) {
+  add_bytes(w, text, strlen(text));
+}
+
+static uint64_t number(writer *w, unsigned size) {
   uint64_t n = 0;
   for (unsigned i = 0; i < size; i++)
-    n = n << 8 | *s->p++;
+    n = n << 8 | *w->p++;
   return n;
 }
 
-static void write_escaped(luaL_Buffer *out, const char *text, size_t size) {
-  luaL_addchar(out, '"');
+static void add_escape(writer *w, unsigned char c) {
+  static const char plain[] = "\"\\\n\t\r", letters[] = "\"\\ntr";
+  char escape[8];
+  const char *found = strchr(plain, c);
+  if (found && c)
+    snprintf(escape, sizeof escape, "\\%c", letters[found - plain]);
+  else
+    snprintf(escape, sizeof escape, "\\u%04x", c);
+  add_text(w, escape);
+}
+
+/* Strings are copied in runs of what needs no escape. */
+static void write_escaped(writer *w, const char *text, size_t size) {
+  size_t run = 0;
+  add_text(w, "\"");
   for (size_t i = 0; i < size; i++) {
     unsigned char c = (unsigned char)text[i];
-    char escape[8];
-    if (c == '"' || c == '\\') {
-      luaL_addchar(out, '\\');
-      luaL_addchar(out, (char)c);
-    } else if (c == '\n')
-      luaL_addlstring(out, "\\n", 2);
-    else if (c == '\t')
-      luaL_addlstring(out, "\\t", 2);
-    else if (c == '\r')
-      luaL_addlstring(out, "\\r", 2);
-    else if (c < 0x20 || c == 0x7f) {
-      snprintf(escape, sizeof escape, "\\u%04x", c);
-      luaL_addstring(out, escape);
-    } else
-      luaL_addchar(out, (char)c);
+    if (c >= 0x20 && c != '"' && c != '\\' && c != 0x7f) continue;
+    add_bytes(w, text + run, i - run);
+    add_escape(w, c);
+    run = i + 1;
   }
-  luaL_addchar(out, '"');
+  add_bytes(w, text + run, size - run);
+  add_text(w, "\"");
 }
 
 /* The shortest decimal that reads back as the same double, always recognisable as a float. */
-static void write_double(luaL_Buffer *out, double value) {
+static void write_double(writer *w, double value) {
   char text[40];
   for (int digits = 15; digits <= 17; digits++) {
     snprintf(text, sizeof text, "%.*g", digits, value);
@@ -59,80 +83,151 @@ static void write_double(luaL_Buffer *out, double value) {
   for (char *p = text; *p; p++)
     if (*p == ',') *p = '.'; /* a host's locale */
   if (!strpbrk(text, ".e")) strcat(text, ".0");
-  luaL_addstring(out, text);
+  add_text(w, text);
 }
 
-static void write_value(luaL_Buffer *out, source *s, bool key);
-
-static void write_string(luaL_Buffer *out, source *s, size_t size) {
-  write_escaped(out, (const char *)s->p, size);
-  s->p += size;
+void mfr_base64_write(char *out, const uint8_t *bytes, size_t size) {
+  static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  for (size_t i = 0; i < size; i += 3) {
+    unsigned b1 = i + 1 < size ? bytes[i + 1] : 0, b2 = i + 2 < size ? bytes[i + 2] : 0;
+    unsigned n = (unsigned)bytes[i] << 16 | b1 << 8 | b2;
+    *out++ = digits[n >> 18];
+    *out++ = digits[n >> 12 & 63];
+    *out++ = i + 1 < size ? digits[n >> 6 & 63] : '=';
+    *out++ = i + 2 < size ? digits[n & 63] : '=';
+  }
 }
 
-static void write_integer(luaL_Buffer *out, long long value, bool key) {
+static void write_base64(writer *w, const uint8_t *bytes, size_t size) {
+  add_text(w, "{\"$base64\":\"");
+  mfr_base64_write(more(w, mfr_base64_size(size)), bytes, size);
+  w->out->size += mfr_base64_size(size);
+  add_text(w, "\"}");
+}
+
+static void write_value(writer *w, bool key);
+
+static void write_integer(writer *w, long long value, bool key) {
   char text[32];
   snprintf(text, sizeof text, key ? "\"%lld\"" : "%lld", value);
-  luaL_addstring(out, text);
+  add_text(w, text);
 }
 
-static void write_list(luaL_Buffer *out, source *s, size_t count) {
-  luaL_addchar(out, '[');
+static void write_list(writer *w, size_t count) {
+  add_text(w, "[");
   for (size_t i = 0; i < count; i++) {
-    if (i) luaL_addchar(out, ',');
-    write_value(out, s, false);
+    if (i) add_text(w, ",");
+    write_value(w, false);
   }
-  luaL_addchar(out, ']');
+  add_text(w, "]");
 }
 
-static void write_map(luaL_Buffer *out, source *s, size_t count) {
-  luaL_addchar(out, '{');
+/* Whether the map whose first key is next is no JSON object, or would be taken for a tag. */
+static bool is_tagged(const writer *w, size_t count) {
+  const uint8_t *p = w->p;
+  if (w->tags == MFR_JSON_PLAIN || count == 0) return false;
+  /* Integer keys come first. */
+  bool integer = *p < 0x80 || *p >= 0xe0 || (*p >= 0xcc && *p <= 0xd3);
+  if (w->tags == MFR_JSON_EXACT && integer) return true;
+  if (count == 1 && ((*p == 0xa7 && memcmp(p + 1, "$base64", 7) == 0) ||
+                     (*p == 0xa4 && memcmp(p + 1, "$map", 4) == 0)))
+    return true;
   for (size_t i = 0; i < count; i++) {
-    if (i) luaL_addchar(out, ',');
-    write_value(out, s, true);
-    luaL_addchar(out, ':');
-    write_value(out, s, false);
+    if (*p >= 0xc4 && *p <= 0xc6) return true; /* a key that is no UTF-8 */
+    p = mfr_skip(mfr_skip(p));
   }
-  luaL_addchar(out, '}');
+  return false;
 }
 
-/* The bytes are our own encoder's: only the forms that it writes occur. */
-static void write_value(luaL_Buffer *out, source *s, bool key) {
-  unsigned tag = *s->p++;
+/* A map as a list of pairs. */
+static void write_pairs(writer *w, size_t count) {
+  add_text(w, "{\"$map\":[");
+  for (size_t i = 0; i < count; i++) {
+    add_text(w, i ? ",[" : "[");
+    write_value(w, false);
+    add_text(w, ",");
+    write_value(w, false);
+    add_text(w, "]");
+  }
+  add_text(w, "]}");
+}
+
+static void write_map(writer *w, size_t count) {
+  if (is_tagged(w, count)) {
+    write_pairs(w, count);
+    return;
+  }
+  add_text(w, "{");
+  for (size_t i = 0; i < count; i++) {
+    if (i) add_text(w, ",");
+    write_value(w, true);
+    add_text(w, ":");
+    write_value(w, false);
+  }
+  add_text(w, "}");
+}
+
+static void write_string(writer *w, size_t size) {
+  write_escaped(w, (const char *)w->p, size);
+  w->p += size;
+}
+
+static void write_bin(writer *w, size_t size) {
+  write_base64(w, w->p, size);
+  w->p += size;
+}
+
+/* The bytes are our own encoder's, or were found to be like them: only the forms that it writes
+ * occur. */
+static void write_value(writer *w, bool key) {
+  unsigned tag = *w->p++;
   if (tag < 0x80)
-    write_integer(out, tag, key);
+    write_integer(w, tag, key);
   else if (tag >= 0xe0)
-    write_integer(out, (long long)tag - 256, key);
+    write_integer(w, (long long)tag - 256, key);
   else if (tag >= 0xa0 && tag <= 0xbf)
-    write_string(out, s, tag & 0x1f);
+    write_string(w, tag & 0x1f);
   else if (tag >= 0x90 && tag <= 0x9f)
-    write_list(out, s, tag & 0xf);
+    write_list(w, tag & 0xf);
   else if (tag >= 0x80 && tag <= 0x8f)
-    write_map(out, s, tag & 0xf);
+    write_map(w, tag & 0xf);
   else if (tag == 0xc0)
-    luaL_addstring(out, "null");
+    add_text(w, "null");
   else if (tag == 0xc2 || tag == 0xc3)
-    luaL_addstring(out, tag == 0xc3 ? "true" : "false");
+    add_text(w, tag == 0xc3 ? "true" : "false");
   else if (tag >= 0xcc && tag <= 0xcf)
-    write_integer(out, (long long)number(s, 1u << (tag - 0xcc)), key);
+    write_integer(w, (long long)number(w, 1u << (tag - 0xcc)), key);
   else if (tag >= 0xd0 && tag <= 0xd3) {
     unsigned size = 1u << (tag - 0xd0), shift = 64 - 8 * size;
-    write_integer(out, (long long)(number(s, size) << shift) >> shift, key);
-  } else if (tag == 0xd9)
-    write_string(out, s, (size_t)number(s, 1));
-  else if (tag == 0xda)
-    write_string(out, s, (size_t)number(s, 2));
-  else if (tag == 0xdb)
-    write_string(out, s, (size_t)number(s, 4));
+    write_integer(w, (long long)(number(w, size) << shift) >> shift, key);
+  } else if (tag >= 0xd9 && tag <= 0xdb)
+    write_string(w, (size_t)number(w, 1u << (tag - 0xd9)));
+  else if (tag >= 0xc4 && tag <= 0xc6)
+    write_bin(w, (size_t)number(w, 1u << (tag - 0xc4)));
   else if (tag == 0xdc || tag == 0xdd)
-    write_list(out, s, (size_t)number(s, tag == 0xdc ? 2 : 4));
+    write_list(w, (size_t)number(w, tag == 0xdc ? 2 : 4));
   else if (tag == 0xde || tag == 0xdf)
-    write_map(out, s, (size_t)number(s, tag == 0xde ? 2 : 4));
+    write_map(w, (size_t)number(w, tag == 0xde ? 2 : 4));
   else if (tag == 0xcb) {
-    uint64_t bits = number(s, 8);
+    uint64_t bits = number(w, 8);
     double value;
     memcpy(&value, &bits, sizeof value);
-    write_double(out, value);
+    write_double(w, value);
   }
+}
+
+void mfr_json_write(lua_State *L, const mfr_state *state, mfr_buffer *out, const void *encoded,
+                    int tags) {
+  writer w = {L, state, out, encoded, tags};
+  write_value(&w, false);
+}
+
+void mfr_json_write_string(lua_State *L, const mfr_state *state, mfr_buffer *out, mf_bytes text) {
+  writer w = {L, state, out, NULL, MFR_JSON_TAGGED};
+  if (mfr_is_utf8(text.data, text.size))
+    write_escaped(&w, text.data, text.size);
+  else
+    write_base64(&w, text.data, text.size);
 }
 
 /* JSON is UTF-8: a string of other bytes is refused, with its path. */
@@ -159,21 +254,27 @@ static void refuse_bytes(lua_State *L, const mfr_state *state, const char *path)
   }
 }
 
-int mfr_to_json(lua_State *L) {
-  mfr_state *state = mfr_of(L);
-  luaL_Buffer out;
-  mfr_check_value(L, state, 1);
-  lua_settop(L, 1);
+int mfr_push_json(lua_State *L, mfr_state *state, int index, int tags) {
   mfr_buffer *buffer = mfr_borrow(L, state);
-  mfr_encode(L, state, buffer, 1, "value");
-  lua_pushvalue(L, 1);
-  refuse_bytes(L, state, "value");
-  source s = {(const unsigned char *)buffer->data};
-  luaL_buffinit(L, &out);
-  write_value(&out, &s, false);
-  luaL_pushresult(&out);
+  mfr_encode(L, state, buffer, index, "value");
+  if (tags == MFR_JSON_PLAIN) {
+    lua_pushvalue(L, index);
+    refuse_bytes(L, state, "value");
+    lua_pop(L, 1);
+  }
+  mfr_buffer *out = mfr_borrow(L, state);
+  mfr_json_write(L, state, out, buffer->data, tags);
+  lua_pushlstring(L, out->data, out->size);
+  mfr_give_back(state, out);
   mfr_give_back(state, buffer);
   return 1;
+}
+
+int mfr_to_json(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  mfr_check_value(L, state, 1);
+  lua_settop(L, 1);
+  return mfr_push_json(L, state, 1, MFR_JSON_PLAIN);
 }
 
 /* ---- parsing ---- */
@@ -184,6 +285,7 @@ typedef struct parser {
   mfr_buffer *text; /* the string that is being read */
   const char *start, *p, *end;
   int depth;
+  bool tags; /* objects that stand for what JSON lacks are read as that */
 } parser;
 
 /* Raises invalid_argument with the line and column (in bytes, from 1) of `at`. */
@@ -350,14 +452,98 @@ static void parse_array(parser *j) {
   j->depth--;
 }
 
+static int base64_digit(unsigned char c) {
+  if (c >= 'A' && c <= 'Z') return c - 'A';
+  if (c >= 'a' && c <= 'z') return c - 'a' + 26;
+  if (c >= '0' && c <= '9') return c - '0' + 52;
+  return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+bool mfr_push_base64(lua_State *L, const char *text, size_t size) {
+  luaL_Buffer out;
+  if (size % 4 != 0) return false;
+  char *bytes = luaL_buffinitsize(L, &out, size);
+  char *p = bytes;
+  size_t padding = size == 0 ? 0 : (size_t)(text[size - 1] == '=') + (text[size - 2] == '=');
+  for (size_t i = 0; i < size; i += 4) {
+    unsigned n = 0;
+    for (size_t k = i; k < i + 4; k++) {
+      int digit = k < size - padding ? base64_digit((unsigned char)text[k]) : 0;
+      if (digit < 0) {
+        luaL_pushresultsize(&out, 0);
+        lua_pop(L, 1);
+        return false;
+      }
+      n = n << 6 | (unsigned)digit;
+    }
+    *p++ = (char)(n >> 16);
+    *p++ = (char)(n >> 8);
+    *p++ = (char)n;
+  }
+  luaL_pushresultsize(&out, (size_t)(p - bytes) - padding);
+  return true;
+}
+
+/* Replaces the list of pairs on top by the map that it stands for; false: it is no such list. */
+static bool pairs_to_map(parser *j) {
+  lua_State *L = j->L;
+  int list = lua_gettop(L);
+  lua_Integer count = (lua_Integer)lua_rawlen(L, list);
+  lua_newtable(L);
+  for (lua_Integer i = 1; i <= count; i++) {
+    bool fine = lua_rawgeti(L, list, i) == LUA_TTABLE && lua_rawlen(L, -1) == 2;
+    if (fine) {
+      lua_rawgeti(L, list + 2, 1);
+      lua_rawgeti(L, list + 2, 2);
+      fine = lua_type(L, -2) == LUA_TSTRING || lua_isinteger(L, -2);
+    }
+    if (fine) {
+      lua_pushvalue(L, -2);
+      fine = lua_rawget(L, list + 1) == LUA_TNIL;
+      lua_pop(L, 1);
+    }
+    if (!fine) {
+      lua_settop(L, list);
+      return false;
+    }
+    lua_rawset(L, list + 1);
+    lua_settop(L, list + 1);
+  }
+  lua_replace(L, list);
+  return true;
+}
+
+/* {"$base64": "..."} and {"$map": [[key, value], ...]} stand for bytes and for a map with keys that
+ * are no text. The object is on top. */
+static void read_tag(parser *j) {
+  lua_State *L = j->L;
+  size_t size;
+  int object = lua_gettop(L);
+  lua_pushnil(L);
+  lua_next(L, object);
+  const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
+  bool fine = false;
+  if (strcmp(key, "$base64") == 0 && lua_type(L, -1) == LUA_TSTRING) {
+    const char *text = lua_tolstring(L, -1, &size);
+    fine = mfr_push_base64(L, text, size);
+  } else if (strcmp(key, "$map") == 0 && lua_type(L, -1) == LUA_TTABLE)
+    fine = pairs_to_map(j);
+  if (fine) lua_replace(L, object);
+  lua_settop(L, object);
+}
+
 static void parse_object(parser *j) {
   const char *at = j->p;
+  size_t keys = 0;
+  bool tag = false;
   enter(j);
+  luaL_checkstack(j->L, 10, "JSON");
   lua_newtable(j->L);
   while (!take(j, '}')) {
     if (j->p >= j->end) refuse(j, at, "the object that begins here does not end");
     const char *key = j->p;
     if (*j->p != '"') refuse(j, j->p, "a key is a string in double quotes");
+    tag = tag || (keys++ == 0 && j->tags && j->end - j->p > 1 && j->p[1] == '$');
     parse_string(j);
     lua_pushvalue(j->L, -1);
     if (lua_rawget(j->L, -3) != LUA_TNIL) refuse(j, key, "the key stands twice in this object");
@@ -372,6 +558,7 @@ static void parse_object(parser *j) {
     } else if (j->p < j->end && *j->p != '}')
       refuse(j, j->p, "a comma or } is needed");
   }
+  if (tag && keys == 1) read_tag(j);
   j->depth--;
 }
 
@@ -403,17 +590,21 @@ static void parse_value(parser *j) {
   skip_space(j);
 }
 
+void mfr_parse_json(lua_State *L, mfr_state *state, const char *text, size_t size, bool tags) {
+  luaL_checkstack(L, 10, "JSON");
+  if (!mfr_is_utf8(text, size)) mfr_misuse(L, state, "text", "JSON text is UTF-8, and this is not");
+  mfr_buffer *buffer = mfr_borrow(L, state);
+  parser j = {L, state, buffer, text, text, text + size, 0, tags};
+  parse_value(&j);
+  if (j.p < j.end) refuse(&j, j.p, "something follows the value");
+  mfr_give_back(state, buffer);
+  lua_remove(L, -2);
+}
+
 int mfr_from_json(lua_State *L) {
   mfr_state *state = mfr_of(L);
   mfr_text text = mfr_check_string(L, state, 1, "text");
   lua_settop(L, 1);
-  luaL_checkstack(L, 10, "JSON");
-  if (!mfr_is_utf8(text.data, text.size))
-    mfr_misuse(L, state, "text", "JSON text is UTF-8, and this is not");
-  mfr_buffer *buffer = mfr_borrow(L, state);
-  parser j = {L, state, buffer, text.data, text.data, text.data + text.size, 0};
-  parse_value(&j);
-  if (j.p < j.end) refuse(&j, j.p, "something follows the value");
-  mfr_give_back(state, buffer);
+  mfr_parse_json(L, state, text.data, text.size, false);
   return 1;
 }

@@ -1,10 +1,11 @@
 /*
- * The binary. `moonfold run FILE [ARGS]` is a Lua interpreter with the module inside; `moonfold
- * FILE.lua` is the same. main() only makes a state and runs pmain() in a protected call, so that
- * every error ends in one place.
+ * The binary. It is small on purpose: signals, warnings, exit statuses, and a table `host` of what
+ * Lua cannot do by itself. What the program does is decided by scripts/moonfold/cli, which is
+ * given that table and its arguments and returns the exit status. main() only makes a state and
+ * runs pmain() in a protected call, so that every error ends in one place.
  */
+#include "host.h"
 #include "pool.h"
-#include "runtime.h"
 
 #include <errno.h>
 #include <lauxlib.h>
@@ -13,34 +14,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
-/* Exit statuses. */
-enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
-
-static const char help[] =
-    "Moonfold: an event store that runs your Lua rules.\n"
-    "\n"
-    "usage: moonfold run FILE [ARGS...]   run a Lua program; require \"moonfold\" works in it\n"
-    "       moonfold FILE.lua [ARGS...]   the same\n"
-    "       moonfold run - [ARGS...]      run the program on standard input\n"
-    "       moonfold --version            print versions\n"
-    "       moonfold --help               print this\n"
-    "\n"
-    "ARGS are in the table `arg` and in `...`, as with lua. Ctrl-C raises an error in the program, "
-    "so that its\n"
-    "stores are closed; a second one ends it at once.\n"
-    "Exit status: 0 fine, 1 the program failed, 2 it was called wrongly.\n"
-    "\n"
-    "MOONFOLD_SCRIPTS=FOLDER reads the Lua files that come with Moonfold from a folder, not from "
-    "the binary.\n"
-    "LUA_PATH, LUA_CPATH: where other Lua packages are found.\n"
-    "\n"
-    "Example:\n"
-    "  moonfold run examples/shopping_cart/main.lua\n";
+enum { EXIT_FINE = 0, EXIT_FAILED = 1 };
 
 /* ---- Ctrl-C ---- */
 
 static lua_State *running;
+static volatile sig_atomic_t interrupts;
 
 static void stop(lua_State *L, lua_Debug *frame) {
   (void)frame;
@@ -51,17 +35,82 @@ static void stop(lua_State *L, lua_Debug *frame) {
 /* Only sets a hook, which is all that a signal handler may do to a state; the next instruction
  * raises. */
 static void on_interrupt(int signal_number) {
+  interrupts++;
   signal(signal_number, SIG_DFL);
   lua_sethook(running, stop, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
 }
 
-static void catch_interrupt(lua_State *L, void (*handler)(int)) {
+static void handle_signal(int signal_number, void (*handler)(int)) {
   struct sigaction action;
   memset(&action, 0, sizeof action);
   action.sa_handler = handler; /* without SA_RESTART: a wait must return */
   sigemptyset(&action.sa_mask);
+  sigaction(signal_number, &action, NULL);
+}
+
+/* host.interrupts() -> how often Ctrl-C was pressed. */
+static int host_interrupts(lua_State *L) {
+  lua_pushinteger(L, interrupts);
+  return 1;
+}
+
+/* host.catch_interrupts(): after one was dealt with, the next raises again. */
+static int host_catch_interrupts(lua_State *L) {
   running = L;
-  sigaction(SIGINT, &action, NULL);
+  interrupts = 0;
+  handle_signal(SIGINT, on_interrupt);
+  return 0;
+}
+
+/* host.ignore_broken_pipes(): writing to a reader that is gone fails with EPIPE, instead of ending
+ * the process. */
+static int host_ignore_broken_pipes(lua_State *L) {
+  (void)L;
+  handle_signal(SIGPIPE, SIG_IGN);
+  return 0;
+}
+
+/* ---- terminal, files, time ---- */
+
+/* host.is_terminal(0|1|2) -> boolean: standard input, output, error */
+static int host_is_terminal(lua_State *L) {
+  lua_pushboolean(L, isatty((int)luaL_checkinteger(L, 1)));
+  return 1;
+}
+
+/* host.width() -> columns of the terminal, nil where there is none */
+static int host_width(lua_State *L) {
+  struct winsize size;
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 0;
+  lua_pushinteger(L, size.ws_col);
+  return 1;
+}
+
+/* host.kind(path) -> "file", "folder", "other"; nil where there is nothing */
+static int host_kind(lua_State *L) {
+  struct stat status;
+  if (stat(luaL_checkstring(L, 1), &status) != 0) return 0;
+  lua_pushstring(L, S_ISREG(status.st_mode)   ? "file"
+                    : S_ISDIR(status.st_mode) ? "folder"
+                                              : "other");
+  lua_pushinteger(L, (lua_Integer)status.st_size);
+  return 2;
+}
+
+/* host.monotonic() -> seconds since some point, never set back */
+static int host_monotonic(lua_State *L) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  lua_pushnumber(L, (lua_Number)now.tv_sec + (lua_Number)now.tv_nsec / 1e9);
+  return 1;
+}
+
+/* host.now() -> microseconds since the epoch */
+static int host_now(lua_State *L) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  lua_pushinteger(L, (lua_Integer)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+  return 1;
 }
 
 /* ---- running a program ---- */
@@ -80,15 +129,6 @@ static int add_traceback(lua_State *L) {
   return 1;
 }
 
-static void set_arg(lua_State *L, int argc, char **argv, int script) {
-  lua_createtable(L, argc - script, script + 1);
-  for (int i = 0; i < argc; i++) {
-    lua_pushstring(L, argv[i]);
-    lua_rawseti(L, -2, i - script);
-  }
-  lua_setglobal(L, "arg");
-}
-
 static int report(lua_State *L) {
   const char *message = lua_tostring(L, -1);
   fflush(stdout);
@@ -96,20 +136,33 @@ static int report(lua_State *L) {
   return EXIT_FAILED;
 }
 
-static int run_file(lua_State *L, int argc, char **argv, int script) {
-  const char *file = strcmp(argv[script], "-") == 0 ? NULL : argv[script];
-  set_arg(L, argc, argv, script);
-  if (luaL_loadfile(L, file) != LUA_OK) return report(L);
-  int base = lua_gettop(L);
-  for (int i = script + 1; i < argc; i++)
-    lua_pushstring(L, argv[i]);
+/* Runs a Lua program as `lua` would: [file or nil, arguments] are on the stack, above `base`. It
+ * runs here and not below the scripts of the command line, so that tracebacks show only itself. */
+static int run_program(lua_State *L, int base) {
+  int file = base + 1, arguments = base + 2;
+  lua_pushvalue(L, arguments);
+  lua_setglobal(L, "arg");
   lua_pushcfunction(L, add_traceback);
-  lua_insert(L, base);
-  catch_interrupt(L, on_interrupt);
-  int rc = lua_pcall(L, argc - script - 1, 0, base);
-  catch_interrupt(L, SIG_DFL);
-  return rc == LUA_OK ? EXIT_FINE : report(L);
+  int handler = lua_gettop(L);
+  if (luaL_loadfile(L, lua_tostring(L, file)) != LUA_OK) return report(L);
+  int count = (int)lua_rawlen(L, arguments);
+  luaL_checkstack(L, count, "too many arguments");
+  for (int i = 1; i <= count; i++)
+    lua_rawgeti(L, arguments, i);
+  return lua_pcall(L, count, 0, handler) == LUA_OK ? EXIT_FINE : report(L);
 }
+
+static const luaL_Reg host_functions[] = {{"interrupts", host_interrupts},
+                                          {"catch_interrupts", host_catch_interrupts},
+                                          {"ignore_broken_pipes", host_ignore_broken_pipes},
+                                          {"is_terminal", host_is_terminal},
+                                          {"width", host_width},
+                                          {"kind", host_kind},
+                                          {"monotonic", host_monotonic},
+                                          {"now", host_now},
+                                          {NULL, NULL}};
+
+/* ---- the state ---- */
 
 /* Warnings of Lua ("@on" and "@off" are ignored: they are always shown), such as an error in a
  * finalizer. */
@@ -121,47 +174,8 @@ static void print_warning(void *context, const char *message, int to_be_continue
   continued = to_be_continued;
 }
 
-static int print_version(void) {
-  printf("Moonfold %s, %s\n", MF_VERSION, LUA_RELEASE);
-  return EXIT_FINE;
-}
-
-static int usage(const char *problem, const char *what) {
-  fprintf(stderr, "moonfold: %s%s%s\nTry: moonfold --help\n", problem, what ? " " : "",
-          what ? what : "");
-  return EXIT_USAGE;
-}
-
-static bool ends_with_lua(const char *name) {
-  size_t size = strlen(name);
-  return size > 4 && strcmp(name + size - 4, ".lua") == 0;
-}
-
-static int run_command(lua_State *L, int argc, char **argv) {
-  const char *first = argc > 1 ? argv[1] : NULL;
-  if (!first) {
-    fputs(help, stdout);
-    return EXIT_USAGE;
-  }
-  if (strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0 || strcmp(first, "help") == 0) {
-    fputs(help, stdout);
-    return EXIT_FINE;
-  }
-  if (strcmp(first, "--version") == 0 || strcmp(first, "-v") == 0) return print_version();
-  if (strcmp(first, "run") == 0) {
-    if (argc < 3) return usage("run needs the path of a Lua file, or -", NULL);
-    if (strcmp(argv[2], "--help") == 0) {
-      fputs(help, stdout);
-      return EXIT_FINE;
-    }
-    return run_file(L, argc, argv, 2);
-  }
-  if (ends_with_lua(first)) return run_file(L, argc, argv, 1);
-  if (first[0] == '-') return usage("unknown option", first);
-  return usage("there is one command, \"run\", and Lua files end in .lua; this is neither:", first);
-}
-
-/* Arguments: argc, argv. Returns the exit status. */
+/* Arguments: argc, argv. Returns the exit status, which the scripts decide: they return it, or nil
+ * and a Lua program to run in their place, with its arguments. */
 static int pmain(lua_State *L) {
   int argc = (int)lua_tointeger(L, 1);
   char **argv = lua_touserdata(L, 2);
@@ -169,17 +183,45 @@ static int pmain(lua_State *L) {
   luaL_openlibs(L);
   /* So that the scripts that come with it can be required before the module itself was. */
   luaL_requiref(L, "moonfold", luaopen_moonfold, 0);
-  lua_pop(L, 1);
   lua_gc(L, LUA_GCGEN, 0, 0); /* folding makes much short-lived garbage */
-  lua_pushinteger(L, run_command(L, argc, argv));
+  lua_settop(L, 0);
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "moonfold.cli.main");
+  lua_call(L, 1, 1);
+  luaL_newlib(L, host_functions);
+  mfr_host_open(L);
+  lua_createtable(L, argc, 0);
+  for (int i = 0; i < argc; i++) {
+    lua_pushstring(L, argv[i]);
+    lua_rawseti(L, -2, i);
+  }
+  lua_call(L, 2, 3);
+  if (lua_isnil(L, 1))
+    lua_pushinteger(L, run_program(L, 1));
+  else
+    lua_settop(L, 1);
   return 1;
+}
+
+/* What was written last may meet a full disk; a reader that is gone (`| head`) is no failure. */
+static int end_output(int status) {
+  if (fflush(stdout) == 0 && !ferror(stdout)) return status;
+  if (errno == EPIPE || status != EXIT_FINE) return status;
+  fprintf(stderr, "moonfold: io: writing output: %s\n", strerror(errno));
+  return EXIT_FAILED;
+}
+
+/* Ends as one who was interrupted should, so that a shell's loop ends, too: its $? is 130. */
+static void die_interrupted(void) {
+  signal(SIGINT, SIG_DFL);
+  raise(SIGINT);
 }
 
 int main(int argc, char **argv) {
   mfr_pool *pool = mfr_pool_new();
   lua_State *L = pool ? lua_newstate(mfr_pool_alloc, pool) : NULL;
   if (!L) {
-    fputs("moonfold: no memory\n", stderr);
+    fputs("moonfold: no_memory: there is no memory to begin with\n", stderr);
     return EXIT_FAILED;
   }
   lua_setwarnf(L, print_warning, L);
@@ -191,11 +233,10 @@ int main(int argc, char **argv) {
     status = (int)lua_tointeger(L, -1);
   else
     report(L);
+  signal(SIGINT, SIG_DFL);
   lua_close(L);
   mfr_pool_free(pool);
-  if (fflush(stdout) != 0 || ferror(stdout)) {
-    fprintf(stderr, "moonfold: writing output: %s\n", strerror(errno));
-    if (status == EXIT_FINE) status = EXIT_FAILED;
-  }
+  status = end_output(status);
+  if (status != EXIT_FINE && interrupts > 0) die_interrupted();
   return status;
 }

@@ -30,7 +30,8 @@ local rules = {
     except_file = "store/platform.c" },
   { "store/*.c", "mdb_strerror", "LMDB's codes are translated in one place",
     except_file = { ["store/status.c"] = true, ["store/env.c"] = true } },
-  { "examples/*/*.lua scripts/*/*.lua", "require%s*%(?[\"']moonfold%.internal", "only the public Lua API is used" },
+  { "examples/*/*.lua scripts/*/*.lua scripts/*/*/*.lua", "require%s*%(?[\"']moonfold%.internal",
+    "only the public Lua API is used" },
   { "examples/*/*.c", "internal%.h", "examples use installed headers only" },
 }
 

@@ -1,0 +1,78 @@
+-- One call of a command: what main.lua hands to the command's function.
+--
+--     call.command                its entry in commands.lua
+--     call.arguments              by lower-case name: call.arguments.store
+--     call.options                by name: call.options.max, call.options["dry-run"]
+--     call.host                   the C functions of the binary
+--     call.out                    see output.lua
+--     call:open([options])        the store that the argument STORE names
+--     call:note(text)             says something on standard error
+--     call:usage(text)            ends with "called wrongly"
+--     call:fail(code, text)       ends with a failure
+--     call:json(text, what)       parses JSON that the user gave
+
+local moonfold = require "moonfold"
+local arguments = require "moonfold.cli.arguments"
+local output = require "moonfold.cli.output"
+
+local Call = {}
+Call.__index = Call
+
+local call = {}
+
+function call.new(host, command, argv, i)
+  local given, options = arguments.parse(host, command, argv, i)
+  return setmetatable({
+    host = host, command = command, arguments = given, options = options, out = output.new(host, options),
+  }, Call)
+end
+
+function Call:note(...)
+  self.out:flush()
+  io.stderr:write("moonfold: ", table.concat({ ... }), "\n")
+end
+
+function Call:usage(message)
+  arguments.usage(message, self.command)
+end
+
+function Call:fail(code, message, fields) -- luacheck: no self
+  local failure = fields or {}
+  failure.code, failure.message = code, message
+  error(failure, 0)
+end
+
+--- Opens the store. It must exist, but for `create = true`, when a missing one is made, and that is said. Every other
+--- option is one of moonfold.open; reading alone opens it read_only.
+function Call:open(options)
+  options = options or {}
+  local path = self.arguments.store
+  if path == ":memory:" then self:usage("a store in memory would be gone at once: name a file") end
+  local kind = self.host.kind(path)
+  if kind == "folder" then self:fail("invalid_argument", ("%s is a folder, and a store is a file"):format(path)) end
+  local create = options.create and not kind
+  if not kind and not create then
+    local nearest = self.nearest_store and self:nearest_store(path)
+    self:fail("not_found", ("there is no store %s%s"):format(path, nearest or ""))
+  end
+  options.create = create or false
+  local store = moonfold.open(path, options)
+  if create then self:note("created the store ", path) end
+  return store
+end
+
+--- Parses JSON that the user gave as an argument; "-" reads it from standard input. nil when nothing was given.
+function Call:json(given, what)
+  if not given then return nil end
+  local origin = what
+  if given == "-" then
+    given, origin = io.stdin:read("a"), what .. " on standard input"
+    if not given or given == "" then self:usage(origin .. ": there is nothing") end
+  end
+  local fine, value = pcall(self.host.parse_json, given)
+  if fine then return value end
+  local message = type(value) == "table" and (value.message:gsub("^text: ", "")) or tostring(value)
+  self:fail("invalid_argument", ("%s is no JSON: %s"):format(origin, message))
+end
+
+return call

@@ -1,0 +1,161 @@
+-- The commands of the program: the one source of --help, of the manual page moonfold(1) and of bash completion.
+--
+-- A command is an entry here and a module that does it. An entry has
+--     name       what one types; the module is moonfold.cli.NAME unless `module` names another
+--     summary    a line for the list of commands
+--     arguments  list of { NAME, text, optional =, rest = }. `rest` takes all that follows, uninterpreted. The names
+--                tell completion what to offer: STORE, STREAM, TYPE, SCRIPT, FILE
+--     options    list of { name =, short =, value = NAME, kind =, text = }; without `value` it is a switch. Kinds:
+--                string (the default), count, expectation, list, time, moment (a count or a time), bytes
+--     text       paragraphs of what else is worth knowing
+--     examples   list of { command line, what it does }
+--     hidden     true keeps it out of the list
+--
+-- The module returns function(call) -> exit status or nil (fine). See call.lua for what `call` offers.
+
+local function option(name, value, kind, text, short)
+  return { name = name, value = value, kind = kind, text = text, short = short }
+end
+
+local json = option("json", nil, nil, "print JSON: one object, or one a line (JSON Lines) where there may be many")
+local tables = option("table", nil, nil, "print a table also where the output is no terminal")
+
+local store = { "STORE", "the file of the store" }
+local stream = { "STREAM", "the name of the stream" }
+local script = { "SCRIPT", "a Lua file that returns a decider, or a folder of them" }
+local data = { "JSON", "the data, as JSON; - reads it from standard input", optional = true }
+
+local expect = option("expect", "N|exists|absent|any", "expectation",
+  "write only if the stream is at version N, exists, or does not exist; else exit with 4")
+local at_time = option("time", "TIME", "time", "the time to record, instead of now")
+
+local range = {
+  option("from", "N", "count", "begin at this position (the first is 1)"),
+  option("to", "N", "count", "end at this position"),
+  option("max", "N", "count", "at most so many events", "n"),
+  option("backwards", nil, nil, "the newest first", "r"),
+  option("types", "A,B", "list", "only events of these types", "t"),
+  option("since", "TIME", "time", "only what was recorded at this time or later"),
+  option("until", "TIME", "time", "only what was recorded before this time"),
+  json, tables,
+}
+
+local commands = {
+  {
+    name = "run", module = "moonfold.cli.run",
+    summary = "run a Lua program",
+    arguments = {
+      { "FILE", "the program; - reads it from standard input" },
+      { "ARGS", "its arguments, in `arg` and in `...`", optional = true, rest = true },
+    },
+    text = { 'In the program require "moonfold" works. Ctrl-C raises an error in it, so that its stores are closed;'
+      .. " a second one ends it at once. \"moonfold FILE.lua\" is the same." },
+    examples = { { "moonfold run examples/shopping_cart/main.lua", "run an example" } },
+  },
+  {
+    name = "repl", module = "moonfold.cli.repl",
+    summary = "explore a store with Lua, interactively",
+    arguments = { { "STORE", "the file of the store, which is then `store`", optional = true } },
+    text = { '"moonfold STORE" is the same.' },
+    examples = { { "moonfold repl shop.fold", "look around in a store" } },
+  },
+  {
+    name = "append", module = "moonfold.cli.append",
+    summary = "record an event",
+    arguments = { store, stream, { "TYPE", "the type of the event" }, data },
+    options = {
+      expect,
+      option("metadata", "JSON", "string", "metadata of the event"),
+      option("id", "ID", "string", "the event's message id: appending it again changes nothing"),
+      at_time, json,
+    },
+    text = { "A store that is missing is created, which is said." },
+    examples = {
+      { [[moonfold append shop.fold cart-1 ItemAdded '{"sku": "apple", "qty": 2}']], "record an event" },
+      { [[jq -c .order order.json | moonfold append shop.fold order-7 OrderPlaced - --expect absent]],
+        "data from standard input; the stream must not exist" },
+    },
+  },
+  {
+    name = "read", module = "moonfold.cli.read",
+    summary = "print the events of a stream",
+    arguments = { store, stream }, options = range,
+    examples = {
+      { "moonfold read shop.fold cart-1", "all of it" },
+      { "moonfold read shop.fold cart-1 --backwards --max 3", "the last three events" },
+      { "moonfold read shop.fold cart-1 --json | jq .data.qty", "for machines" },
+    },
+  },
+  {
+    name = "log", module = "moonfold.cli.read",
+    summary = "print the events of all streams, in the order in which they were recorded",
+    arguments = { store }, options = range,
+    examples = {
+      { "moonfold log shop.fold --types OrderPlaced,OrderPaid", "only two types" },
+      { "moonfold log shop.fold --since 2026-11-01 --until 2026-12-01", "what happened in November" },
+    },
+  },
+  {
+    name = "tail", module = "moonfold.cli.tail",
+    summary = "print the last events, and follow what is recorded",
+    arguments = { store, { "STREAM", "only this stream", optional = true } },
+    options = {
+      option("follow", nil, nil, "go on with what is recorded, by whatever process, until Ctrl-C", "f"),
+      option("max", "N", "count", "begin with so many events (10)", "n"),
+      option("types", "A,B", "list", "only events of these types", "t"),
+      json, tables,
+    },
+    examples = {
+      { "moonfold tail shop.fold", "the last ten events" },
+      { "moonfold tail -f -n 0 shop.fold --json", "every event from now on, as JSON" },
+    },
+  },
+  {
+    name = "streams", module = "moonfold.cli.streams",
+    summary = "list the streams and their versions",
+    arguments = { store, { "PREFIX", "only those whose names begin with it", optional = true } },
+    options = { option("max", "N", "count", "at most so many streams", "n"), json, tables },
+    examples = { { "moonfold streams shop.fold cart-", "all carts" } },
+  },
+  {
+    name = "state", module = "moonfold.cli.state",
+    summary = "fold a stream and print its state",
+    arguments = { store, script, stream },
+    options = {
+      option("at", "N|TIME", "moment", "the state as it was after event N, or at a time"),
+      json,
+    },
+    examples = {
+      { "moonfold state shop.fold cart.lua cart-1", "how it stands now" },
+      { "moonfold state shop.fold cart.lua cart-1 --at 2026-11-25T18:00:00Z", "how it stood then" },
+    },
+  },
+  {
+    name = "handle", module = "moonfold.cli.handle",
+    summary = "let a decider decide a command, and record what it decides",
+    arguments = { store, script, stream, { "TYPE", "the type of the command" }, data },
+    options = {
+      expect,
+      option("metadata", "JSON", "string", "metadata of the command"),
+      option("id", "ID", "string", "the command's id: sending it again changes nothing"),
+      at_time,
+      option("dry-run", nil, nil, "decide, but record nothing"),
+      json,
+    },
+    text = { "A store that is missing is created, which is said. A command that the decider refuses exits with 3 and"
+      .. " records nothing." },
+    examples = {
+      { [[moonfold handle shop.fold cart.lua cart-1 AddItem '{"sku": "apple", "qty": 2}']], "add to a cart" },
+      { [[moonfold handle shop.fold cart.lua cart-1 Checkout --dry-run]], "what would happen?" },
+    },
+  },
+  {
+    name = "backup", module = "moonfold.cli.backup",
+    summary = "copy a store while others use it",
+    arguments = { store, { "DEST", "the new file: it must not exist" } },
+    text = { "The copy is consistent and compacted. It is made beside DEST and appears there when it is complete." },
+    examples = { { "moonfold backup shop.fold shop-$(date +%F).fold", "a copy for today" } },
+  },
+}
+
+return commands
