@@ -82,7 +82,7 @@ typedef struct encoder {
   step steps[MFR_DEPTH_MAX + 1];
 } encoder;
 
-static bool is_name(const char *text, size_t size) {
+bool mfr_is_name(const char *text, size_t size) {
   if (size == 0 || size > 40 || (text[0] >= '0' && text[0] <= '9')) return false;
   for (size_t i = 0; i < size; i++) {
     char c = text[i];
@@ -95,7 +95,7 @@ static bool is_name(const char *text, size_t size) {
 static void write_step(char *out, size_t room, const step *s) {
   if (!s->text)
     snprintf(out, room, "[%lld]", (long long)s->integer);
-  else if (is_name(s->text, s->size))
+  else if (mfr_is_name(s->text, s->size))
     snprintf(out, room, ".%.*s", (int)s->size, s->text);
   else {
     int size = s->size > 40 ? 40 : (int)s->size;

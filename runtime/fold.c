@@ -7,16 +7,24 @@
 
 #include <stdio.h>
 
-const char *const mfr_aggregate_options[] = {"from",      "to",
-                                             "max_count", "types",
-                                             "backwards", "expected_stream_version",
-                                             "upcast",    "initial_state",
-                                             "trace",     NULL};
+const char *const mfr_aggregate_options[] = {"from",
+                                             "to",
+                                             "max_count",
+                                             "types",
+                                             "backwards",
+                                             "expected_stream_version",
+                                             "upcast",
+                                             "initial_state",
+                                             "trace",
+                                             "check_shapes",
+                                             "check_invariant",
+                                             NULL};
 
 /* ---- deciders ---- */
 
-static const char *const decider_keys[] = {
-    "name", "category", "initial_state", "evolve", "decide", "upcast", NULL};
+static const char *const decider_keys[] = {"name",      "category", "initial_state", "evolve",
+                                           "decide",    "upcast",   "events",        "commands",
+                                           "invariant", NULL};
 
 static void check_handlers(lua_State *L, const mfr_state *state, const char *path,
                            bool may_ignore) {
@@ -41,6 +49,26 @@ static void check_handlers(lua_State *L, const mfr_state *state, const char *pat
   }
 }
 
+/* events, commands, invariant */
+static void check_declarations(lua_State *L, mfr_state *state, int index, const char *what) {
+  static const char *const fields[][2] = {{"events", "evolve"}, {"commands", "decide"}};
+  int top = lua_gettop(L);
+  char path[64];
+  for (int i = 0; i < 2; i++) {
+    snprintf(path, sizeof path, "%s.%s", what, fields[i][0]);
+    lua_getfield(L, index, fields[i][0]);
+    lua_getfield(L, index, fields[i][1]);
+    mfr_check_shapes(L, state, top + 1, top + 2, path, fields[i][1]);
+    lua_settop(L, top);
+  }
+  snprintf(path, sizeof path, "%s.invariant", what);
+  int type = lua_getfield(L, index, "invariant");
+  if (type != LUA_TNIL && type != LUA_TFUNCTION)
+    mfr_misuse(L, state, path, "a function of the state is needed, this is %s",
+               lua_typename(L, type));
+  lua_settop(L, top);
+}
+
 void mfr_check_decider(lua_State *L, mfr_state *state, int index, const char *what, bool decides) {
   char path[64];
   if (lua_type(L, index) != LUA_TTABLE)
@@ -54,6 +82,7 @@ void mfr_check_decider(lua_State *L, mfr_state *state, int index, const char *wh
       mfr_check_string(L, state, lua_gettop(L), path);
     lua_pop(L, 1);
   }
+  check_declarations(L, state, index, what);
   snprintf(path, sizeof path, "%s.initial_state", what);
   if (lua_getfield(L, index, "initial_state") == LUA_TNIL)
     mfr_misuse(L, state, path,
@@ -89,6 +118,10 @@ void mfr_unpack_decider(lua_State *L, int index, int store, mfr_decider *decider
   decider->decide = push_field(L, index, "decide");
   decider->upcast = push_field(L, index, "upcast");
   decider->trace = 0;
+  decider->event_shapes = push_field(L, index, "events");
+  decider->command_shapes = push_field(L, index, "commands");
+  decider->invariant = push_field(L, index, "invariant");
+  decider->check_shapes = decider->check_invariant = false;
   decider->evolve_is_table = lua_type(L, decider->evolve) == LUA_TTABLE;
   lua_newtable(L);
   decider->handlers = lua_gettop(L);
@@ -172,10 +205,35 @@ static bool handler_of_upcast(lua_State *L, const mfr_decider *d) {
   return false;
 }
 
+/* The event on top, as it is after upcast, must have the shape that is declared for its type. */
+static void check_shape(lua_State *L, const mfr_state *state, const mfr_call *call,
+                        const mfr_decider *d) {
+  int top = lua_gettop(L);
+  size_t size;
+  lua_getfield(L, top, "type");
+  const char *name = lua_tolstring(L, -1, &size);
+  mfr_text type = {name, size};
+  lua_getfield(L, top, "data");
+  if (!mfr_has_shape(L, state, d->event_shapes, type, top + 2, "data")) {
+    mfr_push_error(L, state, MF_SCRIPT_ERROR,
+                   "event %lld (%.80s) of stream \"%.80s\" lacks its declared shape: %s: %s",
+                   (long long)call->event.version, name, call->stream.data,
+                   lua_tostring(L, top + 3), lua_tostring(L, top + 4));
+    mfr_set_string(L, "stream", call->stream.data, call->stream.size);
+    mfr_set_integer(L, "position", call->event.version);
+    mfr_set_string(L, "event_type", name, size);
+    lua_pushvalue(L, top + 3);
+    lua_setfield(L, -2, "path");
+    lua_error(L);
+  }
+  lua_settop(L, top);
+}
+
 static void fold_event(lua_State *L, mfr_state *state, mfr_call *call, const mfr_decider *d,
                        const mf_event *event) {
   push_handler(L, event, d);
-  if (lua_type(L, -1) == LUA_TBOOLEAN && !lua_toboolean(L, -1)) {
+  bool ignored = lua_type(L, -1) == LUA_TBOOLEAN && !lua_toboolean(L, -1);
+  if (ignored && !d->check_shapes) {
     lua_pop(L, 1); /* not even decoded */
     return;
   }
@@ -183,10 +241,13 @@ static void fold_event(lua_State *L, mfr_state *state, mfr_call *call, const mfr
   mfr_push_event(L, state, event, d->events, d->types);
   if (lua_type(L, -2) == LUA_TBOOLEAN) {
     lua_remove(L, -2);
-    mfr_upcast(L, state, call, d->upcast);
+    if (!ignored) mfr_upcast(L, state, call, d->upcast);
+    if (d->check_shapes) check_shape(L, state, call, d);
     if (!handler_of_upcast(L, d)) return;
-  }
+  } else if (d->check_shapes)
+    check_shape(L, state, call, d);
   evolve(L, state, call, d);
+  if (d->check_invariant) mfr_check_invariant(L, state, call, d);
 }
 
 /* ---- tracing: which events change a part of the state ---- */
@@ -311,8 +372,13 @@ void mfr_aggregate(lua_State *L, mfr_state *state, mfr_call *call, int store, in
   if (range.options.backwards)
     mfr_misuse(L, state, "options.backwards", "a state is folded forwards: leave it out");
   range.options.stream = (mf_bytes){name, size};
+  decider.check_shapes =
+      mfr_option_boolean(L, state, options, "check_shapes", false) && decider.event_shapes;
+  decider.check_invariant =
+      mfr_option_boolean(L, state, options, "check_invariant", false) && decider.invariant;
   mfr_initial_state(L, state, call, &decider);
   take_trace(L, state, options, &decider);
+  if (decider.check_invariant) mfr_check_invariant(L, state, call, &decider);
   mfr_open_reader(L, state, call, &range);
   int64_t current = mf_reader_version(call->reader);
   int64_t last = mfr_fold(L, state, call, &decider, 0);

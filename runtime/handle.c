@@ -23,7 +23,8 @@ typedef struct command {
 typedef struct work {
   mfr_call call; /* first: the protected body is given its address */
   bool record;   /* false: decide only */
-  bool want_state;
+  bool want_state, check_invariant;
+  bool list;                 /* a list of commands was given */
   int64_t version, position; /* of the stream and the log, as the work goes on */
   int64_t first_version;     /* when it began */
   int64_t time;
@@ -164,6 +165,7 @@ static work *check_commands(lua_State *L, mfr_state *state, int index, int64_t n
   int list = lua_gettop(L) - 1;
   memset(w, 0, sizeof *w);
   w->count = count;
+  w->list = !single;
   for (size_t i = 0; i < count; i++) {
     if (single)
       lua_pushvalue(L, index);
@@ -314,6 +316,45 @@ static void seed_of(lua_State *L, mfr_state *state, const work *w, const command
   lua_pop(L, 2);
 }
 
+/* The data of a command must have the shape that is declared for its type: before decide. */
+static void check_command_shape(lua_State *L, mfr_state *state, const work *w, const mfr_decider *d,
+                                size_t i) {
+  char path[48];
+  int top = lua_gettop(L);
+  snprintf(path, sizeof path, w->list ? "commands[%zu].data" : "command.data", i + 1);
+  lua_rawgeti(L, COMMANDS, (lua_Integer)i + 1);
+  lua_getfield(L, -1, "data");
+  if (!mfr_has_shape(L, state, d->command_shapes, w->commands[i].type, top + 2, path))
+    mfr_misuse(L, state, lua_tostring(L, top + 3), "%s", lua_tostring(L, top + 4));
+  lua_settop(L, top);
+}
+
+/* Events that decide made are checked, too, and then the decider is at fault. */
+static void check_event_shapes(lua_State *L, mfr_state *state, const work *w, const mfr_decider *d,
+                               const mf_new_event *events, size_t count, int decided) {
+  char path[48];
+  int top = lua_gettop(L);
+  for (size_t k = 0; k < count; k++, lua_settop(L, top)) {
+    mfr_text type = {events[k].type.data, events[k].type.size}, by = w->call.command_type;
+    snprintf(path, sizeof path, "events[%zu].data", k + 1);
+    lua_rawgeti(L, decided, (lua_Integer)k + 1);
+    lua_getfield(L, -1, "data");
+    if (mfr_has_shape(L, state, d->event_shapes, type, top + 2, path)) continue;
+    lua_pushlstring(L, type.data, type.size);
+    mfr_push_error(L, state, MF_SCRIPT_ERROR,
+                   "decide of command %.80s on stream \"%.80s\" made an event %.80s that lacks its "
+                   "declared shape: %s: %s",
+                   by.data, w->call.stream.data, lua_tostring(L, -1), lua_tostring(L, top + 3),
+                   lua_tostring(L, top + 4));
+    mfr_set_string(L, "stream", w->call.stream.data, w->call.stream.size);
+    mfr_set_string(L, "command_type", by.data, by.size);
+    mfr_set_string(L, "event_type", type.data, type.size);
+    lua_pushvalue(L, top + 3);
+    lua_setfield(L, -2, "path");
+    lua_error(L);
+  }
+}
+
 /* Calls decide and pushes what it returned. */
 static void call_decide(lua_State *L, mfr_state *state, work *w, const mfr_decider *d, size_t i) {
   uint8_t seed[16];
@@ -455,12 +496,14 @@ static void decide_one(lua_State *L, mfr_state *state, work *w, mfr_decider *d, 
   mf_new_event *events;
   const command *c = &w->commands[i];
   int top = lua_gettop(L);
+  if (d->command_shapes) check_command_shape(L, state, w, d, i);
   call_decide(L, state, w, d, i);
   normalise(L, c, i);
   int decided = lua_gettop(L);
   mfr_buffer *buffer = mfr_borrow(L, state);
   size_t count = mfr_check_events(L, state, buffer, decided, "events", &events);
   check_types(L, state, w, d, events, count);
+  if (d->event_shapes) check_event_shapes(L, state, w, d, events, count, decided);
   mf_append_result appended = {w->version, 0, w->position, false, false};
   if (count > 0) record(L, state, w, c, events, count, &appended);
   if (appended.repeated) { /* message ids of the decider's own, recorded before */
@@ -479,8 +522,10 @@ static void decide_one(lua_State *L, mfr_state *state, work *w, mfr_decider *d, 
     lua_rawseti(L, result, (lua_Integer)lua_rawlen(L, result) + 1);
   }
   w->call.command_type = (mfr_text){NULL, 0};
+  d->check_invariant = w->check_invariant && d->invariant;
   for (size_t k = 0; k < count; k++)
     mfr_fold_one(L, state, &w->call, d, &recorded[k]);
+  d->check_invariant = false;
   w->version = version + (int64_t)count;
   w->position = position + (int64_t)count;
   w->recorded += (int64_t)count;
@@ -571,7 +616,8 @@ static int body(lua_State *L) {
   return 1;
 }
 
-static const char *const handle_options[] = {"expected_stream_version", "state", NULL};
+static const char *const handle_options[] = {"expected_stream_version", "state", "check_invariant",
+                                             NULL};
 
 static int handle(lua_State *L, bool recording) {
   mfr_state *state = mfr_of(L);
@@ -581,6 +627,7 @@ static int handle(lua_State *L, bool recording) {
   mfr_check_decider(L, state, 3, "decider", true);
   mfr_check_options(L, state, 5, "options", handle_options);
   bool want_state = mfr_option_boolean(L, state, 5, "state", true);
+  bool check_invariant = mfr_option_boolean(L, state, 5, "check_invariant", false);
   mfr_check_expected(L, state, 5);
   lua_settop(L, 5);
   if (recording && !store->txn && mf_store_read_only(store->store)) { /* a dry run may */
@@ -600,6 +647,7 @@ static int handle(lua_State *L, bool recording) {
   w->call.stream = stream;
   w->record = recording;
   w->want_state = want_state;
+  w->check_invariant = check_invariant;
   w->time = time;
   return mfr_protect(L, state, &w->call, body, 6, 1);
 }

@@ -8,6 +8,7 @@
  *   json.c       Lua values <-> JSON
  *   events.c     events from Lua to the store and back; upcasting
  *   fold.c       aggregate_stream: folding the events of a stream into a state
+ *   shapes.c     shapes of the data of events and commands; invariants of states
  *   handle.c     handle, attempt, decide
  *   context.c    what a decide function may look at
  *   iterators.c  events, all_events, streams
@@ -55,6 +56,7 @@ typedef struct mfr_state {
   mfr_buffer spare; /* memory of the last borrowed buffer, for the next */
   int null_ref, array_ref, error_ref, key_cache_ref, buffer_ref;
   int store_ref, event_iterator_ref, stream_iterator_ref, context_ref;
+  int shapes_ref;    /* the tables of shapes that were found well-formed */
   int run_hooks_ref; /* an empty Lua function: calling it lets a pending debug hook run */
   const void *null;
   const char *calling; /* "evolve", "decide", ... while such a function runs; else NULL */
@@ -141,6 +143,7 @@ const uint8_t *mfr_skip(const uint8_t *p);
 bool mfr_is_canonical(const void *data, size_t size);
 void mfr_hash_bytes(const void *data, size_t size, uint8_t digest[16]);
 bool mfr_is_utf8(const char *text, size_t size);
+bool mfr_is_name(const char *text, size_t size); /* short, and written without quotes in Lua */
 /* Replaces an event with metatable (top of the stack) by a plain table of all its fields. [-1, +1]
  */
 void mfr_flatten_event(lua_State *L);
@@ -271,12 +274,14 @@ bool mfr_next(lua_State *L, mfr_state *state, mfr_call *call, mf_event *event);
 
 /* The parts of a decider, as stack indices. */
 typedef struct mfr_decider {
-  int initial_state, evolve, decide, upcast; /* 0: none */
+  int initial_state, evolve, decide, upcast;   /* 0: none */
+  int event_shapes, command_shapes, invariant; /* 0: none */
   int handlers;      /* a table: type id -> handler, filled as events come */
   int state;         /* where the state stands */
   int events, types; /* the store's user values */
   int trace; /* where the keys of the part to watch, what was found, and two buffers stand */
   bool evolve_is_table;
+  bool check_shapes, check_invariant; /* of every event that is folded */
 } mfr_decider;
 
 /* Checks the decider at index and pushes its parts. */
@@ -295,6 +300,21 @@ int mfr_aggregate_stream(lua_State *L);
 void mfr_aggregate(lua_State *L, mfr_state *state, mfr_call *call, int store, int stream,
                    int decider, int options);
 extern const char *const mfr_aggregate_options[];
+
+/* ---- shapes.c ---- */
+
+void mfr_shapes_open(lua_State *L, mfr_state *state);
+/* Checks a decider's `events` or `commands` (nil: none) at an index: well-formed, and only of types
+ * that `handlers` has. `what`: "evolve" or "decide". Once for each table. */
+void mfr_check_shapes(lua_State *L, const mfr_state *state, int shapes, int handlers,
+                      const char *path, const char *what);
+/* Whether a type's data has the shape that is declared for it, if any. When not: [-0, +2] the path
+ * of what is wrong, which begins with `path`, and what is wrong. */
+bool mfr_has_shape(lua_State *L, const mfr_state *state, int shapes, mfr_text type, int value,
+                   const char *path);
+/* Calls the decider's invariant with the state; raises script_error when it does not hold. */
+void mfr_check_invariant(lua_State *L, mfr_state *state, mfr_call *call,
+                         const mfr_decider *decider);
 
 /* ---- handle.c, context.c, iterators.c, stores.c, scripts.c ---- */
 

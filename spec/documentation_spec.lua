@@ -162,7 +162,7 @@ describe("documented options", function()
   local values = {
     create = true, read_only = false, durability = "none", clock = function() return 1 end,
     expected_stream_version = 0, from = 1, to = 1, max_count = 1, types = { "Counted" }, backwards = false, upcast = {},
-    state = false, dry_run = true, initial_state = 0, trace = {},
+    state = false, dry_run = true, initial_state = 0, trace = {}, check_shapes = true, check_invariant = true,
   }
 
   local function refused(call, options)

@@ -53,6 +53,10 @@ local initial_state = option("initial_state", "any", "the decider's",
 local trace = option("trace", "Key[]", "none",
   "keys that lead to a part of the state, such as `{ \"items\", 2 }`, or `{}` for all of it: the result tells when it "
   .. "changed")
+local check_shapes = option("check_shapes", "boolean", "false",
+  "each event, after upcast, must have the shape that the decider's `events` declares; otherwise `script_error`")
+local check_invariant = option("check_invariant", "boolean", "false",
+  "the decider's `invariant` must hold after every event; otherwise `script_error`")
 
 local expectation_constant = "A value for the option `expected_stream_version`."
 
@@ -100,6 +104,13 @@ local cart = {
       text = "Says what happens when a command arrives." },
     { name = "Upcast", type = "fun(event: RecordedEvent): Event",
       text = "Turns an old event into a present one." },
+    { name = "Shape", type = "string|table",
+      text = "What data must look like. A kind: `string`, `integer`, `number`, `boolean`, `table`, `null`, `any`; or "
+        .. "several of them and texts in quotes: `\"integer|'all'\"`. A table of fields, and no others; a list, "
+        .. "`{ \"string\" }`; a map, `{ [\"*\"] = \"integer\" }`, or with `\"[integer]\"` or `\"[string]\"` for the "
+        .. "type of its keys. What may be absent ends in `?`: `note = \"string?\"`, `[\"address?\"] = { ... }`." },
+    { name = "Invariant", type = "fun(state: any): boolean|string|nil, string?",
+      text = "Says whether a state makes sense." },
     { name = "Given", type = "fun(events: Event|Event[]): Scenario",
       text = "Begins a scenario with what happened before." },
     { name = "Spec", type = "fun(decider: Decider): Given",
@@ -408,7 +419,8 @@ state stands, while `expected_stream_version` is compared with the stream's real
               text = "`initial_state`, `evolve` and perhaps `upcast`" },
           },
           options_class = "AggregateOptions",
-          options = { from, to, max_count, types, only_forwards, expected_when_reading, upcast, initial_state, trace },
+          options = { from, to, max_count, types, only_forwards, expected_when_reading, upcast, initial_state, trace,
+            check_shapes, check_invariant },
           returns = { { name = "result", type = "AggregateResult" } },
           errors = { "version_conflict", "script_error" },
           example = [[
@@ -477,6 +489,7 @@ result. Every event gets `metadata.causation_id`, the command's id, when it has 
           options = {
             expected_when_writing,
             option("state", "boolean", "true", "put the new state into the result; false spares the copy"),
+            check_invariant,
           },
           returns = { { name = "result", type = "HandleResult" } },
           errors = { "rejected", "version_conflict", "unknown_command_type", "unknown_event_type", "id_conflict",
@@ -499,6 +512,7 @@ print(result.events[1].type, result.state.total)              --> ItemAdded 30
           options = {
             expected_when_writing,
             option("state", "boolean", "true", "put the new state into the result; false spares the copy"),
+            check_invariant,
           },
           returns = {
             { name = "result", type = "HandleResult?" },
@@ -526,6 +540,7 @@ nothing.]],
           options = {
             expected_when_writing,
             option("state", "boolean", "true", "put the new state into the result; false spares the copy"),
+            check_invariant,
           },
           returns = { { name = "result", type = "HandleResult" } },
           errors = { "rejected", "version_conflict", "unknown_command_type", "unknown_event_type", "id_conflict",
@@ -623,7 +638,8 @@ on several streams and still be consistent. It cannot write.]],
               text = "`initial_state`, `evolve` and perhaps `upcast`" },
           },
           options_class = "AggregateOptions",
-          options = { from, to, max_count, types, only_forwards, expected_when_reading, upcast, initial_state, trace },
+          options = { from, to, max_count, types, only_forwards, expected_when_reading, upcast, initial_state, trace,
+            check_shapes, check_invariant },
           returns = { { name = "result", type = "AggregateResult" } },
           errors = { "version_conflict", "script_error" },
           example = [[
@@ -756,14 +772,24 @@ print(store:stream_version("cart-1"))         --> 1
 ]] },
 
         { name = "Decider", kind = "shape", class = "Decider", extends = "Aggregate", since = since,
-          signature = "{ name, category, initial_state, evolve, decide, upcast }",
+          signature = "{ name, category, initial_state, evolve, decide, upcast, events, commands, invariant }",
           summary = "The rules of one kind of stream: how events become a state, how commands become events.",
           text = [[
 Only what a call needs must be there: `decide` for handling, `evolve` and `initial_state` for folding.
 
 An old event whose type the table `evolve` lacks leaves the state as it is. An entry `false` says: recorded,
 changes nothing. When `evolve` is a function, it receives every event. `decide` returns an event, a list, or
-nothing; it refuses with `moonfold.reject`.]],
+nothing; it refuses with `moonfold.reject`.
+
+`events` and `commands` declare by type what data looks like. Declared once, it need not be asked about again: a
+command of another shape is `invalid_argument` before `decide` sees it, an event that `decide` made of another shape is
+`script_error`, and nothing is recorded. The message names the field, and the nearest one for a misspelt name. A type
+that is not declared is not checked; `Closed = {}` says that there is no data. `store:append_to_stream` asks no decider
+and checks no shape.
+
+`invariant` says what is true of every state. It is asked after every event by specs, and by the option
+`check_invariant`; nothing else pays for it. It is broken when it returns false, a message, or both, or raises an error.
+All is well when it returns true or nothing.]],
           fields = {
             { name = "name", type = "string", optional = true, text = "for messages and tools" },
             { name = "category", type = "string", optional = true,
@@ -778,14 +804,24 @@ nothing; it refuses with `moonfold.reject`.]],
                 .. "type" },
             { name = "upcast", type = "table<string, Upcast>", optional = true,
               text = "by event type, a function that turns an old event into a present one; may change the type, too" },
+            { name = "events", type = "table<string, Shape>", optional = true,
+              text = "by event type, the shape of its data" },
+            { name = "commands", type = "table<string, Shape>", optional = true,
+              text = "by command type, the shape of its data" },
+            { name = "invariant", type = "Invariant", optional = true,
+              text = "`(state) -> true`, or false and a message, for what is true of every state" },
           },
           example = [[
 local counter = {
   initial_state = 0,
-  evolve = { Counted = function(count) return count + 1 end },
-  decide = { Count = function() return moonfold.event("Counted") end },
+  evolve = { Counted = function(count, event) return count + event.data.by end },
+  decide = { Count = function(command) return moonfold.event("Counted", { by = command.data.by }) end },
+  commands = { Count = { by = "integer" } },
+  invariant = function(count) return count >= 0, "it counts up only" end,
 }
-print(store:handle("counter-1", counter, moonfold.command("Count")).state)   --> 1
+print(store:handle("counter-1", counter, moonfold.command("Count", { by = 2 })).state)   --> 2
+local ok, err = pcall(store.handle, store, "counter-1", counter, moonfold.command("Count", { bye = 2 }))
+print(err.message)                            --> command.data.bye: there is no such field: did you mean "by"?
 ]] },
 
         { name = "Aggregate", kind = "shape", class = "Aggregate", since = since,
@@ -923,18 +959,21 @@ print(ok, err.code, err.reason)               --> false rejected cart_full
 ]] },
 
         { name = "script_error", kind = "error", since = since,
-          signature = "script_error { stream, position, event_type, command_type, traceback }",
-          summary = "An `evolve`, `decide`, `upcast` or `initial_state` raised an error; nothing was written.",
-          text = "The message carries the original one. The fields say at which event or command it happened.",
+          signature = "script_error { stream, position, event_type, command_type, path, traceback }",
+          summary = "A function of a decider raised an error, or its events or states are not what it declares.",
+          text = "Nothing was written. The message carries the original one. The fields say at which event or command it "
+            .. "happened.",
           fields = {
             { name = "stream", type = "string", optional = true, text = "the stream being folded" },
             { name = "position", type = "integer", optional = true,
               text = "the event's position in its stream" },
             { name = "event_type", type = "string", optional = true,
-              text = "in evolve and upcast: the event's type" },
+              text = "in evolve, upcast and invariant: the event's type" },
             { name = "command_type", type = "string", optional = true, text = "in decide: the command's type" },
-            { name = "traceback", type = "string", text = "where in the script" },
-            { name = "cause", type = "any", text = "the original error" },
+            { name = "path", type = "string", optional = true,
+              text = "of data that has not the declared shape: `events[1].data.sku`" },
+            { name = "traceback", type = "string", optional = true, text = "where in the script" },
+            { name = "cause", type = "any", optional = true, text = "the original error" },
           },
           example = [[
 store:append_to_stream("cart-1", moonfold.event("ItemAdded"))   -- no data: evolve will stumble
