@@ -414,7 +414,8 @@ describe("a declaration that makes no sense", function()
     says('.Added.n: there is no kind "strnig": did you mean "string"?', { Added = { n = "strnig" } })
     says('.Added.lines[1].sku: there is no kind "integr": did you mean "integer"?',
       { Added = { lines = { { sku = "integr" } } } })
-    says('.Added.n: a kind, such as "string", or a table of fields is needed, this is boolean', { Added = { n = true } })
+    says('.Added.n: a kind, such as "string", or a table of fields is needed, this is boolean',
+      { Added = { n = true } })
     local wrong = { "", "?", "|string", "string|", "string??", "string?|null", "'red", "string integer", "list" }
     for _, text in ipairs(wrong) do
       says(('.Added: "%s"%s'):format(text, no_shape), { Added = text })

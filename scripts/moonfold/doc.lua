@@ -961,8 +961,8 @@ print(ok, err.code, err.reason)               --> false rejected cart_full
         { name = "script_error", kind = "error", since = since,
           signature = "script_error { stream, position, event_type, command_type, path, traceback }",
           summary = "A function of a decider raised an error, or its events or states are not what it declares.",
-          text = "Nothing was written. The message carries the original one. The fields say at which event or command it "
-            .. "happened.",
+          text = "Nothing was written. The message carries the original one. The fields say at which event or command "
+            .. "it happened.",
           fields = {
             { name = "stream", type = "string", optional = true, text = "the stream being folded" },
             { name = "position", type = "integer", optional = true,
