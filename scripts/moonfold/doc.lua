@@ -877,8 +877,8 @@ print(#result.events, result.current_stream_version, result.stream_exists)   -->
               text = "the version at which the state stands" },
             { name = "stream_exists", type = "boolean", text = "whether the stream has events at all" },
             { name = "trace", type = "table[]", optional = true,
-              text = "with the option `trace`: a list of `{ version, value }`, one for each event that changed the part;"
-                .. " no value means that it was not there any more" },
+              text = "with the option `trace`: a list of `{ version, value }`, one for each event that changed the "
+                .. "part; no value means that it was not there any more" },
           },
           example = [[
 store:append_to_stream("cart-1", { moonfold.event("ItemAdded", { price = 1 }), moonfold.event("Paid") })
