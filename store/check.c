@@ -1,212 +1,144 @@
 /*
  * Looks at a file before LMDB does. LMDB trusts what it maps: a damaged page size divides by zero,
- * a truncated file is a SIGBUS. So both meta pages, the file's size and our own record are read
- * here with plain reads, and what is not ours is recognised without leaving a lock file beside it.
- * Offsets are those of LMDB 0.9's data version 1.
+ * a truncated file is a SIGBUS, a damaged page leads anywhere. So both meta pages, the file's size
+ * and our own record are read here first, and what is not ours is recognised without leaving a lock
+ * file beside it. Once the file is open and its pages are pinned, the trees are walked.
  */
 #include "internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
-enum {
-  PAGE_HEADER = 16,
-  NODE_HEADER = 8,
-  META_MAGIC = PAGE_HEADER,
-  META_VERSION = META_MAGIC + 4,
-  META_DBS = META_MAGIC + 24, /* after the map's address and size */
-  DB_SIZE = 48,
-  DB_ROOT = 40,
-  META_MAIN = META_DBS + DB_SIZE,
-  META_LAST_PAGE = META_MAIN + DB_SIZE,
-  META_TXN = META_LAST_PAGE + 8,
-  META_SIZE = META_TXN + 8,
+/* ---- the main database ---- */
 
-  FLAG_BRANCH = 1,
-  FLAG_LEAF = 2,
-  FLAG_META = 8,
-  NODE_BIG = 1,
-  NODE_DB = 2,
-
-  MAX_PAGE = 65536,
-  MAX_DEPTH = 32
+static const mf__database databases[] = {
+    {"log", true, false},      {"streams", false, true}, {"names", true, true},
+    {"postings", false, true}, {"types", true, true},    {"ids", false, true},
 };
 
-static const uint64_t no_page = UINT64_MAX;
-
-typedef struct meta {
-  uint64_t page_size, main_root, last_page, txn;
-  uint64_t free_root;
-} meta;
-
-/* Reads one meta page; false when it is none. */
-static bool read_meta(int fd, uint64_t offset, meta *m) {
-  uint8_t page[META_SIZE];
-  if (mf__file_read(fd, page, sizeof page, offset) != (ssize_t)sizeof page) return false;
-  if (!(mf__u16_read(page + 10) & FLAG_META)) return false;
-  if (mf__u32_read(page + META_MAGIC) != 0xBEEFC0DE || mf__u32_read(page + META_VERSION) != 1)
-    return false;
-  m->page_size = mf__u32_read(page + META_DBS);
-  m->free_root = mf__u64_read(page + META_DBS + DB_ROOT);
-  m->main_root = mf__u64_read(page + META_MAIN + DB_ROOT);
-  m->last_page = mf__u64_read(page + META_LAST_PAGE);
-  m->txn = mf__u64_read(page + META_TXN);
-  return m->page_size >= 512 && m->page_size <= MAX_PAGE &&
-         (m->page_size & (m->page_size - 1)) == 0 && m->last_page >= 1;
+const mf__database *mf__database_find(mf_bytes name) {
+  for (size_t i = 0; i < sizeof databases / sizeof *databases; i++)
+    if (mf__same(name, mf__bytes(databases[i].name, strlen(databases[i].name))))
+      return &databases[i];
+  return NULL;
 }
 
-/* The newest of the two meta pages. Sets *damaged when only one of them can be read. */
-static bool newest_meta(int fd, meta *m, bool *damaged) {
-  meta first, second;
-  *damaged = false;
-  if (!read_meta(fd, 0, &first)) {
-    /* The second stands one page further, and the page size is what we cannot know: try all. */
-    for (uint64_t size = 512; size <= MAX_PAGE; size *= 2)
-      if (read_meta(fd, size, &second) && second.page_size == size) *damaged = true;
-    return false;
+typedef struct listing {
+  mf__contents *contents;
+  const mf__visitor *problems;
+} listing;
+
+static void list_problem(void *context, uint64_t page, const char *why) {
+  const mf__visitor *problems = ((listing *)context)->problems;
+  if (problems && problems->problem) problems->problem(problems->context, page, why);
+}
+
+static bool list_entry(void *context, const mf__entry *entry) {
+  mf__contents *c = ((listing *)context)->contents;
+  if (!entry->tree) {
+    if (mf__same(entry->key, mf__bytes("moonfold", 8)) && !entry->overflow)
+      c->found = mf__store_record_read(entry->value, &c->record);
+    return true;
   }
-  if (!read_meta(fd, first.page_size, &second) || second.page_size != first.page_size) {
-    *damaged = true;
-    return false;
+  if (entry->key.size >= sizeof c->databases->name || c->count == MF__DATABASES_MAX) {
+    list_problem(context, entry->page, "it names a database that no Moonfold file has");
+    return true;
   }
-  *m = second.txn > first.txn ? second : first;
+  memcpy(c->databases[c->count].name, entry->key.data, entry->key.size);
+  c->databases[c->count].name[entry->key.size] = '\0';
+  mf__tree *tree = &c->databases[c->count].tree;
+  const mf__database *kind = mf__database_find(entry->key);
+  mf__tree_read(entry->value.data, tree);
+  if (kind && tree->flags != (kind->integers ? MDB_INTEGERKEY : 0)) {
+    list_problem(context, entry->page, "the record of a database has flags that it never had");
+    tree->flags = kind->integers ? MDB_INTEGERKEY : 0;
+  }
+  c->databases[c->count++].kind = kind;
   return true;
 }
 
-typedef struct page {
-  uint64_t size;
-  uint32_t flags, count;
-  uint8_t bytes[MAX_PAGE];
-} page;
-
-static bool read_page(int fd, const meta *m, uint64_t number, page *p) {
-  if (number < 2 || number > m->last_page) return false;
-  p->size = m->page_size;
-  if (mf__file_read(fd, p->bytes, p->size, number * p->size) != (ssize_t)p->size) return false;
-  uint32_t lower = mf__u16_read(p->bytes + 12);
-  p->flags = mf__u16_read(p->bytes + 10);
-  if (mf__u64_read(p->bytes) != number || lower < PAGE_HEADER || lower > p->size) return false;
-  if (!(p->flags & (FLAG_BRANCH | FLAG_LEAF))) return false;
-  p->count = (lower - PAGE_HEADER) / 2;
-  return true;
+bool mf__walk_main(mf__walk *walk, mf__contents *contents, const mf__visitor *problems) {
+  listing list = {contents, problems};
+  mf__visitor visitor = {&list, list_entry, list_problem, true};
+  memset(contents, 0, sizeof *contents);
+  return mf__walk_tree(walk, &walk->meta.main, MF__OWNER_MAIN, &visitor);
 }
 
-typedef struct node {
-  uint32_t flags;
-  uint64_t child; /* of a branch */
-  mf_bytes key;
-  const uint8_t *data;
-  uint64_t data_size, available;
-} node;
-
-static bool read_node(const page *p, uint32_t i, node *n) {
-  uint32_t offset = mf__u16_read(p->bytes + PAGE_HEADER + 2 * i);
-  if (offset + NODE_HEADER > p->size) return false;
-  const uint8_t *at = p->bytes + offset;
-  uint64_t low = mf__u16_read(at), high = mf__u16_read(at + 2);
-  uint32_t key_size = mf__u16_read(at + 6);
-  n->flags = mf__u16_read(at + 4);
-  if (offset + NODE_HEADER + key_size > p->size) return false;
-  n->key = mf__bytes(at + NODE_HEADER, key_size);
-  n->data = at + NODE_HEADER + key_size;
-  n->available = p->size - offset - NODE_HEADER - key_size;
-  n->data_size = low | high << 16;
-  n->child = low | high << 16 | (uint64_t)n->flags << 32;
-  return true;
+const mf__tree *mf__contents_find(const mf__contents *contents, const char *name) {
+  for (size_t i = 0; i < contents->count; i++)
+    if (strcmp(contents->databases[i].name, name) == 0) return &contents->databases[i].tree;
+  return NULL;
 }
 
-/* Finds our record in the main database, which is small enough to be one leaf. */
-static mf__file_kind find_record(int fd, const meta *m, page *p, uint32_t *version) {
-  if (m->main_root == no_page) return m->txn <= 1 ? MF__FILE_NEW : MF__FILE_FOREIGN;
-  if (!read_page(fd, m, m->main_root, p)) return MF__FILE_DAMAGED;
-  if (!(p->flags & FLAG_LEAF)) return MF__FILE_FOREIGN;
-  for (uint32_t i = 0; i < p->count; i++) {
-    node n;
-    if (!read_node(p, i, &n)) return MF__FILE_DAMAGED;
-    if (!mf__same(n.key, mf__bytes("moonfold", 8))) continue;
-    if ((n.flags & (NODE_BIG | NODE_DB)) || n.data_size > n.available || n.data_size < 12)
-      return MF__FILE_FOREIGN;
-    if (memcmp(n.data, "moonfold", 8) != 0) return MF__FILE_FOREIGN;
-    *version = mf__u32_read(n.data + 8);
-    return MF__FILE_MOONFOLD;
-  }
-  return MF__FILE_FOREIGN;
-}
+/* ---- before LMDB opens the file ---- */
 
-/*
- * Raises *highest to the last page that the tree under `number` uses; false when it makes no sense.
- * *left is how many pages may still be looked at: a tree has no more than the file.
+/* Whose file this is. Somebody else's main database may be of any size: a few entries are enough.
  */
-static bool highest_page(int fd, const meta *m, uint64_t number, int depth, uint64_t *left,
-                         uint64_t *highest) {
-  if (number == no_page) return true;
-  if (depth > MAX_DEPTH || *left == 0) return false;
-  --*left;
-  page *p = malloc(sizeof *p);
-  if (!p) return false;
-  bool fine = read_page(fd, m, number, p);
-  if (fine && number > *highest) *highest = number;
-  for (uint32_t i = 0; fine && i < p->count; i++) {
-    node n;
-    fine = read_node(p, i, &n);
-    if (!fine) break;
-    if (p->flags & FLAG_BRANCH) {
-      fine = highest_page(fd, m, n.child, depth + 1, left, highest);
-    } else if (n.flags & NODE_BIG) {
-      if (n.available < 8)
-        fine = false;
-      else {
-        uint64_t first = mf__u64_read(n.data);
-        uint64_t pages = (PAGE_HEADER + n.data_size + m->page_size - 1) / m->page_size;
-        if (first > m->last_page || first + pages - 1 > m->last_page)
-          fine = false;
-        else if (first + pages - 1 > *highest)
-          *highest = first + pages - 1;
-      }
-    } else if (n.flags & NODE_DB) {
-      fine = n.data_size >= DB_SIZE && n.available >= DB_SIZE &&
-             highest_page(fd, m, mf__u64_read(n.data + DB_ROOT), depth + 1, left, highest);
-    }
-  }
-  free(p);
-  return fine;
+typedef struct search {
+  bool ours, damaged;
+  uint32_t version;
+  int left;
+} search;
+
+static bool search_entry(void *context, const mf__entry *entry) {
+  search *s = context;
+  if (!mf__same(entry->key, mf__bytes("moonfold", 8))) return --s->left > 0;
+  mf_bytes value = entry->value;
+  if (!value.data || entry->tree || value.size < 12 || memcmp(value.data, "moonfold", 8) != 0)
+    return false;
+  s->ours = true;
+  s->version = mf__u32_read((const uint8_t *)value.data + 8);
+  return false;
 }
 
-/*
- * LMDB counts pages that it took and gave back in one transaction, and never wrote: a file may
- * rightly be shorter than its last page, when a process was killed before mf__env_settle(). It is
- * whole when every page in use is there.
- */
-static bool all_used_pages_are_there(int fd, const meta *m, uint64_t size) {
-  uint64_t highest = 1, left = size / m->page_size + 1;
-  if (!highest_page(fd, m, m->main_root, 0, &left, &highest)) return false;
-  if (!highest_page(fd, m, m->free_root, 0, &left, &highest)) return false;
-  return (highest + 1) * m->page_size <= size;
+static void search_problem(void *context, uint64_t page, const char *why) {
+  (void)page;
+  (void)why;
+  ((search *)context)->damaged = true;
+}
+
+static mf__file_kind find_record(const mf__source *source, const mf__meta *m, uint32_t *version) {
+  search s = {false, false, 0, 64};
+  mf__visitor visitor = {&s, search_entry, search_problem, false};
+  mf__walk walk;
+  if (m->main.root == MF__NO_PAGE) return m->txn <= 1 ? MF__FILE_NEW : MF__FILE_FOREIGN;
+  if (!mf__walk_begin(&walk, source, m, MF__WALK_TREES)) return MF__FILE_DAMAGED;
+  mf__walk_tree(&walk, &m->main, MF__OWNER_MAIN, &visitor);
+  mf__walk_end(&walk);
+  *version = s.version;
+  return s.ours ? MF__FILE_MOONFOLD : s.damaged ? MF__FILE_DAMAGED : MF__FILE_FOREIGN;
+}
+
+static mf__file_kind unreadable(const mf__source *source, const mf__metas *metas) {
+  uint8_t head[24];
+  bool ours = mf__source_read(source, head, sizeof head, 0) == (ssize_t)sizeof head &&
+              mf__u32_read(head + 16) == 0xBEEFC0DE;
+  if (ours && source->size < 8192) return MF__FILE_TRUNCATED;
+  return metas->readable[0] || metas->readable[1] || ours ? MF__FILE_DAMAGED : MF__FILE_FOREIGN;
 }
 
 static mf__file_kind check_once(int fd, uint32_t *version, uint64_t *txn) {
   mf__file_id id;
-  uint64_t size;
-  bool regular, damaged;
-  meta m;
+  mf__source source = {fd, NULL, 0};
+  bool regular;
   *txn = 0;
-  if (mf__file_stat(fd, &id, &size, &regular) != 0) return MF__FILE_DAMAGED;
-  if (size == 0) return MF__FILE_NEW;
-  if (!newest_meta(fd, &m, &damaged)) {
-    uint8_t head[META_VERSION];
-    bool ours = mf__file_read(fd, head, sizeof head, 0) == (ssize_t)sizeof head &&
-                mf__u32_read(head + META_MAGIC) == 0xBEEFC0DE;
-    if (ours && size < 8192) return MF__FILE_TRUNCATED;
-    return damaged || ours ? MF__FILE_DAMAGED : MF__FILE_FOREIGN;
-  }
-  *txn = m.txn;
-  page *p = malloc(sizeof *p);
-  if (!p) return MF__FILE_DAMAGED;
-  bool short_file = (m.last_page + 1) * m.page_size > size;
-  mf__file_kind kind = find_record(fd, &m, p, version);
-  free(p);
-  if (short_file && kind != MF__FILE_FOREIGN && !all_used_pages_are_there(fd, &m, size))
+  if (mf__file_stat(fd, &id, &source.size, &regular) != 0) return MF__FILE_DAMAGED;
+  if (source.size == 0) return MF__FILE_NEW;
+  mf__metas metas = mf__metas_read(&source);
+  if (!metas.readable[0] || !metas.readable[1]) return unreadable(&source, &metas);
+  const mf__meta *m = &metas.meta[metas.newest];
+  *txn = m->txn;
+  mf__file_kind kind = find_record(&source, m, version);
+  if (kind == MF__FILE_FOREIGN) return kind;
+  /*
+   * LMDB counts pages that it took and gave back in one transaction, and never wrote: a file may
+   * rightly be shorter than its last page, when a process was killed before mf__env_settle(). It is
+   * whole when every page in use is there.
+   */
+  if ((m->last_page + 1) * m->page_size > source.size &&
+      mf__check_pages(&source, m, true, "", NULL) != MF_OK)
     return MF__FILE_TRUNCATED;
-  return kind;
+  return metas.sound ? kind : MF__FILE_DAMAGED;
 }
 
 mf__file_kind mf__check_file(int fd, uint32_t *version) {
@@ -223,4 +155,76 @@ mf__file_kind mf__check_file(int fd, uint32_t *version) {
     mf__pause(1000);
   }
   return kind;
+}
+
+/* ---- once it is open ---- */
+
+/* The first thing that is wrong. */
+typedef struct finding {
+  bool found;
+  uint64_t page;
+  char why[160];
+  const char *tree; /* that is being walked */
+  const mf__database *kind;
+  uint64_t seed;
+} finding;
+
+static void note(void *context, uint64_t page, const char *why) {
+  finding *f = context;
+  if (f->found) return;
+  f->found = true;
+  f->page = page;
+  snprintf(f->why, sizeof f->why, "%s", why);
+}
+
+static bool check_seal(void *context, const mf__entry *entry) {
+  finding *f = context;
+  mf_bytes value = entry->value;
+  if (entry->missing) return false;
+  if (value.data && f->kind && f->kind->sealed && !mf__unseal(&value, entry->key, f->seed))
+    note(f, entry->page, "an entry's checksum differs");
+  return !f->found;
+}
+
+static bool walk_everything(mf__walk *walk, mf__contents *contents, finding *f, bool always) {
+  mf__visitor visitor = {f, check_seal, note, false};
+  uint64_t tree_pages = 0;
+  f->tree = "the list of databases";
+  if (!mf__walk_main(walk, contents, &visitor)) return false;
+  if (!contents->found) note(f, 0, "the store's own record is damaged");
+  f->seed = contents->record.seed;
+  for (size_t i = 0; i < contents->count; i++)
+    tree_pages += contents->databases[i].tree.leaf_pages;
+  if (!always && walk->pages > MF__CHECK_PAGES && tree_pages > MF__CHECK_PAGES) return true;
+  for (size_t i = 0; i < contents->count && !f->found; i++) {
+    f->tree = contents->databases[i].name;
+    f->kind = contents->databases[i].kind;
+    uint8_t owner = (uint8_t)(MF__OWNER_FIRST + i);
+    if (!mf__walk_tree(walk, &contents->databases[i].tree, owner, &visitor)) return false;
+  }
+  if (f->found) return true;
+  f->tree = "the free list";
+  if (!mf__walk_free(walk, &visitor)) return false;
+  if (!f->found) mf__walk_unaccounted(walk, &visitor);
+  return true;
+}
+
+int mf__check_pages(const mf__source *source, const mf__meta *meta, bool always, const char *path,
+                    mf_error *error) {
+  mf__walk walk;
+  mf__contents contents;
+  finding f;
+  memset(&f, 0, sizeof f);
+  bool memory = mf__walk_begin(&walk, source, meta, MF__WALK_TREES);
+  if (memory) {
+    walk_everything(&walk, &contents, &f, always);
+    memory = !walk.no_memory;
+    mf__walk_end(&walk);
+  }
+  if (!memory) return mf__fail(error, MF_NO_MEMORY, "%s: no memory to look at its pages", path);
+  if (!f.found) return MF_OK;
+  return mf__fail(error, MF_CORRUPT,
+                  "%s is damaged: page %llu, %s: %s; \"moonfold verify\" tells more, restore a "
+                  "backup or use \"moonfold salvage\"",
+                  path, (unsigned long long)f.page, f.tree, f.why);
 }

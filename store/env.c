@@ -290,6 +290,49 @@ static int open_lmdb(mf__env *env, uint64_t file_size, mf_error *error) {
   return MF_OK;
 }
 
+/* The meta page of a transaction that a reader pins: it is there until the second commit after. */
+static bool pinned_meta(const mf__source *source, size_t txn, mf__meta *meta) {
+  mf__metas metas = mf__metas_read(source);
+  *meta = metas.meta[txn % 2];
+  return metas.readable[txn % 2] && meta->txn == txn;
+}
+
+/* Looks at the pages of a read transaction that has just begun. MF_DONE: it is no longer to be
+ * had, for others have committed twice. */
+static int check_pinned(const mf__env *env, MDB_txn *txn, mf_error *error) {
+  mdb_filehandle_t fd;
+  mf__file_id id;
+  mf__meta meta, again;
+  bool regular;
+  int rc = mdb_env_get_fd(env->db, &fd);
+  mf__source source = {rc == 0 ? fd : -1, NULL, 0};
+  if (rc == 0) rc = mf__file_stat(fd, &id, &source.size, &regular);
+  if (rc != 0) return mf__fail_db(error, rc, env->path);
+  if (!pinned_meta(&source, mdb_txn_id(txn), &meta)) return MF_DONE;
+  /* mf__check_file() may have seen the store's creation before LMDB tells its readers of it. */
+  if (meta.main.root == MF__NO_PAGE) return MF_OK;
+  int status = mf__check_pages(&source, &meta, false, env->path, error);
+  /* The meta page may have been read while it was written over. */
+  bool same = pinned_meta(&source, mdb_txn_id(txn), &again) && again.main.root == meta.main.root &&
+              again.free.root == meta.free.root;
+  return status == MF_OK || same ? status : MF_DONE;
+}
+
+/* Before LMDB enters a tree: a damaged page would lead it anywhere. */
+static int check_trees(mf__env *env, mf_error *error) {
+  for (int tries = 0; tries < 1000; tries++) {
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(env->db, NULL, MDB_RDONLY, &txn);
+    if (rc != 0) return mf__fail_db(error, rc, env->path);
+    int status = check_pinned(env, txn, error);
+    mdb_txn_abort(txn);
+    if (status != MF_DONE) return status;
+    mf__yield();
+  }
+  return mf__fail(error, MF_CORRUPT, "%s is damaged in its first pages; restore a backup",
+                  env->path);
+}
+
 static void env_free(mf__env *env) {
   bool mine =
       mf__born_here(&env->birthmark); /* a fork's copy of LMDB's state is not to be touched */
@@ -461,6 +504,7 @@ static int env_for_file(const char *path, int fd, bool writable, bool create, mf
   env->read_only = !writable;
   status = open_lmdb(env, size, error);
   if (status == MF_OK) status = claim_file(env, error);
+  if (status == MF_OK && kind != MF__FILE_NEW) status = check_trees(env, error);
   if (status == MF_OK) status = prepare(env, kind == MF__FILE_NEW, error);
   if (status != MF_OK) {
     env_free(env);

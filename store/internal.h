@@ -3,7 +3,8 @@
  *
  *   status.c    statuses, error messages; the one place that knows LMDB's codes and errno
  *   platform.c  what depends on the operating system: files, locks, following a file, clock, random
- * bytes check.c     looks at a file before LMDB does record.c    how events, blocks and index
+ * bytes check.c     looks at a file before LMDB does, and at its trees before LMDB enters them
+ * walk.c      walks the pages of a file without LMDB record.c    how events, blocks and index
  * values are written as bytes (the format) map.c       a hash map from bytes to integers, and an
  * arena env.c       environments (one per file and process), open and close, growth, read views
  *   index.c     lookups in a view: stream heads, postings, blocks, names, types, ids
@@ -137,6 +138,89 @@ bool mf__buffer_reserve(mf__buffer *buffer, size_t additional);
 bool mf__buffer_add(mf__buffer *buffer, const void *data, size_t size);
 void mf__buffer_free(mf__buffer *buffer);
 
+/* ---- walk.c: the pages of the file, without LMDB ---- */
+
+typedef struct mf__source {
+  int fd;                /* read with pread(), or -1: */
+  const uint8_t *memory; /* the whole file */
+  uint64_t size;         /* of the file */
+} mf__source;
+
+/* Like pread(): less than `size` at the end. */
+ssize_t mf__source_read(const mf__source *source, void *buffer, size_t size, uint64_t offset);
+
+enum { MF__TREE_SIZE = 48, MF__TREE_DEPTH = 32 };
+#define MF__NO_PAGE UINT64_MAX
+
+/* LMDB's record of a database, which is a tree of pages. */
+typedef struct mf__tree {
+  uint32_t pad, flags, depth;
+  uint64_t branch_pages, leaf_pages, overflow_pages, entries, root;
+} mf__tree;
+
+void mf__tree_read(const uint8_t *bytes, mf__tree *tree); /* MF__TREE_SIZE of them */
+
+typedef struct mf__meta {
+  uint64_t page_size, last_page, txn;
+  mf__tree free, main;
+} mf__meta;
+
+typedef struct mf__metas {
+  mf__meta meta[2];
+  bool readable[2];
+  bool sound; /* both are readable, and tell of transactions that follow one another */
+  int newest; /* of those that are readable */
+} mf__metas;
+
+mf__metas mf__metas_read(const mf__source *source);
+
+/* An entry of a leaf. Valid during the visit. */
+typedef struct mf__entry {
+  mf_bytes key, value; /* value.data NULL: it has pages of its own, which were not read */
+  uint64_t page;       /* the leaf's number */
+  uint64_t overflow;   /* the first of the value's own pages, or 0 */
+  bool tree;           /* the value is the record of a database */
+  bool missing;        /* the value's pages are damaged, which was reported */
+} mf__entry;
+
+typedef struct mf__visitor {
+  void *context;
+  bool (*entry)(void *context, const mf__entry *entry); /* may be NULL; false ends the walk */
+  void (*problem)(void *context, uint64_t page, const char *why); /* page 0: the tree's record */
+  bool read_values; /* also those that have pages of their own; else only the tree's last one */
+} mf__visitor;
+
+/* Who a page belongs to; trees that are neither have numbers from MF__OWNER_FIRST on. */
+enum { MF__OWNER_META = 1, MF__OWNER_FREE, MF__OWNER_FREE_TREE, MF__OWNER_MAIN, MF__OWNER_FIRST };
+
+typedef enum mf__walk_depth {
+  MF__WALK_TREES, /* pages that hold only a long value are counted, not looked at */
+  MF__WALK_ALL
+} mf__walk_depth;
+
+typedef struct mf__walk {
+  mf__source source;
+  mf__meta meta;
+  mf__walk_depth depth;
+  uint8_t *owner; /* of each page that the file has */
+  uint64_t pages, done, free;
+  uint8_t *levels[MF__TREE_DEPTH]; /* the pages from the root to where the walk stands */
+  mf__buffer value;
+  bool (*progress)(void *context, uint64_t done, uint64_t total); /* may be NULL; false: stop */
+  void *progress_context;
+  bool no_memory;
+} mf__walk;
+
+bool mf__walk_begin(mf__walk *walk, const mf__source *source, const mf__meta *meta,
+                    mf__walk_depth depth); /* false: no memory */
+void mf__walk_end(mf__walk *walk);
+/* Visits the entries of a tree in order. False: it was stopped, or memory has run out. */
+bool mf__walk_tree(mf__walk *walk, const mf__tree *tree, uint8_t owner, const mf__visitor *visitor);
+/* The same for the free list: what it lists must not be in use. After the other trees. */
+bool mf__walk_free(mf__walk *walk, const mf__visitor *visitor);
+/* Reports pages that nobody owns. After everything else. */
+void mf__walk_unaccounted(mf__walk *walk, const mf__visitor *visitor);
+
 /* ---- record.c: the format ---- */
 
 /*
@@ -263,6 +347,45 @@ typedef struct mf__head {
 enum { MF__HEAD_MAX = 7 * 10 + MF__CHUNK_MAX + 2 * 10 + MF__SEAL };
 size_t mf__head_write(const mf__head *head, uint8_t out[MF__HEAD_MAX]); /* without the seal */
 bool mf__head_read(mf_bytes value, mf__head *head);
+
+/* ---- check.c, the part that knows the format ---- */
+
+/* What a database of ours is like, by its name. */
+typedef struct mf__database {
+  const char *name;
+  bool integers, sealed; /* MDB_INTEGERKEY; each value has a seal */
+} mf__database;
+
+/* NULL: a database that this version does not know. */
+const mf__database *mf__database_find(mf_bytes name);
+
+enum { MF__DATABASES_MAX = 16 };
+
+/* What the main database holds. */
+typedef struct mf__contents {
+  bool found; /* our record, and it is whole: */
+  mf__store_record record;
+  size_t count;
+  struct {
+    char name[16];
+    const mf__database *kind; /* or NULL */
+    mf__tree tree;
+  } databases[MF__DATABASES_MAX];
+} mf__contents;
+
+/* Walks the main database. False: it was stopped, or memory has run out. */
+bool mf__walk_main(mf__walk *walk, mf__contents *contents, const mf__visitor *problems);
+const mf__tree *mf__contents_find(const mf__contents *contents, const char *name);
+
+/*
+ * Whether LMDB can be trusted with the pages of a transaction that a reader pins: all trees, seals
+ * and the free list, but for what takes pages of its own. Where that would take long (`always` is
+ * false and the trees have more than MF__CHECK_PAGES pages) nothing is looked at. MF_OK, or
+ * MF_CORRUPT with what is wrong.
+ */
+enum { MF__CHECK_PAGES = 4096 };
+int mf__check_pages(const mf__source *source, const mf__meta *meta, bool always, const char *path,
+                    mf_error *error);
 
 /* ---- env.c ---- */
 
