@@ -2,11 +2,12 @@
  * What the files of the store share. Nothing here is public.
  *
  *   status.c    statuses, error messages; the one place that knows LMDB's codes and errno
- *   platform.c  what depends on the operating system: files, locks, following a file, clock, random
- * bytes check.c     looks at a file before LMDB does, and at its trees before LMDB enters them
- * walk.c      walks the pages of a file without LMDB record.c    how events, blocks and index
- * values are written as bytes (the format) map.c       a hash map from bytes to integers, and an
- * arena env.c       environments (one per file and process), open and close, growth, read views
+ *   platform.c  what depends on the operating system: files, locks, following a file, clock
+ *   record.c    how events, blocks and index values are written as bytes (the format)
+ *   map.c       a hash map from bytes to integers, and an arena
+ *   walk.c      walks the pages of a file without LMDB
+ *   check.c     looks at a file before LMDB does, and at its trees before LMDB enters them
+ *   env.c       environments (one per file and process), open and close, growth, read views
  *   index.c     lookups in a view: stream heads, postings, blocks, names, types, ids
  *   txn.c       write transactions: staging and commit
  *   group.c     single appends: those that wait together share one commit
