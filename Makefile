@@ -4,6 +4,7 @@
 #   make demo       run both examples
 #   make test       everything that CI runs
 #   make check      luacheck, clang-format, the rules of the layers, documentation drift
+#   make faults     kills, power cuts, failing calls, planted bugs: minutes; FAULTS_ROUNDS=20
 #   make asan       the specs under the address and undefined-behaviour sanitizers
 #   make spec       one spec file: make spec SPEC=spec/20-read_spec.lua
 #   make format     clang-format on the C files
@@ -172,6 +173,25 @@ $(BUILD)/tokens_spec: spec/tokens_spec.c $(BUILD)/runtime/tokens.o
 $(BUILD)/digest_spec: spec/digest_spec.c $(OBJECTS)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ -o $@ $(LUA_LIBS) $(STORE_LIBS) -lm -ldl
 
+# The fault harness stands between the store and the system, so LMDB is linked into it. FAULTS_STORE: plant.lua's copies.
+FAULTS_STORE ?= store
+FAULTS_SOURCES = $(wildcard spec/faults/*.c)
+FAULTS_WRAPPED := link pwrite write writev fdatasync fsync ftruncate fallocate open mmap malloc calloc realloc posix_memalign
+LMDB_ARCHIVE := $(firstword $(wildcard $(shell $(PKG_CONFIG) --variable=libdir lmdb 2>/dev/null)/liblmdb.a) -llmdb)
+$(BUILD)/faults/faults: $(FAULTS_SOURCES) spec/faults/faults.h $(wildcard $(FAULTS_STORE)/*.[ch])
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -O1 -g $(filter-out -Wpedantic,$(WARNINGS)) -D_GNU_SOURCE -I$(FAULTS_STORE) $(DEP_CFLAGS) $(CFLAGS) \
+	  $(filter %.c,$^) -o $@ $(FAULTS_WRAPPED:%=-Wl,--wrap=%) $(LMDB_ARCHIVE) -lpthread
+
+# Minutes of kills, power cuts, failing calls and planted bugs. `make test` has a short form of it.
+FAULTS_ROUNDS ?= 20
+.PHONY: faults
+faults:
+	$(call packages,$(TEST_PACKAGES))
+	@$(MAKE) --no-print-directory --silent $(BUILD)/faults/faults
+	$(BUILD)/faults/faults all --rounds $(FAULTS_ROUNDS) --folder $(BUILD)/faults
+	@$(LUA) spec/faults/plant.lua $(BUILD) "$(CC)"
+
 .PHONY: test spec check asan bench format
 test:
 	$(call packages,$(TEST_PACKAGES))
@@ -204,7 +224,7 @@ bench:
 	@BUILD=$(BUILD) CC="$(CC)" $(LUA) spec/bench/run.lua $(BENCH)
 
 format:
-	clang-format -i store/*.[ch] runtime/*.[ch] spec/*.c
+	clang-format -i store/*.[ch] runtime/*.[ch] spec/*.c spec/faults/*.[ch]
 
 .PHONY: install clean
 install: all

@@ -445,6 +445,61 @@ static int refuse_kind(mf__file_kind kind, const char *path, uint32_t version, m
   }
 }
 
+/* Makes the databases in the new, empty file that `env` names, which nobody else knows of, and
+ * syncs it. */
+static int fill_new_file(mf__env *env, mf_error *error) {
+  MDB_txn *txn;
+  bool created;
+  int rc = mdb_env_create(&env->db);
+  if (rc != 0) return mf__fail_db(error, rc, env->path);
+  mdb_env_set_maxdbs(env->db, 16);
+  mdb_env_set_mapsize(env->db, map_least);
+  rc = mdb_env_open(env->db, env->path, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC, 0666);
+  if (rc == 0) rc = mdb_txn_begin(env->db, NULL, 0, &txn);
+  if (rc != 0) return mf__fail_db(error, rc, env->path);
+  int status = open_in(env, txn, true, &created, error);
+  if (status != MF_OK) {
+    mdb_txn_abort(txn);
+    return status;
+  }
+  rc = mdb_txn_commit(txn);
+  if (rc == 0) rc = mdb_env_sync(env->db, 1);
+  return mf__fail_db(error, rc, env->path);
+}
+
+/* Gives the file that was made under another name its own. Somebody else may have been faster: that
+ * is fine. */
+static int publish_new_file(mf__env *env, const char *path, mf_error *error) {
+  int status = fill_new_file(env, error);
+  if (status != MF_OK) return status;
+  int rc = mf__file_publish(env->path, path);
+  if (rc == EEXIST) return MF_OK;
+  if (rc == 0) rc = mf__folder_sync(path);
+  return mf__fail_db(error, rc, path);
+}
+
+/*
+ * A new store is made under another name, synced, and then given its own: a power cut leaves all of
+ * it or nothing, and nobody sees it half made. Returns an errno when no file can be made in the
+ * folder; *status tells of what follows.
+ */
+static int create_file(const char *path, int *status, mf_error *error) {
+  size_t size = strlen(path) + 32;
+  char *temporary = malloc(size);
+  if (!temporary) return ENOMEM;
+  snprintf(temporary, size, "%s.new-%016llx", path, (unsigned long long)mf__random_u64());
+  mf__env *env = env_new(temporary);
+  int fd, rc = env ? mf__file_create_new(temporary, &fd) : ENOMEM;
+  if (rc == 0) {
+    mf__file_close(fd);
+    *status = publish_new_file(env, path, error);
+    mf__file_remove(temporary);
+  }
+  if (env) env_free(env);
+  free(temporary);
+  return rc;
+}
+
 /* Makes sure that whoever has the file open has it open with the same lock file. */
 static int claim_file(mf__env *env, mf_error *error) {
   char lock_path[4096 + 8];
@@ -519,7 +574,15 @@ static int env_for_file(const char *path, int fd, bool writable, bool create, mf
 static int open_file(mf_store *store, const char *path, const mf_open_options *options,
                      mf_error *error) {
   bool writable = true, create = !options->no_create && !options->read_only;
-  int rc = mf__file_open(path, true, create, &store->fd);
+  int rc = mf__file_open(path, true, false, &store->fd);
+  if (rc == ENOENT && create) {
+    int status = MF_OK;
+    rc = create_file(path, &status, error);
+    if (status != MF_OK) return status;
+    /* Creating again is for what create_file() cannot do: a link to nowhere, a name too long to be
+     * added to. */
+    if (rc == 0 || rc == ENAMETOOLONG) rc = mf__file_open(path, true, true, &store->fd);
+  }
   if (options->read_only && (rc == EACCES || rc == EROFS || rc == EPERM)) {
     writable = false;
     rc = mf__file_open(path, false, false, &store->fd);

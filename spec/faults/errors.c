@@ -1,0 +1,210 @@
+/*
+ * Errors of the system: each call that may fail is made to fail in turn, at first once, then from
+ * there on. What failed was not recorded, what was acknowledged is there, and when the trouble is
+ * over the store works again.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "faults.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { OPERATIONS = 12 };
+
+static bool clear_status(int status) {
+  return status == MF_IO || status == MF_DISK_FULL || status == MF_NO_MEMORY || status == MF_BUSY ||
+         status == MF_CORRUPT;
+}
+
+/* Whether the message is one that a person can use. */
+static bool told(int status, const mf_error *error, char *why, size_t size) {
+  bool fine = clear_status(status) && error->code == status && error->message[0];
+  if (!fine)
+    snprintf(why, size, "status %d (%s), error code %d: %s", status, mf_code(status), error->code,
+             error->message);
+  return fine;
+}
+
+static bool work(const char *path, witness *w, uint32_t first, char *why, size_t size) {
+  mf_store *store;
+  mf_error error = {0};
+  int64_t position;
+  int status = mf_open(path, NULL, &store, &error);
+  if (status != MF_OK) return told(status, &error, why, size);
+  bool fine = true;
+  for (uint32_t i = first; fine && i < first + OPERATIONS; i++) {
+    operation op;
+    make_op(w->seed, 0, i, &op);
+    witness_sent(w, 0, i);
+    memset(&error, 0, sizeof error);
+    status = run_op(store, &op, &position, &error);
+    witness_told(w, 0, i, status, position);
+    fine = status == MF_OK || told(status, &error, why, size);
+  }
+  mf_close(store);
+  return fine;
+}
+
+/* One fault at the nth call. *happened false: there are not so many calls. */
+static bool fault_round(fault_kind kind, size_t nth, bool lasting, bool *happened, char *why,
+                        size_t size) {
+  char path[256], reason[512];
+  witness w = {0};
+  w.seed = seed;
+  fresh_store(path);
+  /* Half of the rounds meet a store that exists. */
+  bool fine = nth % 2 == 0 || work(path, &w, 0, reason, sizeof reason);
+  fault_arm(kind, nth, lasting);
+  if (fine) fine = work(path, &w, OPERATIONS, reason, sizeof reason);
+  *happened = fault_disarm();
+  expectation owed = {SIZE_MAX, false, true};
+  if (fine) fine = check_store(path, &w, owed, reason, sizeof reason);
+  if (!fine)
+    snprintf(why, size, "%s, call %zu%s: %s", fault_names[kind], nth,
+             lasting ? " and all after it" : "", reason);
+  remove_store(path);
+  witness_free(&w);
+  return fine;
+}
+
+static bool fault_sweep(fault_kind kind, bool lasting, size_t *faults, char *why, size_t size) {
+  size_t step = 1;
+  for (size_t nth = 1;; nth += step) {
+    int pipe_ends[2];
+    bool happened = false, fine;
+    if (pipe(pipe_ends) != 0) abort();
+    /* In a process of its own: a failed call may leave LMDB in a state that only a new process is
+     * rid of. */
+    pid_t child = fork();
+    if (child == 0) {
+      char answer[768] = "";
+      alarm(60);
+      fine = fault_round(kind, nth, lasting, &happened, answer + 2, sizeof answer - 2);
+      answer[0] = fine ? 'y' : 'n';
+      answer[1] = happened ? 'y' : 'n';
+      _exit(write(pipe_ends[1], answer, sizeof answer) == sizeof answer ? 0 : 1);
+    }
+    close(pipe_ends[1]);
+    char answer[768] = "nnthe process died";
+    ssize_t n = read(pipe_ends[0], answer, sizeof answer);
+    close(pipe_ends[0]);
+    waitpid(child, NULL, 0);
+    if (n <= 0) snprintf(why, size, "%s, call %zu: the process died", fault_names[kind], nth);
+    if (n > 0 && answer[0] == 'n') snprintf(why, size, "%s", answer + 2);
+    if (answer[0] == 'n') return false;
+    if (answer[1] == 'n') return true; /* past the last call */
+    ++*faults;
+    /* Every call at first; where there are thousands, by growing steps, which `rounds` makes
+     * smaller. */
+    if (nth > (size_t)rounds * 40) step = nth / ((size_t)rounds * 20);
+  }
+}
+
+int errors(void) {
+  int failures = 0;
+  for (fault_kind kind = FAULT_NONE + 1; kind < FAULT_KINDS; kind++) {
+    for (int lasting = 0; lasting < 2; lasting++) {
+      char why[768] = "", sentence[160];
+      size_t faults = 0;
+      bool fine = fault_sweep(kind, lasting, &faults, why, sizeof why);
+      snprintf(sentence, sizeof sentence,
+               "when %s%s, nothing acknowledged is lost and nothing failed is there",
+               fault_names[kind], lasting ? " for good" : "");
+      failures += tell(fine && faults > 0, sentence, faults ? why : "no call failed");
+      printf("# %zu faults\n", faults);
+    }
+  }
+  return failures;
+}
+
+/* ---- a filesystem that is really full ---- */
+
+static bool make_small_disk(char *at, size_t size) {
+  snprintf(at, size, "%s/small", folder);
+  mkdir(at, 0777);
+  if (unshare(CLONE_NEWNS) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return false;
+  mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL);
+  return mount("none", at, "tmpfs", 0, "size=2m") == 0;
+}
+
+static bool fill(const char *at, witness *w, char *why, size_t size) {
+  char path[300], ballast[300];
+  mf_store *store;
+  mf_error error;
+  int64_t position;
+  snprintf(path, sizeof path, "%s/store.fold", at);
+  snprintf(ballast, sizeof ballast, "%s/ballast", at);
+  int fd = open(ballast, O_CREAT | O_RDWR, 0666);
+  if (fd < 0 || ftruncate(fd, 0) != 0 || posix_fallocate(fd, 0, 1 << 20) != 0) {
+    snprintf(why, size, "the ballast could not be made");
+    return false;
+  }
+  close(fd);
+  if (mf_open(path, NULL, &store, &error) != MF_OK) {
+    snprintf(why, size, "%s", error.message);
+    return false;
+  }
+  int full = 0;
+  uint32_t i = 0;
+  for (; full < 5 && i < 5000; i++) {
+    operation op;
+    make_op(w->seed, 0, i, &op);
+    witness_sent(w, 0, i);
+    int status = run_op(store, &op, &position, &error);
+    witness_told(w, 0, i, status, position);
+    if (status != MF_OK && status != MF_DISK_FULL) {
+      snprintf(why, size, "operation %u: %s", i, error.message);
+      return false;
+    }
+    full += status == MF_DISK_FULL;
+  }
+  expectation owed = {SIZE_MAX, false, true};
+  bool fine = full == 5;
+  if (!fine) snprintf(why, size, "the disk was never full");
+  fine = fine && check_open_store(store, w, owed, why, size);
+  unlink(ballast); /* there is room again: the same handle goes on */
+  for (uint32_t end = i + 5; fine && i < end; i++) {
+    operation op;
+    make_op(w->seed, 0, i, &op);
+    witness_sent(w, 0, i);
+    int status = run_op(store, &op, &position, &error);
+    witness_told(w, 0, i, status, position);
+    fine = status == MF_OK;
+    if (!fine) snprintf(why, size, "with room again, operation %u: %s", i, error.message);
+  }
+  mf_close(store);
+  return fine && check_store(path, w, owed, why, size);
+}
+
+int small_disk(void) {
+  char why[768] = "the process died";
+  int pipe_ends[2];
+  if (pipe(pipe_ends) != 0) abort();
+  pid_t child = fork();
+  if (child == 0) {
+    char at[256], answer[768] = "";
+    witness w = {0};
+    w.seed = seed;
+    bool fine = make_small_disk(at, sizeof at);
+    if (!fine) snprintf(answer, sizeof answer, "no filesystem of our own could be mounted");
+    fine = fine && fill(at, &w, answer, sizeof answer);
+    if (write(pipe_ends[1], answer, sizeof answer) != sizeof answer) _exit(2);
+    _exit(fine ? 0 : 1);
+  }
+  int status = 0;
+  close(pipe_ends[1]);
+  if (read(pipe_ends[0], why, sizeof why) < 0) why[0] = '\0';
+  close(pipe_ends[0]);
+  waitpid(child, &status, 0);
+  return tell(WIFEXITED(status) && WEXITSTATUS(status) == 0,
+              "on a filesystem that is full, appends say disk_full, and go on when there is room",
+              why);
+}

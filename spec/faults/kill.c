@@ -1,0 +1,196 @@
+/*
+ * kill -9. Processes with several threads each append through the same file and tell the parent,
+ * through a pipe, what they are about to do and what was acknowledged. They are killed one after
+ * the other at random moments; those that are left must go on; and the store that is left must keep
+ * what it acknowledged, and nothing by halves.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "faults.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { PROCESSES = 2, THREADS = 2, KILLS = 12 };
+
+typedef struct line {
+  uint32_t writer, number;
+  int32_t status; /* 1: about to be sent; else what the append returned */
+  int32_t unused;
+  int64_t position;
+} line;
+
+typedef struct child {
+  pid_t pid;
+  int pipe;
+  size_t acknowledged;
+} child;
+
+typedef struct writer_job {
+  mf_store *store;
+  int pipe;
+  uint64_t seed;
+  uint32_t writer, number;
+} writer_job;
+
+static void say(int pipe, line l) {
+  if (write(pipe, &l, sizeof l) != sizeof l)
+    _exit(1); /* shorter than PIPE_BUF: whole, or not at all */
+}
+
+static void *write_for_ever(void *argument) {
+  writer_job *j = argument;
+  mf_error error;
+  int64_t position;
+  for (;; j->number++) {
+    operation op;
+    make_op(j->seed, j->writer, j->number, &op);
+    say(j->pipe, (line){j->writer, j->number, 1, 0, 0});
+    int status = run_op(j->store, &op, &position, &error);
+    say(j->pipe, (line){j->writer, j->number, status, 0, position});
+    if (status != MF_OK) {
+      fprintf(stderr, "# operation %u.%u: %s\n", j->writer, j->number, error.message);
+      _exit(1);
+    }
+  }
+  return NULL;
+}
+
+static void run_child(const char *path, int pipe, int process, const witness *w,
+                      mf_durability durability) {
+  mf_open_options options = {.size = sizeof options, .durability = durability};
+  writer_job jobs[THREADS];
+  pthread_t threads[THREADS];
+  mf_store *store;
+  mf_error error;
+  if (mf_open(path, &options, &store, &error) != MF_OK) {
+    fprintf(stderr, "# opening: %s\n", error.message);
+    _exit(1);
+  }
+  for (int i = 0; i < THREADS; i++) {
+    uint32_t writer = (uint32_t)(process * THREADS + i);
+    jobs[i] = (writer_job){store, pipe, w->seed, writer, w->writers[writer].count};
+    if (pthread_create(&threads[i], NULL, write_for_ever, &jobs[i]) != 0) _exit(1);
+  }
+  pthread_join(threads[0], NULL);
+  _exit(1);
+}
+
+static child start(const char *path, int process, const witness *w, mf_durability durability) {
+  int ends[2];
+  child c = {0, -1, 0};
+  if (pipe(ends) != 0) abort();
+  c.pid = fork();
+  if (c.pid == 0) {
+    close(ends[0]);
+    run_child(path, ends[1], process, w, durability);
+  }
+  close(ends[1]);
+  c.pipe = ends[0];
+  return c;
+}
+
+static int64_t now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+/* Takes one line; false at the end. */
+static bool hear(child *c, witness *w) {
+  line l;
+  ssize_t n = read(c->pipe, &l, sizeof l);
+  if (n != sizeof l) return false;
+  if (l.status == 1)
+    witness_sent(w, l.writer, l.number);
+  else {
+    witness_told(w, l.writer, l.number, l.status, l.position);
+    c->acknowledged++;
+  }
+  return true;
+}
+
+/* Hears all living children until `until`, or until child `one` was acknowledged so many. */
+static bool hear_all(child *children, witness *w, int64_t until, int one, size_t wanted) {
+  for (;;) {
+    struct pollfd fds[PROCESSES];
+    int64_t left = until - now();
+    if (one >= 0 && children[one].acknowledged >= wanted) return true;
+    if (left <= 0) return one < 0;
+    for (int i = 0; i < PROCESSES; i++)
+      fds[i] = (struct pollfd){children[i].pipe, POLLIN, 0}; /* a negative one is ignored */
+    struct timespec limit = {(time_t)(left / 1000000), (long)(left % 1000000) * 1000};
+    if (ppoll(fds, PROCESSES, &limit, NULL) < 0 && errno != EINTR) return false;
+    for (int i = 0; i < PROCESSES; i++)
+      if ((fds[i].revents & (POLLIN | POLLHUP)) && !hear(&children[i], w)) return false;
+  }
+}
+
+/* Returns whether it was alive until now. */
+static bool finish(child *c, witness *w) {
+  int status;
+  kill(c->pid, SIGKILL);
+  while (hear(c, w)) {
+  }
+  close(c->pipe);
+  c->pipe = -1;
+  waitpid(c->pid, &status, 0);
+  return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+}
+
+static bool kill_round(const char *path, witness *w, mf_durability durability, chance *dice,
+                       char *why, size_t size) {
+  child children[PROCESSES];
+  bool fine = true;
+  for (int i = 0; i < PROCESSES; i++)
+    children[i] = start(path, i, w, durability);
+  /* Each lives to see an append, or two processes that only start would be killed. */
+  for (int i = 0; fine && i < PROCESSES; i++)
+    fine = hear_all(children, w, now() + 30000000, i, 1);
+  if (fine) fine = hear_all(children, w, now() + (int64_t)chance_below(dice, 20000), -1, 0);
+  for (int i = 0; i < PROCESSES; i++) {
+    bool alive = finish(&children[i], w);
+    fine = fine && alive;
+    int next = i + 1;
+    if (fine && next < PROCESSES)
+      fine = hear_all(children, w, now() + 30000000, next,
+                      children[next].acknowledged + 1 + (size_t)chance_below(dice, 8));
+    if (!fine) snprintf(why, size, "a writer failed, or stood still after another was killed");
+  }
+  return fine && check_store(path, w, OWES_ALL, why, size);
+}
+
+static int kill_at(mf_durability durability, const char *sentence) {
+  char path[256], why[768] = "";
+  witness w = {0};
+  chance dice = {seed};
+  bool fine = true;
+  size_t appended = 0;
+  w.seed = seed;
+  fresh_store(path);
+  int kills = 0;
+  for (; fine && kills < KILLS * rounds; kills++)
+    fine = kill_round(path, &w, durability, &dice, why, sizeof why);
+  for (int i = 0; i < WRITERS_MAX; i++)
+    appended += w.writers[i].count;
+  int failures = tell(fine, sentence, why);
+  printf("# %d rounds, %zu operations\n", kills, appended);
+  remove_store(path);
+  witness_free(&w);
+  return failures;
+}
+
+int kill_writers(void) {
+  return kill_at(MF_FULL,
+                 "writers that are killed leave everything acknowledged, and nothing by halves") +
+         kill_at(MF_NONE, "so they do when nothing is synced");
+}
