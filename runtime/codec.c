@@ -587,6 +587,109 @@ bool mfr_decode(lua_State *L, mfr_state *state, const void *data, size_t size) {
   return false;
 }
 
+/* ---- decoding a part ---- */
+
+/* Steps over one value, however deep it is nested. */
+static bool skip_value(decoder *d) {
+  for (uint64_t left = 1; left > 0; left--) {
+    const char *text;
+    size_t size;
+    uint64_t n = 0;
+    lua_Integer integer;
+    if (d->p == d->end) return false;
+    unsigned tag = *d->p++;
+    bool map = (tag >= 0x80 && tag <= 0x8f) || tag == 0xde || tag == 0xdf;
+    if (get_integer(d, tag, &integer) || get_string(d, tag, &text, &size)) continue;
+    if (tag == 0xc0 || tag == 0xc2 || tag == 0xc3) continue;
+    if (tag == 0xca || tag == 0xcb) {
+      if (!get_number(d, tag == 0xcb ? 8 : 4, &n)) return false;
+      continue;
+    }
+    if (tag >= 0x80 && tag <= 0x9f)
+      n = tag & 0xf;
+    else if (tag >= 0xdc && tag <= 0xdf) {
+      if (!get_number(d, tag & 1 ? 4 : 2, &n)) return false;
+    } else
+      return false;
+    if (n > (uint64_t)(d->end - d->p)) return false;
+    left += map ? 2 * n : n;
+  }
+  return true;
+}
+
+/* The number of elements, when the next value is a map. */
+static bool get_map_head(decoder *d, uint64_t *count) {
+  if (d->p == d->end) return false;
+  unsigned tag = *d->p;
+  if (tag >= 0x80 && tag <= 0x8f) {
+    d->p++;
+    *count = tag & 0xf;
+    return true;
+  }
+  if (tag != 0xde && tag != 0xdf) return false;
+  d->p++;
+  return get_number(d, tag == 0xde ? 2 : 4, count);
+}
+
+/* Which of the names this key is, or -1; `next` is tried first, because keys come in order. */
+static int find_name(const mfr_usage *usage, int next, const char *text, size_t size) {
+  for (int k = 0; k < usage->count; k++) {
+    int i = next + k < usage->count ? next + k : next + k - usage->count;
+    const mfr_text *name = &usage->names[i];
+    if (name->size == size && memcmp(name->data, text, size) == 0) return i;
+  }
+  return -1;
+}
+
+static bool get_fields(decoder *d, uint64_t count, const mfr_usage *usage, int table, int names,
+                       int first) {
+  lua_State *L = d->L;
+  uint32_t seen = 0;
+  int next = 0;
+  for (uint64_t i = 0; i < count; i++) {
+    const char *text;
+    size_t size;
+    lua_Integer integer;
+    int which = -1;
+    if (d->p == d->end) return false;
+    unsigned tag = *d->p++;
+    if (get_string(d, tag, &text, &size))
+      which = find_name(usage, next, text, size);
+    else if (!get_integer(d, tag, &integer))
+      return false;
+    if (which < 0) {
+      if (!skip_value(d)) return false;
+      continue;
+    }
+    lua_rawgeti(L, names, first + which);
+    if (!get_value(d, 1)) return false;
+    lua_rawset(L, table);
+    seen |= 1u << which;
+    next = which + 1 < usage->count ? which + 1 : 0;
+  }
+  for (int i = 0; i < usage->count; i++) {
+    if (seen >> i & 1) continue;
+    lua_rawgeti(L, names, first + i);
+    lua_pushnil(L);
+    lua_rawset(L, table);
+  }
+  return d->p == d->end;
+}
+
+int mfr_decode_fields(lua_State *L, mfr_state *state, const void *data, size_t size,
+                      const mfr_usage *usage, int table, int names, int first) {
+  uint64_t count;
+  decoder d = {L, state, data, (const unsigned char *)data + size, 0};
+  if (!get_map_head(&d, &count)) return 0;
+  int top = lua_gettop(L);
+  luaL_checkstack(L, 8, "value");
+  lua_rawgeti(L, LUA_REGISTRYINDEX, state->key_cache_ref);
+  d.keys = top + 1;
+  bool done = get_fields(&d, count, usage, table, names, first);
+  lua_settop(L, top);
+  return done ? 1 : -1;
+}
+
 /* ---- hashes, arrays, copies ---- */
 
 void mfr_hash_bytes(const void *data, size_t size, uint8_t digest[16]) {

@@ -50,8 +50,34 @@ static int event_pairs(lua_State *L) {
   return 3;
 }
 
+/* The names of an event's fields and the stream's name that was used last stand in the metatable's
+ * array: fetched from there they cost less than interning them for every event. */
+static const char *const field_names[MFR_FIELDS] = {"type",
+                                                    "data",
+                                                    "metadata",
+                                                    "message_id",
+                                                    "stream_name",
+                                                    "stream_position",
+                                                    "global_position",
+                                                    "recorded_at"};
+enum { LAST_STREAM = MFR_FIELDS + 1 };
+
+const char *mfr_field_name(mfr_field field) {
+  return field_names[field];
+}
+
+void mfr_push_field_name(lua_State *L, int events, mfr_field field) {
+  lua_rawgeti(L, events, (lua_Integer)field + 1);
+}
+
 void mfr_events_open(lua_State *L, uint64_t seed) {
-  lua_createtable(L, 0, 4);
+  lua_createtable(L, LAST_STREAM, 4);
+  for (int i = 0; i < MFR_FIELDS; i++) {
+    lua_pushstring(L, field_names[i]);
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_pushliteral(L, "");
+  lua_rawseti(L, -2, LAST_STREAM);
   lua_pushliteral(L, "moonfold.event");
   lua_setfield(L, -2, "__name");
   lua_pushboolean(L, 1); /* how the codec knows an event */
@@ -82,31 +108,64 @@ static void push_payload(lua_State *L, mfr_state *state, const mf_event *event, 
   lua_error(L);
 }
 
+void mfr_push_stream_name(lua_State *L, int events, mf_bytes name) {
+  size_t size;
+  lua_rawgeti(L, events, LAST_STREAM);
+  const char *last = lua_tolstring(L, -1, &size);
+  if (size == name.size && memcmp(last, name.data, size) == 0) return;
+  lua_pop(L, 1);
+  lua_pushlstring(L, name.data, name.size);
+  lua_pushvalue(L, -1);
+  lua_rawseti(L, events, LAST_STREAM);
+}
+
+void mfr_push_metadata(lua_State *L, mfr_state *state, const mf_event *event) {
+  if (event->metadata.size)
+    push_payload(L, state, event, event->metadata, "metadata");
+  else
+    lua_pushnil(L);
+}
+
+void mfr_push_data(lua_State *L, mfr_state *state, const mf_event *event) {
+  if (event->data.size)
+    push_payload(L, state, event, event->data, "data");
+  else
+    lua_pushnil(L);
+}
+
+static void set_integer_field(lua_State *L, int events, mfr_field field, int64_t value) {
+  mfr_push_field_name(L, events, field);
+  lua_pushinteger(L, value);
+  lua_rawset(L, -3);
+}
+
 void mfr_push_event(lua_State *L, mfr_state *state, const mf_event *event, int events, int types) {
   luaL_checkstack(L, 6, "event");
-  lua_createtable(L, 0, 8);
+  lua_createtable(L, 0, MFR_FIELDS);
+  mfr_push_field_name(L, events, MFR_TYPE);
   push_type(L, event, types);
-  lua_setfield(L, -2, "type");
+  lua_rawset(L, -3);
   if (event->data.size) {
-    push_payload(L, state, event, event->data, "data");
-    lua_setfield(L, -2, "data");
+    mfr_push_field_name(L, events, MFR_DATA);
+    mfr_push_data(L, state, event);
+    lua_rawset(L, -3);
   }
   if (event->metadata.size) {
-    push_payload(L, state, event, event->metadata, "metadata");
-    lua_setfield(L, -2, "metadata");
+    mfr_push_field_name(L, events, MFR_METADATA);
+    mfr_push_metadata(L, state, event);
+    lua_rawset(L, -3);
   }
   if (event->message_id.data) {
+    mfr_push_field_name(L, events, MFR_MESSAGE_ID);
     lua_pushlstring(L, event->message_id.data, event->message_id.size);
-    lua_setfield(L, -2, "message_id");
+    lua_rawset(L, -3);
   }
-  lua_pushlstring(L, event->stream.data, event->stream.size);
-  lua_setfield(L, -2, "stream_name");
-  lua_pushinteger(L, event->version);
-  lua_setfield(L, -2, "stream_position");
-  lua_pushinteger(L, event->position);
-  lua_setfield(L, -2, "global_position");
-  lua_pushinteger(L, event->recorded_at);
-  lua_setfield(L, -2, "recorded_at");
+  mfr_push_field_name(L, events, MFR_STREAM_NAME);
+  mfr_push_stream_name(L, events, event->stream);
+  lua_rawset(L, -3);
+  set_integer_field(L, events, MFR_STREAM_POSITION, event->version);
+  set_integer_field(L, events, MFR_GLOBAL_POSITION, event->position);
+  set_integer_field(L, events, MFR_RECORDED_AT, event->recorded_at);
   lua_pushvalue(L, events);
   lua_setmetatable(L, -2);
 }

@@ -122,6 +122,8 @@ void mfr_unpack_decider(lua_State *L, int index, int store, mfr_decider *decider
   decider->command_shapes = push_field(L, index, "commands");
   decider->invariant = push_field(L, index, "invariant");
   decider->check_shapes = decider->check_invariant = false;
+  decider->given = 0;
+  memset(decider->plans, 0, sizeof decider->plans);
   decider->evolve_is_table = lua_type(L, decider->evolve) == LUA_TTABLE;
   lua_newtable(L);
   decider->handlers = lua_gettop(L);
@@ -147,42 +149,164 @@ void mfr_initial_state(lua_State *L, mfr_state *state, mfr_call *call, mfr_decid
   lua_replace(L, decider->state);
 }
 
+/* ---- handlers ---- */
+
 /*
- * Pushes the handler for the event's type: a function, or false where there is nothing to do. What
- * evolve and upcast say of a type is asked once for each fold; types have small numbers, so that
- * the answer stands in an array.
+ * What evolve and upcast say of a type is asked once for each fold; types have small numbers, so
+ * that the answer stands in an array. It is a function, `false` where there is nothing to do,
+ * `true` for "upcast it, then ask again", or a plan.
+ *
+ * A plan is made for a handler that is known not to keep its event, once a fold has proved long
+ * enough to be worth it. It is a table: the handler, its event and that event's data, which serve
+ * again and again, and from PLAN_NAMES on the names of the fields of data that the handler reads.
  */
-static void push_handler(lua_State *L, const mf_event *event, const mfr_decider *d) {
-  if (event->type_id && lua_rawgeti(L, d->handlers, event->type_id) != LUA_TNIL) return;
-  if (event->type_id) lua_pop(L, 1);
+enum { PLAN_HANDLER = 1, PLAN_EVENT, PLAN_DATA, PLAN_USAGE, PLAN_NAMES, WORTH_A_PLAN = 24 };
+
+static void resolve_handler(lua_State *L, const mf_event *event, const mfr_decider *d) {
+  lua_pushlstring(L, event->type.data, event->type.size);
+  int type = lua_gettop(L);
+  if (d->upcast) {
+    lua_pushvalue(L, type);
+    if (lua_rawget(L, d->upcast) != LUA_TNIL) {
+      lua_pushboolean(L, 1);
+      lua_replace(L, type);
+      lua_settop(L, type);
+      return;
+    }
+    lua_pop(L, 1);
+  }
   if (!d->evolve_is_table)
     lua_pushvalue(L, d->evolve);
   else {
-    lua_pushlstring(L, event->type.data, event->type.size);
+    lua_pushvalue(L, type);
     if (lua_gettable(L, d->evolve) == LUA_TNIL) {
       lua_pop(L, 1);
       lua_pushboolean(L, 0);
     }
   }
-  if (d->upcast) {
-    /* Its type may change: `true` stands for "upcast it, then look again". */
-    lua_pushlstring(L, event->type.data, event->type.size);
-    bool upcast = lua_rawget(L, d->upcast) != LUA_TNIL;
-    lua_pop(L, 1);
-    if (upcast) {
-      lua_pop(L, 1);
-      lua_pushboolean(L, 1);
-    }
-  }
-  if (!event->type_id) return;
-  lua_pushvalue(L, -1);
-  lua_rawseti(L, d->handlers, event->type_id);
+  lua_replace(L, type);
 }
 
-/* Gives the event on top to the handler below it: [-2, +0]. */
-static void evolve(lua_State *L, mfr_state *state, mfr_call *call, const mfr_decider *d) {
-  lua_pushvalue(L, d->state);
+/* The event of a plan, with what stays the same for all events of its type: [-0, +1]. */
+static void push_plan_event(lua_State *L, const mf_event *event, const mfr_decider *d) {
+  lua_createtable(L, 0, MFR_FIELDS);
+  mfr_push_field_name(L, d->events, MFR_TYPE);
+  lua_pushlstring(L, event->type.data, event->type.size);
+  lua_rawset(L, -3);
+  mfr_push_field_name(L, d->events, MFR_STREAM_NAME);
+  mfr_push_stream_name(L, d->events, event->stream);
+  lua_rawset(L, -3);
+  lua_pushvalue(L, d->events);
+  lua_setmetatable(L, -2);
+}
+
+/* Replaces the handler on top by a plan, when it is one that does not keep its event. */
+static void plan(lua_State *L, mfr_state *state, mfr_decider *d, const mf_event *event) {
+  luaL_checkstack(L, 10, "plan");
+  int handler = lua_gettop(L);
+  const mfr_usage *usage = mfr_usage_of(L, state, handler);
+  if (!usage) {
+    lua_pop(L, 1);
+    return;
+  }
+  lua_createtable(L, PLAN_NAMES + usage->count, 0);
   lua_insert(L, -2);
+  lua_getiuservalue(L, -1, 1);
+  for (int i = 1; i <= usage->count; i++) {
+    lua_rawgeti(L, -1, i);
+    lua_rawseti(L, handler + 1, PLAN_NAMES + i - 1);
+  }
+  lua_pop(L, 1);
+  lua_rawseti(L, handler + 1, PLAN_USAGE); /* keeps it alive */
+  push_plan_event(L, event, d);
+  lua_rawseti(L, handler + 1, PLAN_EVENT);
+  lua_createtable(L, 0, usage->count);
+  lua_rawseti(L, handler + 1, PLAN_DATA);
+  lua_pushvalue(L, handler);
+  lua_rawseti(L, handler + 1, PLAN_HANDLER);
+  lua_replace(L, handler);
+  d->plans[event->type_id % MFR_PLANS] = (mfr_plan){event->type_id, usage, false};
+}
+
+/* Pushes the answer for the event's type and returns its Lua type. */
+static int push_handler(lua_State *L, mfr_state *state, const mf_event *event, mfr_decider *d) {
+  if (event->type_id == 0) {
+    resolve_handler(L, event, d);
+    return lua_type(L, -1);
+  }
+  int type = lua_rawgeti(L, d->handlers, event->type_id);
+  if (type != LUA_TNIL) return type;
+  lua_pop(L, 1);
+  resolve_handler(L, event, d);
+  if (d->given >= WORTH_A_PLAN && !d->check_shapes &&
+      d->plans[event->type_id % MFR_PLANS].type_id == 0 && lua_type(L, -1) == LUA_TFUNCTION)
+    plan(L, state, d, event);
+  lua_pushvalue(L, -1);
+  lua_rawseti(L, d->handlers, event->type_id);
+  return lua_type(L, -1);
+}
+
+/* The fold has become long: asks again, to make plans. */
+static void forget_handlers(lua_State *L, mfr_decider *d) {
+  lua_newtable(L);
+  lua_replace(L, d->handlers);
+}
+
+/* Sets a field of the event on top. */
+static void set_plan_integer(lua_State *L, const mfr_decider *d, mfr_field field, int64_t value) {
+  mfr_push_field_name(L, d->events, field);
+  lua_pushinteger(L, value);
+  lua_rawset(L, -3);
+}
+
+static void set_plan_data(lua_State *L, mfr_state *state, const mfr_decider *d, mfr_plan *p,
+                          const mf_event *event, int table) {
+  int its_event = lua_gettop(L), found = 0;
+  if (!p->usage->data_kept && event->data.size) {
+    lua_rawgeti(L, table, PLAN_DATA);
+    found = mfr_decode_fields(L, state, event->data.data, event->data.size, p->usage, its_event + 1,
+                              table, PLAN_NAMES);
+  }
+  if (found != 1 || !p->data_set) {
+    mfr_push_field_name(L, d->events, MFR_DATA);
+    if (found == 1)
+      lua_pushvalue(L, its_event + 1);
+    else
+      mfr_push_data(L, state, event); /* no map, or damaged: then this raises */
+    lua_rawset(L, its_event);
+    p->data_set = found == 1;
+  }
+  lua_settop(L, its_event);
+}
+
+/* Pushes the event of the plan at `table`, filled with what the handler reads of this event. */
+static void push_planned(lua_State *L, mfr_state *state, const mfr_decider *d, mfr_plan *p,
+                         const mf_event *event, int table) {
+  unsigned fields = p->usage->fields;
+  lua_rawgeti(L, table, PLAN_EVENT);
+  if (fields & 1u << MFR_DATA) set_plan_data(L, state, d, p, event, table);
+  if (fields & 1u << MFR_STREAM_POSITION)
+    set_plan_integer(L, d, MFR_STREAM_POSITION, event->version);
+  if (fields & (1u << MFR_GLOBAL_POSITION | 1u << MFR_MESSAGE_ID)) /* the id is made from it */
+    set_plan_integer(L, d, MFR_GLOBAL_POSITION, event->position);
+  if (fields & 1u << MFR_RECORDED_AT) set_plan_integer(L, d, MFR_RECORDED_AT, event->recorded_at);
+  if (fields & 1u << MFR_METADATA) {
+    mfr_push_field_name(L, d->events, MFR_METADATA);
+    mfr_push_metadata(L, state, event);
+    lua_rawset(L, -3);
+  }
+  if (fields & 1u << MFR_MESSAGE_ID) {
+    mfr_push_field_name(L, d->events, MFR_MESSAGE_ID);
+    if (event->message_id.data)
+      lua_pushlstring(L, event->message_id.data, event->message_id.size);
+    else
+      lua_pushnil(L);
+    lua_rawset(L, -3);
+  }
+}
+
+/* Calls the handler, with the state and the event, which stand on top of the stack: [-3, +0]. */
+static void evolve(lua_State *L, mfr_state *state, mfr_call *call, const mfr_decider *d) {
   mfr_call_script(L, state, call, "evolve", 2, 1);
   if (lua_isnil(L, -1))
     lua_pop(L, 1); /* the handler has changed the state in place */
@@ -229,24 +353,48 @@ static void check_shape(lua_State *L, const mfr_state *state, const mfr_call *ca
   lua_settop(L, top);
 }
 
-static void fold_event(lua_State *L, mfr_state *state, mfr_call *call, const mfr_decider *d,
-                       const mf_event *event) {
-  push_handler(L, event, d);
-  bool ignored = lua_type(L, -1) == LUA_TBOOLEAN && !lua_toboolean(L, -1);
-  if (ignored && !d->check_shapes) {
-    lua_pop(L, 1); /* not even decoded */
-    return;
-  }
-  call->event = *event;
-  mfr_push_event(L, state, event, d->events, d->types);
-  if (lua_type(L, -2) == LUA_TBOOLEAN) {
+/* What a handler cannot be given at once: an event to upcast, or one whose shape is checked. The
+ * handler, or what stands for one, is on top: [-1, +0]. */
+static void upcast_and_evolve(lua_State *L, mfr_state *state, mfr_call *call,
+                              const mfr_decider *d) {
+  int type = lua_type(L, -1);
+  bool ignored = type == LUA_TBOOLEAN && !lua_toboolean(L, -1);
+  mfr_push_event(L, state, &call->event, d->events, d->types);
+  if (type == LUA_TBOOLEAN) {
     lua_remove(L, -2);
     if (!ignored) mfr_upcast(L, state, call, d->upcast);
     if (d->check_shapes) check_shape(L, state, call, d);
     if (!handler_of_upcast(L, d)) return;
-  } else if (d->check_shapes)
+  } else
     check_shape(L, state, call, d);
+  lua_pushvalue(L, d->state);
+  lua_insert(L, -2);
   evolve(L, state, call, d);
+}
+
+/* Folds call->event. */
+static void fold_event(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *d) {
+  const mf_event *event = &call->event;
+  int type = push_handler(L, state, event, d);
+  if (d->check_shapes || type == LUA_TBOOLEAN) {
+    if (!d->check_shapes && !lua_toboolean(L, -1)) {
+      lua_pop(L, 1); /* not even decoded */
+      return;
+    }
+    upcast_and_evolve(L, state, call, d);
+  } else if (type == LUA_TTABLE) {
+    int table = lua_gettop(L);
+    lua_rawgeti(L, table, PLAN_HANDLER);
+    lua_pushvalue(L, d->state);
+    push_planned(L, state, d, &d->plans[event->type_id % MFR_PLANS], event, table);
+    evolve(L, state, call, d);
+    lua_pop(L, 1);
+  } else {
+    lua_pushvalue(L, d->state);
+    mfr_push_event(L, state, event, d->events, d->types);
+    evolve(L, state, call, d);
+    if (++d->given == WORTH_A_PLAN) forget_handlers(L, d);
+  }
   if (d->check_invariant) mfr_check_invariant(L, state, call, d);
 }
 
@@ -297,10 +445,10 @@ static void trace(lua_State *L, mfr_state *state, const mfr_decider *d, int64_t 
 
 int64_t mfr_fold(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *decider,
                  int64_t version) {
-  mf_event event;
-  while (mfr_next(L, state, call, &event)) {
-    fold_event(L, state, call, decider, &event);
-    version = event.version;
+  luaL_checkstack(L, LUA_MINSTACK, "fold");
+  while (mfr_next(L, state, call, &call->event)) {
+    fold_event(L, state, call, decider);
+    version = call->event.version;
     if (decider->trace) trace(L, state, decider, version);
   }
   mf_reader_close(call->reader);
@@ -310,7 +458,9 @@ int64_t mfr_fold(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *de
 
 void mfr_fold_one(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *decider,
                   const mf_event *event) {
-  fold_event(L, state, call, decider, event);
+  luaL_checkstack(L, LUA_MINSTACK, "fold");
+  call->event = *event;
+  fold_event(L, state, call, decider);
 }
 
 /* ---- aggregate_stream ---- */

@@ -7,6 +7,7 @@
  *   canonical.c  encoded values looked at without decoding them
  *   json.c       Lua values <-> JSON
  *   events.c     events from Lua to the store and back; upcasting
+ *   usage.c      what a handler does with its event: whether it keeps it, which fields it reads
  *   fold.c       aggregate_stream: folding the events of a stream into a state
  *   shapes.c     shapes of the data of events and commands; invariants of states
  *   handle.c     handle, attempt, decide
@@ -34,10 +35,12 @@
 #include <string.h>
 
 enum {
-  MFR_DEPTH_MAX = 128,  /* nesting of values */
-  MFR_KEY_SLOTS = 512,  /* of the cache of map keys */
-  MFR_KEY_MAX = 24,     /* bytes of a key that is cached */
-  MFR_UPCASTS_MAX = 100 /* upcasters in a row for one event */
+  MFR_DEPTH_MAX = 128,   /* nesting of values */
+  MFR_KEY_SLOTS = 512,   /* of the cache of map keys */
+  MFR_KEY_MAX = 24,      /* bytes of a key that is cached */
+  MFR_UPCASTS_MAX = 100, /* upcasters in a row for one event */
+  MFR_USED_MAX = 24,     /* fields of data that a handler is known to read */
+  MFR_PLANS = 16         /* event types that a fold remembers at once */
 };
 
 typedef struct mfr_buffer {
@@ -55,6 +58,7 @@ typedef struct mfr_key {
 typedef struct mfr_state {
   mfr_buffer spare; /* memory of the last borrowed buffer, for the next */
   int null_ref, array_ref, error_ref, key_cache_ref, buffer_ref;
+  int usage_ref; /* weak table: handler -> mfr_usage, or false */
   int store_ref, event_iterator_ref, stream_iterator_ref, context_ref;
   int shapes_ref;    /* the tables of shapes that were found well-formed */
   int run_hooks_ref; /* an empty Lua function: calling it lets a pending debug hook run */
@@ -132,6 +136,14 @@ void mfr_encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index, cons
 void mfr_encode_absent(lua_State *L, mfr_state *state, mfr_buffer *out);
 /* Pushes the value. False (and nothing pushed) when the bytes are no encoding. [-0, +1|0] */
 bool mfr_decode(lua_State *L, mfr_state *state, const void *data, size_t size);
+struct mfr_usage;
+/*
+ * Sets in the table at `table` those fields of an encoded map that `usage` names, all others are
+ * skipped; names that the map lacks become nil. `names`: stack index of a table that has the names
+ * from index `first` on. Returns 1, 0 when the value is no map, -1 when the bytes are no encoding.
+ */
+int mfr_decode_fields(lua_State *L, mfr_state *state, const void *data, size_t size,
+                      const struct mfr_usage *usage, int table, int names, int first);
 void mfr_codec_open(lua_State *L, mfr_state *state);
 void mfr_check_value(lua_State *L, const mfr_state *state, int index); /* not nil */
 /* moonfold.hash, moonfold.array */
@@ -237,7 +249,27 @@ void mfr_call_script(lua_State *L, mfr_state *state, mfr_call *call, const char 
 
 /* ---- events.c ---- */
 
+/* What an event that was read consists of. */
+typedef enum mfr_field {
+  MFR_TYPE,
+  MFR_DATA,
+  MFR_METADATA,
+  MFR_MESSAGE_ID,
+  MFR_STREAM_NAME,
+  MFR_STREAM_POSITION,
+  MFR_GLOBAL_POSITION,
+  MFR_RECORDED_AT,
+  MFR_FIELDS
+} mfr_field;
+
+const char *mfr_field_name(mfr_field field);
 void mfr_events_open(lua_State *L, uint64_t seed); /* pushes the metatable of a store's events */
+/* Push a field's name, a stream's name, data or metadata (nil for none): [-0, +1]. `events`: stack
+ * index of the metatable. */
+void mfr_push_field_name(lua_State *L, int events, mfr_field field);
+void mfr_push_stream_name(lua_State *L, int events, mf_bytes name);
+void mfr_push_data(lua_State *L, mfr_state *state, const mf_event *event);
+void mfr_push_metadata(lua_State *L, mfr_state *state, const mf_event *event);
 /* Pushes an event: [-0, +1]. `events`, `types`: stack indices of the store's user values. */
 void mfr_push_event(lua_State *L, mfr_state *state, const mf_event *event, int events, int types);
 /* Replaces the event on top by what the table of upcasters at `upcast` makes of it. */
@@ -270,13 +302,37 @@ void mfr_open_reader(lua_State *L, mfr_state *state, mfr_call *call, const mfr_r
 /* The next event of call->reader; false at the end. Raises. */
 bool mfr_next(lua_State *L, mfr_state *state, mfr_call *call, mf_event *event);
 
+/* ---- usage.c ---- */
+
+/* What a handler that does not keep its event reads of it. A userdata. */
+typedef struct mfr_usage {
+  unsigned fields; /* bits 1 << mfr_field: those of the event */
+  bool data_kept;  /* it does more with data than reading the fields below: data must be fresh */
+  int count;
+  mfr_text names[MFR_USED_MAX];
+} mfr_usage;
+
+void mfr_usage_open(lua_State *L, mfr_state *state);
+/* Pushes the usage of the function at index, whose user value 1 is the list of names; or false, and
+ * returns NULL, when it may keep the event. [-0, +1] */
+const mfr_usage *mfr_usage_of(lua_State *L, mfr_state *state, int index);
+
 /* ---- fold.c ---- */
+
+/* How events of a type are given to their handler, when it is known not to keep them. */
+typedef struct mfr_plan {
+  uint32_t type_id; /* 0: none */
+  const mfr_usage *usage;
+  bool data_set; /* the event's `data` is the table that is used again */
+} mfr_plan;
 
 /* The parts of a decider, as stack indices. */
 typedef struct mfr_decider {
   int initial_state, evolve, decide, upcast;   /* 0: none */
   int event_shapes, command_shapes, invariant; /* 0: none */
-  int handlers;      /* a table: type id -> handler, filled as events come */
+  int handlers;  /* a table: type id -> handler, or plan of one, filled as events come */
+  int64_t given; /* events that were given to handlers in this fold; see fold.c */
+  mfr_plan plans[MFR_PLANS];
   int state;         /* where the state stands */
   int events, types; /* the store's user values */
   int trace; /* where the keys of the part to watch, what was found, and two buffers stand */

@@ -41,6 +41,7 @@ static int open_module(lua_State *L) {
   mfr_errors_open(L, state);
   mfr_codec_open(L, state);
   mfr_shapes_open(L, state);
+  mfr_usage_open(L, state);
   mfr_context_open(L, state);
   mfr_iterators_open(L, state);
   mfr_stores_open(L, state);
