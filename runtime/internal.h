@@ -182,8 +182,9 @@ void mfr_json_write_string(lua_State *L, const mfr_state *state, mfr_buffer *out
 /* Pushes the JSON of the value at index: [-0, +1]. */
 int mfr_push_json(lua_State *L, mfr_state *state, int index, int tags);
 /* Pushes the value, or raises invalid_argument with line and column: [-0, +1]. `tags`: the objects
- * above are read as what they stand for. */
-void mfr_parse_json(lua_State *L, mfr_state *state, const char *text, size_t size, bool tags);
+ * above are read as what they stand for. `line`: the number of the first line. */
+void mfr_parse_json(lua_State *L, mfr_state *state, const char *text, size_t size, bool tags,
+                    size_t line);
 void mfr_base64_write(char *out, const uint8_t *bytes, size_t size);
 #define mfr_base64_size(size) (((size) + 2) / 3 * 4)
 /* Pushes the bytes; false, and nothing pushed, when it is no base64. */

@@ -284,13 +284,14 @@ typedef struct parser {
   mfr_state *state;
   mfr_buffer *text; /* the string that is being read */
   const char *start, *p, *end;
+  size_t line; /* of the text's beginning */
   int depth;
   bool tags; /* objects that stand for what JSON lacks are read as that */
 } parser;
 
 /* Raises invalid_argument with the line and column (in bytes, from 1) of `at`. */
 static int refuse(parser *j, const char *at, const char *why) {
-  size_t line = 1, column = 1;
+  size_t line = j->line, column = 1;
   for (const char *p = j->start; p < at; p++) {
     column++;
     if (*p != '\n') continue;
@@ -298,6 +299,16 @@ static int refuse(parser *j, const char *at, const char *why) {
     column = 1;
   }
   return mfr_misuse(j->L, j->state, "text", "line %zu, column %zu: %s", line, column, why);
+}
+
+/* Names the first line that is no UTF-8, and where in it. */
+static void refuse_bad_utf8(parser *j) {
+  const char *good = j->start;
+  for (size_t step = (size_t)(j->end - j->start); step > 0; step /= 2)
+    while ((size_t)(j->end - good) >= step &&
+           mfr_is_utf8(j->start, (size_t)(good - j->start) + step))
+      good += step;
+  refuse(j, good, "JSON text is UTF-8, and this is not");
 }
 
 static void skip_space(parser *j) {
@@ -590,11 +601,12 @@ static void parse_value(parser *j) {
   skip_space(j);
 }
 
-void mfr_parse_json(lua_State *L, mfr_state *state, const char *text, size_t size, bool tags) {
+void mfr_parse_json(lua_State *L, mfr_state *state, const char *text, size_t size, bool tags,
+                    size_t line) {
   luaL_checkstack(L, 10, "JSON");
-  if (!mfr_is_utf8(text, size)) mfr_misuse(L, state, "text", "JSON text is UTF-8, and this is not");
   mfr_buffer *buffer = mfr_borrow(L, state);
-  parser j = {L, state, buffer, text, text, text + size, 0, tags};
+  parser j = {L, state, buffer, text, text, text + size, line, 0, tags};
+  if (!mfr_is_utf8(text, size)) refuse_bad_utf8(&j);
   parse_value(&j);
   if (j.p < j.end) refuse(&j, j.p, "something follows the value");
   mfr_give_back(state, buffer);
@@ -605,6 +617,6 @@ int mfr_from_json(lua_State *L) {
   mfr_state *state = mfr_of(L);
   mfr_text text = mfr_check_string(L, state, 1, "text");
   lua_settop(L, 1);
-  mfr_parse_json(L, state, text.data, text.size, false);
+  mfr_parse_json(L, state, text.data, text.size, false, 1);
   return 1;
 }

@@ -588,7 +588,7 @@ static mfr_store *new_store(lua_State *L, const mfr_state *state, mfr_text path,
 int mfr_open(lua_State *L) {
   static const char *const names[] = {"create", "read_only", "durability", "clock", NULL};
   mfr_state *state = mfr_of(L);
-  mf_open_options options = {sizeof options, false, false, MF_DURABILITY_ANY, NULL, NULL};
+  mf_open_options options = {sizeof options, false, false, MF_DURABILITY_ANY, NULL, NULL, 0};
   mf_error error;
   lua_settop(L, 2);
   mfr_text path = mfr_check_string(L, state, 1, "path");

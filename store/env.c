@@ -185,7 +185,8 @@ static MDB_val record_key(void) {
 
 static int write_store_record(mf__env *env, MDB_txn *txn, MDB_dbi main) {
   uint8_t bytes[MF__STORE_RECORD_SIZE];
-  mf__store_record record = {MF__FORMAT_VERSION, 0, mf__random_u64(), mf__clock_now()};
+  uint64_t seed = env->record.seed ? env->record.seed : mf__random_u64();
+  mf__store_record record = {MF__FORMAT_VERSION, 0, seed, mf__clock_now()};
   mf__store_record_write(&record, bytes);
   MDB_val key = record_key(), value = {sizeof bytes, bytes};
   env->record = record;
@@ -525,8 +526,8 @@ static int claim_file(mf__env *env, mf_error *error) {
 
 /* The environment of an open file: the one this process has, or a new one. Called with the table
  * locked. */
-static int env_for_file(const char *path, int fd, bool writable, bool create, mf__env **out,
-                        mf_error *error) {
+static int env_for_file(const char *path, int fd, bool writable, bool create, uint64_t seed,
+                        mf__env **out, mf_error *error) {
   mf__file_id id;
   uint64_t size;
   bool regular;
@@ -557,6 +558,7 @@ static int env_for_file(const char *path, int fd, bool writable, bool create, mf
   if (!env) return mf__fail(error, MF_NO_MEMORY, "%s: no memory to open it", path);
   env->id = id;
   env->read_only = !writable;
+  env->record.seed = seed; /* should it be created */
   status = open_lmdb(env, size, error);
   if (status == MF_OK) status = claim_file(env, error);
   if (status == MF_OK && kind != MF__FILE_NEW) status = check_trees(env, error);
@@ -601,7 +603,7 @@ static int open_file(mf_store *store, const char *path, const mf_open_options *o
     return mf__fail(error, MF_NOT_FOUND, "%s: its folder does not exist; create that first", path);
   if (rc != 0) return mf__fail_db(error, rc, path);
   pthread_mutex_lock(&table_lock);
-  int status = env_for_file(path, store->fd, writable, create, &store->env, error);
+  int status = env_for_file(path, store->fd, writable, create, options->seed, &store->env, error);
   pthread_mutex_unlock(&table_lock);
   return status;
 }
@@ -671,7 +673,7 @@ static int take_level(mf_store *store, const char *path, mf_durability wanted, m
 /* ---- handles ---- */
 
 int mf_open(const char *path, const mf_open_options *given, mf_store **out, mf_error *error) {
-  mf_open_options options = {sizeof options, false, false, MF_DURABILITY_ANY, NULL, NULL};
+  mf_open_options options = {sizeof options, false, false, MF_DURABILITY_ANY, NULL, NULL, 0};
   *out = NULL;
   if (given) memcpy(&options, given, given->size < sizeof options ? given->size : sizeof options);
   if (!path || !*path)

@@ -303,6 +303,15 @@ bool mf__record_parse(const uint8_t *p, const uint8_t *limit, mf__record *record
 bool mf__record_stream_id(const uint8_t *p, const uint8_t *limit, uint64_t *id);
 bool mf__record_verify(const uint8_t *p, const mf__record *record, uint64_t seed, int64_t position);
 mf_bytes mf__extension_find(mf_bytes extension, uint8_t tag);
+/* The entry of the command; the id is absent when there is none. */
+typedef struct mf__command {
+  const uint8_t *digest;
+  mf_bytes id;
+} mf__command;
+
+mf__command mf__command_of(mf_bytes extension);
+/* Whether the bytes are a list of entries, each of them whole. */
+bool mf__extension_valid(mf_bytes extension);
 size_t mf__extension_size(size_t payload); /* of one tagged entry */
 uint8_t *mf__extension_write(uint8_t *out, uint8_t tag, mf_bytes payload);
 

@@ -456,6 +456,8 @@ static int give(mf_reader *r, const entry *e, mf_event *event, mf_error *error) 
   event->metadata = record.metadata;
   event->message_id = record.message_id;
   event->extension = mf__extension_find(record.extension, MF__EXT_CALLER);
+  event->command_id = mf__command_of(record.extension).id;
+  event->envelope = record.extension;
   event->version = (int64_t)record.version;
   event->position = e->position;
   event->recorded_at = record.recorded_at;

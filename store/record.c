@@ -225,6 +225,26 @@ mf_bytes mf__extension_find(mf_bytes extension, uint8_t tag) {
   return mf__bytes(NULL, 0);
 }
 
+mf__command mf__command_of(mf_bytes extension) {
+  mf__command none = {NULL, {NULL, 0}};
+  if (!extension.data) return none;
+  mf_bytes entry = mf__extension_find(extension, MF__EXT_COMMAND);
+  if (!entry.data || entry.size <= 16 || entry.size > 16 + MF_ID_MAX) return none;
+  const uint8_t *p = entry.data;
+  return (mf__command){p, mf__bytes(p + 16, entry.size - 16)};
+}
+
+bool mf__extension_valid(mf_bytes extension) {
+  const uint8_t *p = extension.data, *limit = p + extension.size;
+  while (p < limit) {
+    uint64_t size;
+    p = mf__varint_read(p + 1, limit, &size);
+    if (!p || size > (uint64_t)(limit - p)) return false;
+    p += size;
+  }
+  return extension.size > 0;
+}
+
 size_t mf__extension_size(size_t payload) {
   return 1 + mf__varint_size(payload) + payload;
 }

@@ -140,6 +140,9 @@ typedef struct mf_open_options {
    * system's clock. */
   int64_t (*clock)(void *context);
   void *clock_context;
+  /* The seed of a store that this call creates: with that of another store, an import of all its
+   * events gives the same generated ids. 0: a random one. Not looked at when the store exists. */
+  uint64_t seed;
 } mf_open_options;
 
 /*
@@ -247,11 +250,14 @@ typedef struct mf_append_options {
       command_digest[16]; /* with command_id: what tells this command from another of the same id */
   mf_bytes extension;     /* optional: bytes kept with the first event (mf_event.extension); for the
                              runtime */
+  mf_bytes envelope; /* optional, and instead of the three above: mf_event.envelope of an event of
+                        another store, whose append is repeated here. MF_INVALID_ARGUMENT when it is
+                        none */
 } mf_append_options;
 
 #define MF_APPEND_OPTIONS_INIT                                                                     \
   {                                                                                                \
-    sizeof(mf_append_options), MF_NO_CONCURRENCY_CHECK, MF_NOW, {NULL, 0}, {0}, {                  \
+    sizeof(mf_append_options), MF_NO_CONCURRENCY_CHECK, MF_NOW, {NULL, 0}, {0}, {NULL, 0}, {       \
       NULL, 0                                                                                      \
     }                                                                                              \
   }
@@ -329,8 +335,12 @@ typedef struct mf_event {
                           mf_message_id() */
   mf_bytes extension;  /* what mf_append_options.extension held, on the first event of an append;
                           else absent */
-  int64_t version;     /* in its stream */
-  int64_t position;    /* in the log */
+  mf_bytes
+      command_id;    /* of the command that the append answered, on its first event; else absent */
+  mf_bytes envelope; /* all that was recorded beside the event, in the store's own form; absent when
+                        there is nothing. To copy it into another store (mf_append_options) */
+  int64_t version;   /* in its stream */
+  int64_t position;  /* in the log */
   int64_t recorded_at; /* microseconds since the epoch */
   /* The same for equal types of one store, for ever; from 1. 0: the type is not committed yet. */
   uint32_t type_id;

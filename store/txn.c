@@ -285,6 +285,9 @@ static int check_options(const mf_append_options *options, mf_error *error) {
   if (options->extension.size > MF_EXTENSION_MAX)
     return mf__fail(error, MF_INVALID_ARGUMENT, "an extension may have %zu bytes, this one has %zu",
                     MF_EXTENSION_MAX, options->extension.size);
+  if (options->envelope.data &&
+      (options->envelope.size > MF__EXTENSION_MOST || !mf__extension_valid(options->envelope)))
+    return mf__fail(error, MF_INVALID_ARGUMENT, "the envelope is not one that an event came with");
   if (options->expected_version < MF_STREAM_EXISTS)
     return mf__fail(error, MF_INVALID_ARGUMENT, "%lld is no stream version",
                     (long long)options->expected_version);
@@ -657,7 +660,8 @@ static bool stage_event(mf_txn *txn, mf__staged_stream *stream, const mf_new_eve
 /* What stands with the first event of an append, in the arena. */
 static bool make_extension(mf_txn *txn, const mf_append_options *options, mf_bytes *extension) {
   mf_bytes id = options->command_id, given = options->extension;
-  *extension = mf__bytes(NULL, 0);
+  *extension = options->envelope;
+  if (extension->data) return true;
   size_t size = (id.data ? mf__extension_size(16 + id.size) : 0) +
                 (given.data ? mf__extension_size(given.size) : 0);
   if (size == 0) return true;
@@ -756,6 +760,13 @@ static int stage_on_read(mf_txn *txn, mf_error *error) {
   return status;
 }
 
+/* The command that an envelope tells of is recorded as if it were given. */
+static void take_envelope(mf_append_options *options) {
+  mf__command command = mf__command_of(options->envelope);
+  options->command_id = command.id;
+  if (command.digest) memcpy(options->command_digest, command.digest, 16);
+}
+
 int mf_append(mf_txn *txn, mf_bytes stream, const mf_new_event *events, size_t count,
               const mf_append_options *given, mf_append_result *result, mf_error *error) {
   mf_append_options options = MF_APPEND_OPTIONS_INIT;
@@ -768,6 +779,7 @@ int mf_append(mf_txn *txn, mf_bytes stream, const mf_new_event *events, size_t c
   for (size_t i = 0; status == MF_OK && i < count; i++)
     status = check_event(&events[i], i, error);
   if (status != MF_OK) return status;
+  if (options.envelope.data) take_envelope(&options);
   status = append(txn, stream, events, count, &options, result ? result : &ignored, error);
   return mf__txn_note(txn, status);
 }

@@ -1,6 +1,6 @@
 -- The command line read: what a command's entry in commands.lua says of its arguments and options.
 
-local text = require "moonfold.cli.text"
+local nearest = require "moonfold.nearest"
 
 local arguments = {}
 
@@ -9,7 +9,7 @@ function arguments.usage(message, command)
   error({ usage = message, command = command }, 0)
 end
 
--- ## The kinds of values: f(given) -> value; nil: it is none, and the second result says what is needed
+-- ## The kinds of values: f(given, host) -> value; nil: it is none, and the second result says what is needed
 
 local kinds = {}
 
@@ -39,16 +39,16 @@ function kinds.list(given)
   return list
 end
 
-function kinds.time(given)
-  local time = text.parse_time(given)
+function kinds.time(given, host)
+  local time = host.parse_time(given)
   if not time then return nil, "a time as in 2026-11-25 or 2026-11-25T18:30:00Z (UTC where no zone is given)" end
   return time
 end
 
-function kinds.moment(given)
+function kinds.moment(given, host)
   local n = kinds.count(given)
   if n then return { position = n } end
-  local time = text.parse_time(given)
+  local time = host.parse_time(given)
   if not time then return nil, "a position, or a time as in 2026-11-25T18:30:00Z" end
   return { time = time }
 end
@@ -71,12 +71,11 @@ local function all_options(command)
   return list
 end
 
-local function unknown_option(host, command, given)
+local function unknown_option(command, given)
   local names = {}
   for i, option in ipairs(all_options(command)) do names[i] = option.name end
-  local nearest = host.nearest(given:gsub("^%-+", ""), names)
-  arguments.usage(("unknown option %s%s"):format(given, nearest and ": did you mean --" .. nearest .. "?" or ""),
-    command)
+  local near = nearest.of(given:gsub("^%-+", ""), names)
+  arguments.usage(("unknown option %s%s"):format(given, near and ": did you mean --" .. near .. "?" or ""), command)
 end
 
 local function find(command, field, name)
@@ -85,7 +84,7 @@ local function find(command, field, name)
   end
 end
 
-local function set(command, options, option, shown, value)
+local function set(host, command, options, option, shown, value)
   if not option.value then
     options[option.name] = true
     return
@@ -93,7 +92,7 @@ local function set(command, options, option, shown, value)
   if options[option.name] ~= nil and not option.many then
     arguments.usage(("%s is given twice"):format(shown), command)
   end
-  local result, needed = kinds[option.kind or "string"](value)
+  local result, needed = kinds[option.kind or "string"](value, host)
   if result == nil then arguments.usage(("%s needs %s, this is %q"):format(shown, needed, value), command) end
   if option.choices then
     local known = false
@@ -125,21 +124,21 @@ local function take_option(host, command, options, argv, i)
         inline = word:sub(3) -- -n5
       else -- -fr: several switches in one word
         argv[i] = "-" .. word:sub(3)
-        set(command, options, option, word:sub(1, 2))
+        set(host, command, options, option, word:sub(1, 2))
         return 0
       end
     end
   end
-  if not option then unknown_option(host, command, inline and name and "--" .. name or word) end
+  if not option then unknown_option(command, inline and name and "--" .. name or word) end
   local shown = word:find("^%-%-") and "--" .. option.name or "-" .. option.short
   if not option.value then
     if inline then arguments.usage(("%s takes no value"):format(shown), command) end
-    set(command, options, option, shown)
+    set(host, command, options, option, shown)
     return 1
   end
   local value = inline or argv[i + 1]
   if not value then arguments.usage(("%s needs a value: %s"):format(shown, option.value), command) end
-  set(command, options, option, shown, value)
+  set(host, command, options, option, shown, value)
   return inline and 1 or 2
 end
 

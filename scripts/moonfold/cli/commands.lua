@@ -150,6 +150,42 @@ local commands = {
     },
   },
   {
+    name = "export",
+    summary = "write all events, with everything that belongs to them, as JSON Lines",
+    arguments = { store },
+    options = {
+      option("from", "N", "count", "begin at this position of the log"),
+      option("to", "N", "count", "end at this position of the log"),
+    },
+    text = { "What comes out goes to import, which makes the same store of it: ids, times, integer keys, bytes that"
+      .. " are no UTF-8. Progress is on standard error." },
+    examples = {
+      { "moonfold export shop.fold | zstd > shop.jsonl.zst", "all of it, compressed" },
+      { "moonfold export shop.fold --from 1001 > news.jsonl", "what came after event 1000" },
+    },
+  },
+  {
+    name = "import",
+    summary = "record the events that export wrote, or any others",
+    arguments = { store, { "FILE", "JSON Lines; standard input where it is not given", optional = true } },
+    options = {
+      option("as-new", nil, nil, "record an export behind the events of another store, as new ones; their message ids"
+        .. " are kept, so that it can be repeated"),
+    },
+    text = {
+      "A store that is missing is created, which is said. An import that was interrupted goes on when it is repeated:"
+        .. " what is there already is compared and not recorded again.",
+      'Lines without the first line of an export are new events: {"stream_name": "cart-1", "type": "ItemAdded", "data":'
+        .. ' {...}}, with "metadata", "message_id" and "recorded_at" where wanted.',
+      "A line that cannot be used is named by its number and column. The batch that it is in is not recorded; earlier"
+        .. " batches are.",
+    },
+    examples = {
+      { "zstd -dc shop.jsonl.zst | moonfold import copy.fold", "make the store anew" },
+      { "moonfold import shop.fold events.jsonl", "record events from elsewhere" },
+    },
+  },
+  {
     name = "backup", module = "moonfold.cli.backup",
     summary = "copy a store while others use it",
     arguments = { store, { "DEST", "the new file: it must not exist" } },

@@ -1,7 +1,5 @@
 -- Events as the commands print them: read, log, tail, handle.
 
-local text = require "moonfold.cli.text"
-
 local events = {}
 
 local columns = {
@@ -22,7 +20,7 @@ function events.printer(out, one_stream)
   local host = out.host
   local printer = {}
   if out.mode == "json" then
-    function printer:add(event) out:json(events.record(event)) end -- luacheck: no self
+    function printer:add(event) out:json(events.record(host, event)) end -- luacheck: no self
     function printer:finish() end -- luacheck: no self
     return printer
   end
@@ -31,10 +29,10 @@ function events.printer(out, one_stream)
   local function json(value) return value == nil and "" or host.json(value) end
   function printer:add(event) -- luacheck: no self
     if layout == "lines" then
-      return rows:add { event.global_position, event.stream_name, event.stream_position, text.time(event.recorded_at),
+      return rows:add { event.global_position, event.stream_name, event.stream_position, host.time(event.recorded_at),
         event.type, json(event.data), json(event.metadata) }
     end
-    local seconds = text.time(event.recorded_at):sub(1, 19) .. "Z"
+    local seconds = host.time(event.recorded_at):sub(1, 19) .. "Z"
     if layout == "stream" then
       return rows:add { event.stream_position, seconds, event.type, json(event.data) }
     end
@@ -45,11 +43,11 @@ function events.printer(out, one_stream)
 end
 
 --- A recorded event as JSON shows it.
-function events.record(event)
+function events.record(host, event)
   return {
     type = event.type, data = event.data, metadata = event.metadata, message_id = event.message_id,
     stream_name = event.stream_name, stream_position = event.stream_position, global_position = event.global_position,
-    recorded_at = event.recorded_at and text.time(event.recorded_at),
+    recorded_at = event.recorded_at and host.time(event.recorded_at),
   }
 end
 

@@ -30,7 +30,7 @@ return function(call)
   local out = call.out
   if out.mode == "json" then
     local list = {}
-    for i, event in ipairs(result.events) do list[i] = events.record(event) end
+    for i, event in ipairs(result.events) do list[i] = events.record(out.host, event) end
     result.events = setmetatable(list, getmetatable(result.events))
     if #list == 0 then result.events = require("moonfold").array() end
     out:json(result)

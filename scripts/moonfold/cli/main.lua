@@ -5,6 +5,7 @@
 local call = require "moonfold.cli.call"
 local commands = require "moonfold.cli.commands"
 local help = require "moonfold.cli.help"
+local nearest = require "moonfold.nearest"
 local output = require "moonfold.cli.output"
 local status = require "moonfold.cli.status"
 
@@ -89,21 +90,21 @@ local function by_content(host, path)
   if path:find("%.lua$") then return "run" end
 end
 
-local function unknown(host, word)
+local function unknown(word)
   local names = {}
   for _, command in ipairs(commands) do names[#names + 1] = command.name end
   if word:find("^%-") then names = { "--help", "--version" } end
-  local nearest = host.nearest(word, names)
+  local near = nearest.of(word, names)
   local what = word:find("^%-") and "unknown option %s" or word:find("[/.]") and "there is no file %s"
     or "there is neither a command nor a file %q"
-  complain(what:format(word) .. (nearest and (": did you mean %s?"):format(nearest) or ""))
+  complain(what:format(word) .. (near and (": did you mean %s?"):format(near) or ""))
   io.stderr:write("Try: moonfold --help\n")
   return status.usage
 end
 
-local function print_help(host, name)
+local function print_help(name)
   local command = name and find(name)
-  if name and not command then return unknown(host, name) end
+  if name and not command then return unknown(name) end
   io.stdout:write(command and help.of(command) or help.overview())
   return status.fine
 end
@@ -115,8 +116,8 @@ local function main(host, argv)
     io.stdout:write(help.overview())
     return status.usage
   end
-  if first == "--help" or first == "-h" then return print_help(host) end
-  if first == "help" then return print_help(host, argv[2]) end
+  if first == "--help" or first == "-h" then return print_help() end
+  if first == "help" then return print_help(argv[2]) end
   if first == "--version" or first == "-v" then
     io.stdout:write(host.version, "\n")
     return status.fine
@@ -125,7 +126,7 @@ local function main(host, argv)
   if command then return protected(host, command, argv, 2) end
   local name = by_content(host, first)
   if name then return protected(host, find(name), argv, 1) end
-  return unknown(host, first)
+  return unknown(first)
 end
 
 return main

@@ -1,6 +1,7 @@
 -- read STORE STREAM and log STORE
 
 local events = require "moonfold.cli.events"
+local lines = require "moonfold.cli.lines"
 local streams = require "moonfold.cli.streams"
 
 -- Passes on the events that were recorded in the time asked for, and no more than asked for.
@@ -29,6 +30,10 @@ return function(call)
     from = options.from, to = options.to, backwards = options.backwards, types = options.types,
     max_count = not timed and options.max or nil,
   }
+  if call.out.mode == "json" and not timed then
+    lines.write(call.out, store, stream, range, false)
+    return
+  end
   local printer = events.printer(call.out, stream ~= nil)
   local iterate, state, control, closing
   if stream then

@@ -1,5 +1,7 @@
 -- streams STORE [PREFIX]
 
+local nearest = require "moonfold.nearest"
+
 local Streams = {}
 
 local columns = { { title = "events", right = true, style = "dim" }, { title = "stream" } }
@@ -24,14 +26,14 @@ end
 local NEAREST_OF = 10000
 
 -- A stream whose name is like the one given: of those that begin with the same letter, else of all.
-local function nearest(call, store, stream)
+local function near(store, stream)
   for _, prefix in ipairs { stream:sub(1, 1), "" } do
     local names = {}
     for name in store:streams(prefix) do
-      names[#names + 1] = name:find("\0", 1, true) and "" or name
+      names[#names + 1] = name
       if #names == NEAREST_OF then break end
     end
-    local found = call.host.nearest(stream, names)
+    local found = nearest.of(stream, names)
     if found then return found end
   end
 end
@@ -39,10 +41,9 @@ end
 --- not_found, with the nearest name, when there is no such stream.
 function Streams.must_exist(call, store, stream)
   if store:stream_exists(stream) then return end
-  local near = nearest(call, store, stream)
-  call:fail("not_found", ("there is no stream %q%s"):format(stream, near and (": did you mean %q?"):format(near) or ""))
+  local found = near(store, stream)
+  local hint = found and (": did you mean %q?"):format(found) or ""
+  call:fail("not_found", ("there is no stream %q%s"):format(stream, hint))
 end
-
-Streams.nearest = nearest
 
 return setmetatable(Streams, { __call = function(_, call) return run(call) end })

@@ -1,6 +1,7 @@
 -- tail STORE [STREAM] [-f]
 
 local events = require "moonfold.cli.events"
+local lines = require "moonfold.cli.lines"
 local streams = require "moonfold.cli.streams"
 
 local SHOWN = 10
@@ -19,25 +20,19 @@ local function print_last(store, stream, options, printer)
   for i = #last, 1, -1 do printer:add(last[i]) end
 end
 
-local function last_position(store)
-  local position = 0
-  for event in store:all_events { backwards = true, max_count = 1 } do position = event.global_position end
-  return position
-end
-
 return function(call)
   local options, stream = call.options, call.arguments.stream
   local store <close> = call:open { read_only = true }
   if stream and not options.follow then streams.must_exist(call, store, stream) end
   local printer = events.printer(call.out, stream ~= nil)
-  local log = last_position(store)
+  local log = lines.last_position(store)
   local version = stream and store:stream_version(stream)
   print_last(store, stream, options, printer)
   printer:finish(not options.follow and "no events" or nil)
   while options.follow do
     call.out:flush()
     store:wait(log + 1)
-    local reached = last_position(store)
+    local reached = lines.last_position(store)
     local range = stream and { from = version + 1, types = options.types }
       or { from = log + 1, to = reached, types = options.types }
     if stream then version = store:stream_version(stream) range.to = version end

@@ -1,0 +1,17 @@
+-- export STORE: every event with all that belongs to it, as JSON Lines. The first line tells what this is.
+
+local lines = require "moonfold.cli.lines"
+local progress = require "moonfold.cli.progress"
+
+return function(call)
+  local options, out = call.options, call.out
+  local store <close> = call:open { read_only = true }
+  local last = lines.last_position(store)
+  local from, to = math.max(options.from or 1, 1), math.min(options.to or last, last)
+  out:write(('{"moonfold_export":1,"seed":"%s","from":%d,"to":%d}\n'):format(call.host.seed(store), from,
+    math.max(to, from - 1)))
+  local shown = progress.new(call, "exporting", to - from + 1)
+  local count = lines.write(out, store, nil, { from = from, to = to }, true, function(sum) shown:at(sum) end)
+  out:flush()
+  shown:finish("exported", count)
+end

@@ -1,0 +1,104 @@
+-- import STORE [FILE]: what export wrote, or any JSON Lines of events.
+--
+-- Batches of whole lines go to the store in one transaction each. What the store has already is compared, so that an
+-- import which was interrupted goes on when it is repeated.
+
+local moonfold = require "moonfold"
+local progress = require "moonfold.cli.progress"
+local text = require "moonfold.cli.text"
+
+-- How many bytes are read at once: the lines in them make a batch, unless one is longer than that.
+local CHUNK = 1 << 22
+
+local function input_of(call)
+  local file = call.arguments.file
+  if not file or file == "-" then return io.stdin, "standard input" end
+  if not call.host.kind(file) then call:fail("not_found", ("there is no file %s"):format(file)) end
+  local input, problem = io.open(file, "rb")
+  if not input then call:fail("io", problem) end
+  return input, file
+end
+
+-- The first line of an export, or nil when it is an event already.
+local function header_of(call, line)
+  local fine, header = pcall(call.host.parse_json, line)
+  if not fine or type(header) ~= "table" or header.moonfold_export == nil then return nil end
+  if header.moonfold_export ~= 1 then
+    call:fail("incompatible_format", ("line 1: this export has format %s, this program knows format 1: use a newer"
+      .. " Moonfold"):format(tostring(header.moonfold_export)))
+  end
+  local seed_fine = type(header.seed) == "string" and #header.seed == 16 and not header.seed:find("[^%x]")
+  if not seed_fine or math.type(header.to) ~= "integer" then
+    call:fail("invalid_argument", "line 1, column 1: this is no first line of an export")
+  end
+  return header
+end
+
+-- Opens the store, or creates it with the seed of the one that was exported.
+local function open(call, header, as_new)
+  local path = call.arguments.store
+  if call.host.kind(path) or not header or as_new then return call:open { create = true } end
+  call.host.create(path, header.seed)
+  call:note("created the store ", path)
+  return moonfold.open(path, { create = false })
+end
+
+local function check_seed(call, store, header)
+  if not header or call.host.seed(store) == header.seed then return end
+  call:fail("invalid_argument", ("%s is not the store that was exported: import into a new file, or record the events"
+    .. " as new ones with --as-new"):format(call.arguments.store))
+end
+
+-- Reads on until there is a whole line; returns the bytes and whether they are the last. A last line need not end.
+local function read_more(call, input, rest)
+  local parts = { rest }
+  while true do
+    local chunk, problem = input:read(CHUNK)
+    if problem then call:fail("io", problem) end
+    parts[#parts + 1] = chunk or "\n"
+    if not chunk or chunk:find("\n", 1, true) then return table.concat(parts), not chunk end
+  end
+end
+
+-- Takes all there is; returns how many events were recorded, and how many were there already.
+local function take(call, store, input, rest, line, shown, as_new)
+  local recorded, repeated, ended = 0, 0, false
+  while not ended do
+    rest, ended = read_more(call, input, rest)
+    local bytes, lines, new, known = call.host["import"](store, rest, line, as_new)
+    rest, line = rest:sub(bytes + 1), line + lines
+    recorded, repeated = recorded + new, repeated + known
+    shown:at(recorded + repeated)
+  end
+  if rest ~= "" then
+    call:fail("invalid_argument", ("text: line %d: the input ends within the events of one append; nothing of these was"
+      .. " recorded"):format(line))
+  end
+  return recorded, repeated
+end
+
+return function(call)
+  local input, name = input_of(call)
+  local as_new = call.options["as-new"] or false
+  local first = input:read("L")
+  if not first then call:fail("invalid_argument", name .. " is empty: nothing was imported") end
+  local header = header_of(call, first)
+  local store <close> = open(call, header, as_new)
+  if not as_new then check_seed(call, store, header) end
+  local shown = progress.new(call, "importing", header and header.to - header.from + 1)
+  local fine, recorded, repeated = pcall(take, call, store, input, header and "" or first, header and 2 or 1, shown,
+    as_new or not header)
+  if not fine then
+    shown:clear()
+    local failure = recorded
+    if type(failure) == "table" and type(failure.message) == "string" then
+      failure.message = failure.message:gsub("^text: ", name .. ", ")
+    end
+    error(failure, 0)
+  end
+  shown:finish("imported", recorded, repeated > 0 and (", %s were there already"):format(text.number(repeated)) or nil)
+  if header and recorded + repeated < header.to - header.from + 1 then
+    call:fail("invalid_argument", ("%s ends early: it has %s of %s"):format(name, text.number(recorded + repeated),
+      text.plural(header.to - header.from + 1, "event")))
+  end
+end
