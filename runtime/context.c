@@ -2,11 +2,9 @@
  * What a decide function may look at beside its stream: other streams, in the same transaction, and
  * chance. It is a userdata without fields of its own, and of no use once the decision is made.
  */
-#include "internal.h"
+#include "loaded.h"
 
 #include <stdio.h>
-
-/* User values of a context: 1 the store, 2 the work that the call is part of. */
 
 static mfr_context *check_context(lua_State *L, mfr_state *state) {
   mfr_context *context = mfr_to_class(L, 1, state->context_ref);
@@ -15,7 +13,7 @@ static mfr_context *check_context(lua_State *L, mfr_state *state) {
                "the context is needed, this is %s: is it context:method(...), "
                "with a colon?",
                mfr_type_name(L, 1));
-  if (context->call->context != context)
+  if (!context->call)
     mfr_misuse(L, state, "context", "the decision that it was made for is over: do not keep it");
   return context;
 }
@@ -26,7 +24,7 @@ static mfr_context *check_context(lua_State *L, mfr_state *state) {
 static int look_body(lua_State *L) {
   mfr_call *call = lua_touserdata(L, 1);
   lua_getiuservalue(L, 2, 1);
-  mfr_aggregate(L, mfr_of(L), call, lua_gettop(L), 3, 4, 5);
+  mfr_aggregate(L, mfr_of(L), call, lua_gettop(L), 4, 5);
   return 1;
 }
 
@@ -37,8 +35,10 @@ static int context_aggregate_stream(lua_State *L) {
   const mfr_context *context = check_context(L, state);
   call.store = context->call->store;
   call.txn = context->call->txn;
+  call.looking = true;
   call.stream = mfr_check_stream(L, state, 2);
-  mfr_check_decider(L, state, 3, "decider", false);
+  if (state->sandbox) mfr_plain_decider(L, state, 3);
+  if (!mfr_to_loaded(L, state, 3)) mfr_check_decider(L, state, 3, "decider", false);
   mfr_check_options(L, state, 4, "options", mfr_aggregate_options);
   return mfr_protect(L, state, &call, look_body, 4, 1);
 }
@@ -120,10 +120,10 @@ static int read_only(lua_State *L) {
                     "it is read-only: keep what changes in the state, by events");
 }
 
-void mfr_push_context(lua_State *L, mfr_state *state, mfr_call *call, int store, int work,
+void mfr_push_context(lua_State *L, mfr_state *state, mfr_call *call, int store,
                       const uint8_t seed[16]) {
-  mfr_context *context = lua_newuserdatauv(L, sizeof *context, 2);
-  context->call = call;
+  mfr_context *context = lua_newuserdatauv(L, sizeof *context, 1);
+  context->call = NULL;
   uint8_t bytes[17];
   memcpy(bytes, seed, 16);
   for (uint8_t i = 0; i < 2; i++) { /* 16 bytes of seed become the 32 of the generator */
@@ -140,11 +140,15 @@ void mfr_push_context(lua_State *L, mfr_state *state, mfr_call *call, int store,
   context->random[0] |= 1; /* never all zero */
   lua_pushvalue(L, store);
   lua_setiuservalue(L, -2, 1);
-  lua_pushvalue(L, work);
-  lua_setiuservalue(L, -2, 2);
   lua_rawgeti(L, LUA_REGISTRYINDEX, state->context_ref);
   lua_setmetatable(L, -2);
+  context->call = call;
   call->context = context;
+}
+
+void mfr_end_context(mfr_call *call) {
+  if (call->context) call->context->call = NULL;
+  call->context = NULL;
 }
 
 static int context_tostring(lua_State *L) {

@@ -3,7 +3,7 @@
  * one, each decoded onto the Lua stack and given to evolve; no list is made. The read transaction
  * is let go before evolve runs.
  */
-#include "internal.h"
+#include "loaded.h"
 
 #include <stdio.h>
 
@@ -375,6 +375,7 @@ static void upcast_and_evolve(lua_State *L, mfr_state *state, mfr_call *call,
 /* Folds call->event. */
 static void fold_event(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *d) {
   const mf_event *event = &call->event;
+  if (state->sandbox) mfr_sandbox_credit(L, state, 1, call->looking);
   int type = push_handler(L, state, event, d);
   if (d->check_shapes || type == LUA_TBOOLEAN) {
     if (!d->check_shapes && !lua_toboolean(L, -1)) {
@@ -473,25 +474,18 @@ static int64_t standing(const mfr_range *range, int64_t current, int64_t last) {
   return range->options.to < current ? range->options.to : current;
 }
 
-/* A fold goes on from the option `initial_state`, a state of an earlier one: [-0, +0|1]. */
-static void take_initial_state(lua_State *L, mfr_state *state, int options, mfr_decider *decider) {
-  if (lua_getfield(L, options, "initial_state") == LUA_TNIL) {
-    lua_pop(L, 1);
-    return;
-  }
+/* Goes on from a state of an earlier fold, which is on top, or nil. [-0, +0] */
+static void take_initial_state(lua_State *L, mfr_state *state, mfr_decider *decider) {
+  if (lua_isnil(L, -1)) return;
   if (lua_type(L, -1) == LUA_TFUNCTION)
     mfr_misuse(L, state, "options.initial_state", "a state is needed, this is a function");
   decider->initial_state = lua_gettop(L);
 }
 
-/* The option `trace`, a list of keys: what is needed to watch that part of the state is left on the
- * stack: [-0, +4|0]. */
-static void take_trace(lua_State *L, mfr_state *state, int options, mfr_decider *decider) {
-  if (lua_isnoneornil(L, options)) return;
-  if (lua_getfield(L, options, "trace") == LUA_TNIL) {
-    lua_pop(L, 1);
-    return;
-  }
+/* Watches the part of the state that the list of keys on top leads to; nil: none. What is needed
+ * for that is left on the stack: [-0, +3|0]. */
+static void take_trace(lua_State *L, mfr_state *state, mfr_decider *decider) {
+  if (lua_isnil(L, -1)) return;
   if (lua_type(L, -1) != LUA_TTABLE)
     mfr_misuse(L, state, "options.trace",
                "a list of keys is needed, such as { \"items\", 2 }: this is %s",
@@ -503,60 +497,160 @@ static void take_trace(lua_State *L, mfr_state *state, int options, mfr_decider 
   encode_part(L, state, decider, lua_touserdata(L, decider->trace + TRACE_CURRENT));
 }
 
-void mfr_aggregate(lua_State *L, mfr_state *state, mfr_call *call, int store, int stream,
-                   int decider_index, int options) {
+/* What is asked of a fold, and what it has come to. */
+typedef struct folding {
   mfr_range range;
-  mfr_decider decider;
-  size_t size;
-  const char *name = lua_tolstring(L, stream, &size);
-  call->stream = (mfr_text){name, size};
-  mfr_unpack_decider(L, decider_index, store, &decider);
-  if (!lua_isnoneornil(L, options)) {
-    if (lua_getfield(L, options, "upcast") == LUA_TNIL)
-      lua_pop(L, 1);
-    else
-      decider.upcast = lua_gettop(L);
-    take_initial_state(L, state, options, &decider);
-  }
-  mfr_check_range(L, state, options, mfr_aggregate_options, &range);
-  if (range.options.backwards)
+  mfr_text expected_name; /* the expectation, when it was given as a string */
+  bool check_shapes, check_invariant;
+  int64_t version;
+  bool exists;
+  mfr_buffer *out; /* of a loaded decider: the state and the trace */
+} folding;
+
+static void check_folding(lua_State *L, mfr_state *state, int options, folding *f) {
+  memset(f, 0, sizeof *f);
+  mfr_check_range(L, state, options, mfr_aggregate_options, &f->range);
+  if (f->range.options.backwards)
     mfr_misuse(L, state, "options.backwards", "a state is folded forwards: leave it out");
-  range.options.stream = (mf_bytes){name, size};
-  decider.check_shapes =
-      mfr_option_boolean(L, state, options, "check_shapes", false) && decider.event_shapes;
-  decider.check_invariant =
-      mfr_option_boolean(L, state, options, "check_invariant", false) && decider.invariant;
-  mfr_initial_state(L, state, call, &decider);
-  take_trace(L, state, options, &decider);
-  if (decider.check_invariant) mfr_check_invariant(L, state, call, &decider);
-  mfr_open_reader(L, state, call, &range);
+  f->check_shapes = mfr_option_boolean(L, state, options, "check_shapes", false);
+  f->check_invariant = mfr_option_boolean(L, state, options, "check_invariant", false);
+}
+
+/* The list of keys to trace, or nil, is on top; it and what belongs to it stay on the stack. The
+ * state stands at decider->state. */
+static void fold_range(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *decider,
+                       folding *f) {
+  f->range.options.stream = (mf_bytes){call->stream.data, call->stream.size};
+  decider->check_shapes = f->check_shapes && decider->event_shapes;
+  decider->check_invariant = f->check_invariant && decider->invariant;
+  mfr_initial_state(L, state, call, decider);
+  take_trace(L, state, decider);
+  if (decider->check_invariant) mfr_check_invariant(L, state, call, decider);
+  mfr_open_reader(L, state, call, &f->range);
   int64_t current = mf_reader_version(call->reader);
-  int64_t last = mfr_fold(L, state, call, &decider, 0);
+  int64_t last = mfr_fold(L, state, call, decider, 0);
+  f->version = standing(&f->range, current, last);
+  f->exists = current > 0;
+}
+
+/* Pushes an option, or nil. [-0, +1] */
+static void push_option(lua_State *L, int options, const char *name) {
+  if (lua_isnoneornil(L, options))
+    lua_pushnil(L);
+  else
+    lua_getfield(L, options, name);
+}
+
+/* On top: the state and the trace, or nil. [-2, +1] */
+static void push_result(lua_State *L, const folding *f) {
+  int top = lua_gettop(L);
   lua_createtable(L, 0, 4);
-  lua_pushvalue(L, decider.state);
-  lua_setfield(L, -2, "state");
-  if (decider.trace) {
-    lua_pushvalue(L, decider.trace + TRACE_FOUND);
-    lua_setfield(L, -2, "trace");
-  }
-  mfr_set_integer(L, "current_stream_version", standing(&range, current, last));
-  lua_pushboolean(L, current > 0);
+  lua_insert(L, top - 1);
+  lua_setfield(L, top - 1, "trace");
+  lua_setfield(L, top - 1, "state");
+  mfr_set_integer(L, "current_stream_version", f->version);
+  lua_pushboolean(L, f->exists);
   lua_setfield(L, -2, "stream_exists");
 }
 
-/* Arguments: call, store, stream, decider, options. */
+/* ---- a loaded decider's state is folded in its sandbox ---- */
+
+static void push_trace(lua_State *L, const mfr_decider *decider) {
+  if (decider->trace)
+    lua_pushvalue(L, decider->trace + TRACE_FOUND);
+  else
+    lua_pushnil(L);
+}
+
+/* In the sandbox. Arguments: call, store, decider, initial state and trace as bytes, folding. */
+static int loaded_fold(lua_State *S) {
+  mfr_state *state = mfr_of(S);
+  const mfr_buffer *in = lua_touserdata(S, 4);
+  folding *f = lua_touserdata(S, 5);
+  mfr_decider decider;
+  size_t at = 0;
+  mfr_unpack_decider(S, 3, 2, &decider);
+  if (f->expected_name.data)
+    lua_pushlstring(S, f->expected_name.data, f->expected_name.size);
+  else
+    lua_pushinteger(S, f->range.options.expected_version);
+  f->range.expected = lua_gettop(S);
+  mfr_decode_sized(S, state, in, &at);
+  take_initial_state(S, state, &decider);
+  mfr_decode_sized(S, state, in, &at);
+  fold_range(S, state, lua_touserdata(S, 1), &decider, f);
+  mfr_encode_sized(S, state, f->out, decider.state, "state");
+  push_trace(S, &decider);
+  mfr_encode_sized(S, state, f->out, -1, "trace");
+  return 0;
+}
+
+static void aggregate_loaded(lua_State *L, mfr_state *state, mfr_call *call,
+                             const mfr_loaded *loaded, int options) {
+  folding f;
+  size_t at = 0;
+  push_option(L, options, "upcast");
+  if (!lua_isnil(L, -1))
+    mfr_misuse(L, state, "options.upcast",
+               "a loaded decider has its own: functions stay on their side of the sandbox");
+  check_folding(L, state, options, &f);
+  if (lua_type(L, f.range.expected) == LUA_TSTRING)
+    f.expected_name.data = lua_tolstring(L, f.range.expected, &f.expected_name.size);
+  mfr_buffer *in = mfr_borrow(L, state);
+  push_option(L, options, "initial_state");
+  mfr_encode_sized(L, state, in, -1, "options.initial_state");
+  push_option(L, options, "trace");
+  mfr_encode_sized(L, state, in, -1, "options.trace");
+  f.out = mfr_borrow(L, state);
+  mfr_enter(L, state, loaded, call, loaded_fold, in, &f);
+  mfr_decode_sized(L, state, f.out, &at);
+  mfr_decode_sized(L, state, f.out, &at);
+  push_result(L, &f);
+  mfr_give_back(state, in);
+  mfr_give_back(state, f.out);
+}
+
+/* ---- in this state ---- */
+
+void mfr_aggregate(lua_State *L, mfr_state *state, mfr_call *call, int store, int decider_index,
+                   int options) {
+  folding f;
+  mfr_decider decider;
+  const mfr_loaded *loaded = mfr_to_loaded(L, state, decider_index);
+  if (loaded) {
+    aggregate_loaded(L, state, call, loaded, options);
+    return;
+  }
+  mfr_unpack_decider(L, decider_index, store, &decider);
+  push_option(L, options, "upcast");
+  if (!lua_isnil(L, -1)) decider.upcast = lua_gettop(L);
+  push_option(L, options, "initial_state");
+  take_initial_state(L, state, &decider);
+  check_folding(L, state, options, &f);
+  push_option(L, options, "trace");
+  fold_range(L, state, call, &decider, &f);
+  lua_pushvalue(L, decider.state);
+  push_trace(L, &decider);
+  push_result(L, &f);
+}
+
+/* Arguments: call, store, decider, options. */
 static int aggregate_body(lua_State *L) {
-  mfr_aggregate(L, mfr_of(L), lua_touserdata(L, 1), 2, 3, 4, 5);
+  mfr_aggregate(L, mfr_of(L), lua_touserdata(L, 1), 2, 3, 4);
   return 1;
 }
 
 int mfr_aggregate_stream(lua_State *L) {
   mfr_state *state = mfr_of(L);
   mfr_call call = {0};
-  lua_settop(L, 4);
   call.store = mfr_check_store(L, state, 1);
   call.stream = mfr_check_stream(L, state, 2);
-  mfr_check_decider(L, state, 3, "aggregate", false);
+  mfr_find_decider(L, state, 1, call.stream, false);
+  lua_settop(L, 4);
+  if (!mfr_to_loaded(L, state, 3)) mfr_check_decider(L, state, 3, "aggregate", false);
   mfr_check_options(L, state, 4, "options", mfr_aggregate_options);
-  return mfr_protect(L, state, &call, aggregate_body, 4, 1);
+  lua_pushvalue(L, 1);
+  lua_pushvalue(L, 3);
+  lua_pushvalue(L, 4);
+  return mfr_protect(L, state, &call, aggregate_body, 3, 1);
 }

@@ -7,13 +7,14 @@
  * events are staged and folded, the result is made, and the transaction commits. So there is no
  * conflict to retry, and whatever fails on the way records nothing.
  */
-#include "internal.h"
+#include "loaded.h"
 
 #include <stdio.h>
 
 /* A command as it is worked on; the Lua values stand in the table of commands. */
 typedef struct command {
   mfr_text type, id;
+  int64_t time;
   uint8_t digest[16]; /* of type, data and metadata: the same command */
   bool known;         /* recorded before */
   size_t recorded;    /* events that it has led to in this call */
@@ -24,17 +25,25 @@ typedef struct work {
   mfr_call call; /* first: the protected body is given its address */
   bool record;   /* false: decide only */
   bool want_state, check_invariant;
-  bool list;                 /* a list of commands was given */
+  bool list; /* a list of commands was given */
+  int64_t expected_version;
+  mfr_text expected_name;    /* when it was given as a string */
   int64_t version, position; /* of the stream and the log, as the work goes on */
   int64_t first_version;     /* when it began */
   int64_t time;
-  size_t count;
+  /* The outcome. With `out`, the recorded events stand there and not in a Lua list, and behind them
+   * the encoded state, from `state_at` on. */
+  mfr_buffer *out;
+  size_t state_at;
+  int64_t last_position;
+  bool created;
   int64_t recorded; /* events */
+  size_t count;
   command commands[];
 } work;
 
 /* Stack of the body. */
-enum { CALL = 1, STORE, STREAM, DECIDER, COMMANDS, OPTIONS, WORK };
+enum { CALL = 1, STORE, DECIDER, COMMANDS, WORK };
 
 /* ---- commands ---- */
 
@@ -99,6 +108,7 @@ static void check_command(lua_State *L, mfr_state *state, const char *path, int6
     mfr_misuse(L, state, field_path, "metadata is a table, this is %s", lua_typename(L, type));
   lua_pushliteral(L, "time");
   type = lua_rawget(L, given);
+  int time = lua_gettop(L);
   snprintf(field_path, sizeof field_path, "%.60s.time", path);
   if (type != LUA_TNIL && !lua_isinteger(L, -1))
     mfr_misuse(L, state, field_path,
@@ -112,7 +122,11 @@ static void check_command(lua_State *L, mfr_state *state, const char *path, int6
     lua_rawget(L, given);
     lua_rawset(L, -3);
   }
-  if (type == LUA_TNIL) mfr_set_integer(L, "time", now);
+  out->time = now;
+  if (type == LUA_TNIL)
+    mfr_set_integer(L, "time", now);
+  else
+    out->time = lua_tointeger(L, time);
   lua_replace(L, given);
   lua_settop(L, given);
 }
@@ -226,8 +240,19 @@ static bool all_known(const work *w) {
   return w->count > 0;
 }
 
-/* Adds events first..last of the stream, as recorded, to the list on top. */
-static void add_recorded(lua_State *L, mfr_state *state, work *w, const mfr_decider *d,
+/* Adds an event to the outcome: to the list at `list`, or to w->out. */
+static void add_event(lua_State *L, mfr_state *state, work *w, const mfr_decider *d, int list,
+                      const mf_event *event) {
+  if (w->out) {
+    mfr_keep_event(L, state, w->out, event);
+    return;
+  }
+  mfr_push_event(L, state, event, d->events, d->types);
+  lua_rawseti(L, list, (lua_Integer)lua_rawlen(L, list) + 1);
+}
+
+/* Adds events first..last of the stream, as recorded, to the outcome. */
+static void add_recorded(lua_State *L, mfr_state *state, work *w, const mfr_decider *d, int list,
                          int64_t first, int64_t last) {
   mfr_range range = {MF_READ_OPTIONS_INIT, 0};
   mf_event event;
@@ -235,10 +260,8 @@ static void add_recorded(lua_State *L, mfr_state *state, work *w, const mfr_deci
   range.options.from = first;
   range.options.to = last;
   mfr_open_reader(L, state, &w->call, &range);
-  while (mfr_next(L, state, &w->call, &event)) {
-    mfr_push_event(L, state, &event, d->events, d->types);
-    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
-  }
+  while (mfr_next(L, state, &w->call, &event))
+    add_event(L, state, w, d, list, &event);
   mf_reader_close(w->call.reader);
   w->call.reader = NULL;
 }
@@ -294,7 +317,7 @@ static void push_decide(lua_State *L, mfr_state *state, work *w, const mfr_decid
 
 /* The seed of chance: the command, its id and time, the stream and its version. The same roll the
  * same dice. */
-static void seed_of(lua_State *L, mfr_state *state, const work *w, const command *c, size_t i,
+static void seed_of(lua_State *L, mfr_state *state, const work *w, const command *c,
                     uint8_t seed[16]) {
   mfr_buffer *buffer = mfr_borrow(L, state);
   lua_createtable(L, 5, 0);
@@ -304,10 +327,8 @@ static void seed_of(lua_State *L, mfr_state *state, const work *w, const command
   lua_rawseti(L, -2, 2);
   lua_pushinteger(L, w->version);
   lua_rawseti(L, -2, 3);
-  lua_rawgeti(L, COMMANDS, (lua_Integer)i + 1);
-  lua_getfield(L, -1, "time");
-  lua_rawseti(L, -3, 4);
-  lua_pop(L, 1);
+  lua_pushinteger(L, c->time);
+  lua_rawseti(L, -2, 4);
   lua_pushlstring(L, c->id.data ? c->id.data : "", c->id.size);
   lua_rawseti(L, -2, 5);
   mfr_encode(L, state, buffer, -1, "command");
@@ -361,14 +382,17 @@ static void call_decide(lua_State *L, mfr_state *state, work *w, const mfr_decid
   const command *c = &w->commands[i];
   memset(&w->call.event, 0, sizeof w->call.event);
   w->call.command_type = c->type;
-  seed_of(L, state, w, c, i, seed);
-  mfr_push_context(L, state, &w->call, STORE, WORK, seed);
+  seed_of(L, state, w, c, seed);
+  mfr_push_context(L, state, &w->call, STORE, seed);
   push_decide(L, state, w, d, c);
   lua_rawgeti(L, COMMANDS, (lua_Integer)i + 1);
-  lua_pushvalue(L, d->state);
+  if (state->sandbox)
+    mfr_push_view(L, state, d->state);
+  else
+    lua_pushvalue(L, d->state);
   lua_pushvalue(L, -4);
   mfr_call_script(L, state, &w->call, "decide", 3, 1);
-  w->call.context = NULL; /* it is of no use from here on */
+  mfr_end_context(&w->call);
   lua_remove(L, -2);
   int type = lua_type(L, -1);
   if (type == LUA_TTABLE || type == LUA_TNIL) return;
@@ -507,8 +531,7 @@ static void decide_one(lua_State *L, mfr_state *state, work *w, mfr_decider *d, 
   mf_append_result appended = {w->version, 0, w->position, false, false};
   if (count > 0) record(L, state, w, c, events, count, &appended);
   if (appended.repeated) { /* message ids of the decider's own, recorded before */
-    lua_pushvalue(L, result);
-    add_recorded(L, state, w, d, appended.first_version, appended.version);
+    add_recorded(L, state, w, d, result, appended.first_version, appended.version);
     lua_settop(L, top);
     return;
   }
@@ -518,8 +541,7 @@ static void decide_one(lua_State *L, mfr_state *state, work *w, mfr_decider *d, 
   for (size_t k = 0; k < count; k++) {
     int64_t offset = (int64_t)k + 1;
     recorded[k] = as_recorded(w, &events[k], version + offset, position + offset);
-    mfr_push_event(L, state, &recorded[k], d->events, d->types);
-    lua_rawseti(L, result, (lua_Integer)lua_rawlen(L, result) + 1);
+    add_event(L, state, w, d, result, &recorded[k]);
   }
   w->call.command_type = (mfr_text){NULL, 0};
   d->check_invariant = w->check_invariant && d->invariant;
@@ -536,42 +558,36 @@ static void decide_one(lua_State *L, mfr_state *state, work *w, mfr_decider *d, 
 
 /* ---- the body ---- */
 
-static void set_result(lua_State *L, const work *w, const mfr_decider *d, int64_t version,
-                       bool created, int64_t last_position) {
-  /* On top: the list of events. */
-  lua_createtable(L, 0, 5);
-  lua_insert(L, -2);
-  lua_setfield(L, -2, "events");
-  if (w->want_state) {
-    lua_pushvalue(L, d->state);
-    lua_setfield(L, -2, "state");
-  }
-  mfr_set_integer(L, "next_expected_stream_version", version);
-  lua_pushboolean(L, created);
-  lua_setfield(L, -2, "created_new_stream");
-  if (last_position) mfr_set_integer(L, "last_event_global_position", last_position);
-}
-
 /* Every command was recorded before: the original result, with the state as it was after it. */
-static void answer_again(lua_State *L, mfr_state *state, work *w, mfr_decider *d) {
+static void answer_again(lua_State *L, mfr_state *state, work *w, mfr_decider *d, int result) {
   const mf_command_record *last = &w->commands[w->count - 1].record;
-  lua_newtable(L);
   for (size_t i = 0; i < w->count; i++)
-    add_recorded(L, state, w, d, w->commands[i].record.first_version,
+    add_recorded(L, state, w, d, result, w->commands[i].record.first_version,
                  w->commands[i].record.last_version);
   if (w->want_state) {
     w->version = 0;
     mfr_initial_state(L, state, &w->call, d);
     fold_stream(L, state, w, d, last->last_version, MF_NO_CONCURRENCY_CHECK, 0);
   }
-  set_result(L, w, d, last->last_version, w->commands[0].record.first_version == 1,
-             last->last_position);
+  w->version = last->last_version;
+  w->created = w->commands[0].record.first_version == 1;
+  w->last_position = last->last_position;
 }
 
-static void decide_all(lua_State *L, mfr_state *state, work *w, mfr_decider *d,
-                       int64_t expected_version, int expected) {
+/* Pushes the expectation as it was given. */
+static int push_expected(lua_State *L, const work *w) {
+  if (w->expected_name.data)
+    lua_pushlstring(L, w->expected_name.data, w->expected_name.size);
+  else if (w->expected_version >= 0)
+    lua_pushinteger(L, w->expected_version);
+  else
+    lua_pushnil(L);
+  return lua_gettop(L);
+}
+
+static void decide_all(lua_State *L, mfr_state *state, work *w, mfr_decider *d, int result) {
   mf_error error;
-  fold_stream(L, state, w, d, MF_LAST, expected_version, expected);
+  fold_stream(L, state, w, d, MF_LAST, w->expected_version, push_expected(L, w));
   w->first_version = w->version;
   int status =
       mf_last_position(mfr_live(L, state, w->call.store), w->call.txn, &w->position, &error);
@@ -579,57 +595,176 @@ static void decide_all(lua_State *L, mfr_state *state, work *w, mfr_decider *d,
     mfr_push_store_error(L, state, &error, NULL, 0, 0);
     lua_error(L);
   }
-  lua_newtable(L);
-  int result = lua_gettop(L);
   for (size_t i = 0; i < w->count; i++) {
     if (w->commands[i].known)
-      add_recorded(L, state, w, d, w->commands[i].record.first_version,
+      add_recorded(L, state, w, d, result, w->commands[i].record.first_version,
                    w->commands[i].record.last_version);
     else if (!repeats(L, state, w, &w->commands[i]))
       decide_one(L, state, w, d, i, result);
   }
-  bool created = w->first_version == 0 && w->recorded > 0;
-  set_result(L, w, d, w->version, created, w->record && w->recorded > 0 ? w->position : 0);
+  w->created = w->first_version == 0 && w->recorded > 0;
+  w->last_position = w->record && w->recorded > 0 ? w->position : 0;
 }
 
-/* Arguments: call, store, stream, decider, list of commands, options, work. */
-static int body(lua_State *L) {
-  mfr_state *state = mfr_of(L);
-  work *w = lua_touserdata(L, WORK);
-  mfr_decider d;
-  int64_t expected_version = mfr_check_expected(L, state, OPTIONS);
-  int expected = lua_gettop(L);
-  mfr_unpack_decider(L, DECIDER, STORE, &d);
-  mfr_initial_state(L, state, &w->call, &d);
+/*
+ * Everything but the commit, which is the caller's, once the result stands where it is wanted.
+ * Leaves the list of events on top. The stack begins as the body's does.
+ */
+static void stage(lua_State *L, mfr_state *state, work *w, mfr_decider *d) {
+  mfr_unpack_decider(L, DECIDER, STORE, d);
+  mfr_initial_state(L, state, &w->call, d);
   if (w->record && !w->call.store->txn)
-    fold_stream(L, state, w, &d, MF_LAST, MF_NO_CONCURRENCY_CHECK, 0); /* before the write lock */
+    fold_stream(L, state, w, d, MF_LAST, MF_NO_CONCURRENCY_CHECK, 0); /* before the write lock */
   mfr_call_begin(L, state, &w->call, w->record);
   find_commands(L, state, w);
+  lua_newtable(L);
+  int result = lua_gettop(L);
   if (all_known(w))
-    answer_again(L, state, w, &d);
+    answer_again(L, state, w, d, result);
   else
-    decide_all(L, state, w, &d, expected_version, expected);
+    decide_all(L, state, w, d, result);
+  lua_settop(L, result);
+}
+
+static void commit(lua_State *L, mfr_state *state, work *w) {
   if (w->record)
     mfr_call_commit(L, state, &w->call);
   else
     mfr_call_release(&w->call);
+}
+
+/* The list of events on top becomes the result, without its state. */
+static void set_result(lua_State *L, const work *w) {
+  lua_createtable(L, 0, 5);
+  lua_insert(L, -2);
+  lua_setfield(L, -2, "events");
+  mfr_set_integer(L, "next_expected_stream_version", w->version);
+  lua_pushboolean(L, w->created);
+  lua_setfield(L, -2, "created_new_stream");
+  if (w->last_position) mfr_set_integer(L, "last_event_global_position", w->last_position);
+}
+
+/* Arguments: call, store, decider, list of commands, work. */
+static int body(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  work *w = lua_touserdata(L, WORK);
+  mfr_decider d;
+  stage(L, state, w, &d);
+  set_result(L, w);
+  if (w->want_state) {
+    lua_pushvalue(L, d.state);
+    lua_setfield(L, -2, "state");
+  }
+  commit(L, state, w);
   return 1;
 }
+
+/* ---- loaded deciders: staged in the sandbox, answered here ---- */
+
+/* Two values of each command, data and metadata, follow one another: the size, then the bytes. */
+static void encode_commands(lua_State *L, mfr_state *state, int commands, mfr_buffer *out) {
+  static const char *const fields[] = {"data", "metadata"};
+  lua_Integer count = (lua_Integer)lua_rawlen(L, commands);
+  for (lua_Integer i = 1; i <= count; i++) {
+    lua_rawgeti(L, commands, i);
+    for (int k = 0; k < 2; k++) {
+      lua_getfield(L, -1, fields[k]);
+      mfr_encode_sized(L, state, out, -1, "command");
+      lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+  }
+}
+
+/* Pushes the list of commands, in the sandbox. */
+static void decode_commands(lua_State *S, mfr_state *state, const work *w, const mfr_buffer *in) {
+  static const char *const fields[] = {"data", "metadata"};
+  size_t at = 0;
+  lua_createtable(S, (int)w->count, 0);
+  for (size_t i = 0; i < w->count; i++) {
+    const command *c = &w->commands[i];
+    lua_createtable(S, 0, 5);
+    mfr_set_string(S, "type", c->type.data, c->type.size);
+    if (c->id.data) mfr_set_string(S, "command_id", c->id.data, c->id.size);
+    mfr_set_integer(S, "time", c->time);
+    for (int k = 0; k < 2; k++) {
+      mfr_decode_sized(S, state, in, &at);
+      lua_setfield(S, -2, fields[k]);
+    }
+    lua_rawseti(S, -2, (lua_Integer)i + 1);
+  }
+}
+
+/* In the sandbox. Arguments: call, store, decider, commands as bytes, work. */
+static int loaded_stage(lua_State *S) {
+  mfr_state *state = mfr_of(S);
+  work *w = lua_touserdata(S, WORK);
+  mfr_decider d;
+  decode_commands(S, state, w, lua_touserdata(S, COMMANDS));
+  lua_replace(S, COMMANDS);
+  stage(S, state, w, &d);
+  w->state_at = w->out->size;
+  if (w->want_state) mfr_encode(S, state, w->out, d.state, "state");
+  return 0;
+}
+
+static void push_kept_events(lua_State *L, mfr_state *state, const work *w) {
+  mf_event event;
+  size_t at = 0;
+  lua_newtable(L);
+  int list = lua_gettop(L);
+  lua_getiuservalue(L, STORE, MFR_STORE_EVENTS);
+  lua_getiuservalue(L, STORE, MFR_STORE_TYPES);
+  while (at < w->state_at) {
+    at = mfr_kept_event(w->out, at, w->call.stream, &event);
+    mfr_push_event(L, state, &event, list + 1, list + 2);
+    lua_rawseti(L, list, (lua_Integer)lua_rawlen(L, list) + 1);
+  }
+  lua_settop(L, list);
+}
+
+/* Arguments: call, store, decider, list of commands, work. */
+static int loaded_body(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  work *w = lua_touserdata(L, WORK);
+  mfr_buffer *in = mfr_borrow(L, state);
+  encode_commands(L, state, COMMANDS, in);
+  w->out = mfr_borrow(L, state);
+  mfr_enter(L, state, mfr_to_loaded(L, state, DECIDER), &w->call, loaded_stage, in, w);
+  mfr_give_back(state, in);
+  push_kept_events(L, state, w);
+  set_result(L, w);
+  if (w->want_state) {
+    mfr_decode_here(L, state, w->out->data + w->state_at, w->out->size - w->state_at);
+    lua_setfield(L, -2, "state");
+  }
+  commit(L, state, w);
+  mfr_give_back(state, w->out);
+  return 1;
+}
+
+/* ---- handle, decide, attempt ---- */
 
 static const char *const handle_options[] = {"expected_stream_version", "state", "check_invariant",
                                              NULL};
 
 static int handle(lua_State *L, bool recording) {
   mfr_state *state = mfr_of(L);
-  lua_settop(L, 5);
   mfr_store *store = mfr_check_store(L, state, 1);
   mfr_text stream = mfr_check_stream(L, state, 2);
-  mfr_check_decider(L, state, 3, "decider", true);
+  mfr_find_decider(L, state, 1, stream, true);
+  lua_settop(L, 5);
+  const mfr_loaded *loaded = mfr_to_loaded(L, state, 3);
+  if (loaded)
+    mfr_check_loaded(L, state, loaded, true);
+  else
+    mfr_check_decider(L, state, 3, "decider", true);
   mfr_check_options(L, state, 5, "options", handle_options);
   bool want_state = mfr_option_boolean(L, state, 5, "state", true);
   bool check_invariant = mfr_option_boolean(L, state, 5, "check_invariant", false);
-  mfr_check_expected(L, state, 5);
-  lua_settop(L, 5);
+  int64_t expected_version = mfr_check_expected(L, state, 5);
+  mfr_text expected_name = {NULL, 0};
+  if (lua_type(L, 6) == LUA_TSTRING) expected_name.data = lua_tolstring(L, 6, &expected_name.size);
   if (recording && !store->txn && mf_store_read_only(store->store)) { /* a dry run may */
     mfr_push_error(L, state, MF_READ_ONLY,
                    "%s was opened for reading only: store:decide(...) works", store->path);
@@ -639,17 +774,20 @@ static int handle(lua_State *L, bool recording) {
   if (time == MF_NOW) time = mf_now(store->store);
   mfr_check_store(L, state, 1);
   work *w = check_commands(L, state, 4, time);
-  /* 1 store, 2 stream, 3 decider, 4 given, 5 options, 6 commands, 7 work */
-  lua_pushvalue(L, 6);
-  lua_replace(L, 4);
-  lua_remove(L, 6);
   w->call.store = store;
   w->call.stream = stream;
   w->record = recording;
   w->want_state = want_state;
   w->check_invariant = check_invariant;
+  w->expected_version = expected_version;
+  w->expected_name = expected_name;
   w->time = time;
-  return mfr_protect(L, state, &w->call, body, 6, 1);
+  /* 1 store, 2 stream, 3 decider, 4 given, 5 options, 6 expectation, 7 commands, 8 work */
+  lua_pushvalue(L, 1);
+  lua_pushvalue(L, 3);
+  lua_pushvalue(L, 7);
+  lua_pushvalue(L, 8);
+  return mfr_protect(L, state, &w->call, loaded ? loaded_body : body, 4, 1);
 }
 
 int mfr_handle(lua_State *L) {

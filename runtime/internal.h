@@ -60,14 +60,18 @@ typedef struct mfr_state {
   int null_ref, array_ref, error_ref, key_cache_ref, buffer_ref;
   int usage_ref; /* weak table: handler -> mfr_usage, or false */
   int store_ref, event_iterator_ref, stream_iterator_ref, context_ref;
-  int shapes_ref;    /* the tables of shapes that were found well-formed */
-  int run_hooks_ref; /* an empty Lua function: calling it lets a pending debug hook run */
+  int shapes_ref;              /* the tables of shapes that were found well-formed */
+  int run_hooks_ref;           /* an empty Lua function: calling it lets a pending debug hook run */
+  int decider_ref, domain_ref; /* loaded ones */
+  uint64_t stores;             /* that were opened: each has a number */
   const void *null;
-  const char *calling; /* "evolve", "decide", ... while such a function runs; else NULL */
+  const char *calling;         /* "evolve", "decide", ... while such a function runs; else NULL */
+  struct mfr_sandbox *sandbox; /* NULL: this is a host's own state. See sandbox.h */
   mfr_key keys[MFR_KEY_SLOTS];
 } mfr_state;
 
-mfr_state *mfr_of(lua_State *L); /* from upvalue 1 */
+mfr_state *mfr_of(lua_State *L);   /* from upvalue 1 */
+mfr_state *mfr_find(lua_State *L); /* of a state in which the module is open; else NULL. No raise */
 
 /* ---- errors.c ---- */
 
@@ -200,14 +204,24 @@ typedef struct mfr_store {
   mf_store *store; /* NULL: closed */
   mf_txn *txn;     /* the open transaction, which every call joins */
   uint64_t seed;
-  int iterators; /* that are open */
+  uint64_t number; /* among the stores that this state has opened */
+  int iterators;   /* that are open */
   struct mfr_iterator *in_transaction;
   char path[];
 } mfr_store;
 
 /* User values of a store: 1 the clock function or nil, 2 the metatable of its events, 3 type names
- * by type id. */
-enum { MFR_STORE_CLOCK = 1, MFR_STORE_EVENTS, MFR_STORE_TYPES, MFR_STORE_VALUES = 3 };
+ * by type id, 4 the domains in use: a list, or nil. */
+enum {
+  MFR_STORE_CLOCK = 1,
+  MFR_STORE_EVENTS,
+  MFR_STORE_TYPES,
+  MFR_STORE_DOMAINS,
+  MFR_STORE_VALUES = 4
+};
+
+/* Pushes a store that is not open. `path`: for messages. [-0, +1] */
+mfr_store *mfr_new_store(lua_State *L, const mfr_state *state, mfr_text path);
 
 /* The open store at index; raises `closed`, or invalid_argument inside evolve and its like. */
 mfr_store *mfr_check_store(lua_State *L, mfr_state *state, int index);
@@ -225,19 +239,23 @@ int64_t mfr_clock(lua_State *L, mfr_state *state, int index);
  */
 typedef struct mfr_call {
   mfr_store *store;
-  mf_txn *txn; /* what the call reads and writes in; may be NULL */
-  bool own;    /* the transaction was begun by this call */
-  bool write;  /* it may write */
-  bool saved;  /* `savepoint` is set: the transaction is somebody else's */
+  mf_txn *txn;  /* what the call reads and writes in; may be NULL */
+  bool own;     /* the transaction was begun by this call */
+  bool write;   /* it may write */
+  bool saved;   /* `savepoint` is set: the transaction is somebody else's */
+  bool looking; /* a decision looks at another stream */
   mf_savepoint savepoint;
   mf_reader *reader;
-  const struct mfr_context *context; /* the one that is valid, while decide runs */
+  struct mfr_context *context; /* the one that is valid, while decide runs */
   /* For messages: which script function runs, and on what. */
   const char *phase;
   mf_event event; /* while evolve or upcast runs */
   mfr_text stream, command_type;
+  char event_type[MF_TYPE_MAX]; /* after a failure: that of `event`, whose own is gone */
 } mfr_call;
 
+/* Adds stream, position and types to the error on top, from what the call knows. */
+void mfr_describe_failure(lua_State *L, const mfr_call *call);
 int mfr_protect(lua_State *L, mfr_state *state, mfr_call *call, lua_CFunction body, int arguments,
                 int results);
 void mfr_call_begin(lua_State *L, mfr_state *state, mfr_call *call, bool write);
@@ -353,9 +371,9 @@ int64_t mfr_fold(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *de
 void mfr_fold_one(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *decider,
                   const mf_event *event);
 int mfr_aggregate_stream(lua_State *L);
-/* Body of an aggregation in an open call: arguments (store, stream, decider, options). [-0, +1] */
-void mfr_aggregate(lua_State *L, mfr_state *state, mfr_call *call, int store, int stream,
-                   int decider, int options);
+/* Aggregates call->stream in an open call; the others are stack indices. [-0, +1] */
+void mfr_aggregate(lua_State *L, mfr_state *state, mfr_call *call, int store, int decider,
+                   int options);
 extern const char *const mfr_aggregate_options[];
 
 /* ---- shapes.c ---- */
@@ -379,16 +397,16 @@ int mfr_handle(lua_State *L);
 int mfr_attempt(lua_State *L);
 int mfr_decide(lua_State *L);
 
-/* What decide is given. It is valid for as long as call->context is this one. */
+/* What decide is given: a userdata whose user value is the store. */
 typedef struct mfr_context {
-  const mfr_call *call; /* in the userdata that is user value 2, so it is always there */
+  const mfr_call *call; /* NULL: the decision is over */
   uint64_t random[4];
 } mfr_context;
 
-/* Pushes the context for one call of decide, and makes it valid. `work`: the userdata that `call`
- * is in. */
-void mfr_push_context(lua_State *L, mfr_state *state, mfr_call *call, int store, int work,
+/* Pushes the context for one call of decide, and makes it valid until mfr_end_context(). */
+void mfr_push_context(lua_State *L, mfr_state *state, mfr_call *call, int store,
                       const uint8_t seed[16]);
+void mfr_end_context(mfr_call *call);
 void mfr_context_open(lua_State *L, mfr_state *state);
 
 int mfr_events_iterator(lua_State *L);

@@ -1,8 +1,18 @@
 /* The module's table: what `require "moonfold"` returns. */
-#include "internal.h"
+#include "loaded.h"
 
 mfr_state *mfr_of(lua_State *L) {
   return lua_touserdata(L, lua_upvalueindex(1));
+}
+
+/* Where the registry keeps the module's table; and, at the next one, its state. */
+static const char keys[2] = {'t', 's'};
+
+mfr_state *mfr_find(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &keys[1]);
+  mfr_state *state = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  return state;
 }
 
 void mfr_set_functions(lua_State *L, const luaL_Reg *functions) {
@@ -27,10 +37,16 @@ static int state_gc(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg functions[] = {
-    {"open", mfr_open},       {"event", mfr_event},         {"command", mfr_command},
-    {"reject", mfr_reject},   {"array", mfr_array},         {"hash", mfr_hash},
-    {"to_json", mfr_to_json}, {"from_json", mfr_from_json}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"open", mfr_open},
+                                     {"event", mfr_event},
+                                     {"command", mfr_command},
+                                     {"reject", mfr_reject},
+                                     {"array", mfr_array},
+                                     {"hash", mfr_hash},
+                                     {"to_json", mfr_to_json},
+                                     {"from_json", mfr_from_json},
+                                     {"load_decider", mfr_load_decider},
+                                     {NULL, NULL}};
 
 static const char *const expectations[] = {"STREAM_EXISTS", "STREAM_DOES_NOT_EXIST",
                                            "NO_CONCURRENCY_CHECK"};
@@ -45,6 +61,7 @@ static int open_module(lua_State *L) {
   mfr_context_open(L, state);
   mfr_iterators_open(L, state);
   mfr_stores_open(L, state);
+  mfr_loaded_open(L, state);
   if (luaL_loadstring(L, "") != LUA_OK) return lua_error(L);
   state->run_hooks_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   lua_createtable(L, 0, 16);
@@ -62,9 +79,8 @@ static int open_module(lua_State *L) {
 }
 
 int luaopen_moonfold(lua_State *L) {
-  static const char key = 'k';
   /* One module per state, however often it is opened: moonfold.null must be one value. */
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key) == LUA_TTABLE) return 1;
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &keys[0]) == LUA_TTABLE) return 1;
   lua_pop(L, 1);
   mfr_state *state = lua_newuserdatauv(L, sizeof *state, 0);
   memset(state, 0, sizeof *state);
@@ -72,9 +88,11 @@ int luaopen_moonfold(lua_State *L) {
   lua_pushcfunction(L, state_gc);
   lua_setfield(L, -2, "__gc");
   lua_setmetatable(L, -2);
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &keys[1]);
   lua_pushcclosure(L, open_module, 1);
   lua_call(L, 0, 1);
   lua_pushvalue(L, -1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &keys[0]);
   return 1;
 }

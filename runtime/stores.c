@@ -1,6 +1,6 @@
 /* Opening a store, and those of its methods that run no script: append, read, look-ups,
  * transaction, wait, backup. */
-#include "internal.h"
+#include "loaded.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -75,7 +75,7 @@ static int raise_store_error(lua_State *L, const mfr_state *state, const mf_erro
 void mfr_call_release(mfr_call *call) {
   mf_reader_close(call->reader);
   call->reader = NULL;
-  call->context = NULL;
+  mfr_end_context(call);
   if (call->own)
     mf_abort(call->txn);
   else if (call->saved)
@@ -85,7 +85,7 @@ void mfr_call_release(mfr_call *call) {
 }
 
 /* Adds what is known of the place where a script failed. */
-static void describe_failure(lua_State *L, const mfr_call *call) {
+void mfr_describe_failure(lua_State *L, const mfr_call *call) {
   if (call->stream.data) mfr_set_string(L, "stream", call->stream.data, call->stream.size);
   bool event = call->event.position != 0 && strcmp(call->phase, "decide") != 0;
   if (event && strcmp(call->phase, "initial_state") != 0) {
@@ -130,7 +130,7 @@ static int on_error(lua_State *L) {
   luaL_tolstring(L, 1, NULL);
   mfr_push_error(L, state, MF_SCRIPT_ERROR, "%s%s failed: %s%s", call->phase, where,
                  lua_tostring(L, -1), *code ? " (only decide can refuse)" : "");
-  describe_failure(L, call);
+  mfr_describe_failure(L, call);
   luaL_traceback(L, L, NULL, 1);
   lua_setfield(L, -2, "traceback");
   lua_pushvalue(L, 1);
@@ -138,16 +138,25 @@ static int on_error(lua_State *L) {
   return 1;
 }
 
+/* The event's bytes go with the reader; where a script failed is still to be told. */
+static void keep_event_type(mfr_call *call) {
+  mf_bytes *type = &call->event.type;
+  if (!type->data || type->data == call->event_type) return;
+  if (type->size > sizeof call->event_type) type->size = sizeof call->event_type;
+  memcpy(call->event_type, type->data, type->size);
+  type->data = call->event_type;
+}
+
 int mfr_protect(lua_State *L, mfr_state *state, mfr_call *call, lua_CFunction body, int arguments,
                 int results) {
   int base = lua_gettop(L) - arguments;
   const char *calling = state->calling;
   luaL_checkstack(L, 4, "call");
-  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushlightuserdata(L, state);
   lua_pushlightuserdata(L, call);
   lua_pushcclosure(L, on_error, 2);
   lua_insert(L, base + 1);
-  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushlightuserdata(L, state);
   lua_pushcclosure(L, body, 1);
   lua_insert(L, base + 2);
   lua_pushlightuserdata(L, call);
@@ -155,6 +164,7 @@ int mfr_protect(lua_State *L, mfr_state *state, mfr_call *call, lua_CFunction bo
   int rc = lua_pcall(L, arguments + 1, results, base + 1);
   state->calling = calling;
   if (rc != LUA_OK) {
+    keep_event_type(call);
     mfr_call_release(call);
     return lua_error(L);
   }
@@ -570,18 +580,24 @@ static mf_durability check_durability(lua_State *L, const mfr_state *state, int 
 }
 
 /* Makes the userdata with everything that can fail for want of memory before the file is opened. */
-static mfr_store *new_store(lua_State *L, const mfr_state *state, mfr_text path, int options) {
+mfr_store *mfr_new_store(lua_State *L, const mfr_state *state, mfr_text path) {
   mfr_store *store = lua_newuserdatauv(L, sizeof *store + path.size + 1, MFR_STORE_VALUES);
   memset(store, 0, sizeof *store);
   memcpy(store->path, path.data, path.size + 1);
   lua_rawgeti(L, LUA_REGISTRYINDEX, state->store_ref);
   lua_setmetatable(L, -2);
+  lua_newtable(L);
+  lua_setiuservalue(L, -2, MFR_STORE_TYPES);
+  return store;
+}
+
+static mfr_store *new_store(lua_State *L, mfr_state *state, mfr_text path, int options) {
+  mfr_store *store = mfr_new_store(L, state, path);
+  store->number = ++state->stores;
   if (!lua_isnoneornil(L, options)) {
     lua_getfield(L, options, "clock");
     lua_setiuservalue(L, -2, MFR_STORE_CLOCK);
   }
-  lua_newtable(L);
-  lua_setiuservalue(L, -2, MFR_STORE_TYPES);
   return store;
 }
 
@@ -639,6 +655,7 @@ static const luaL_Reg methods[] = {{"append_to_stream", append_to_stream},
                                    {"attempt", mfr_attempt},
                                    {"decide", mfr_decide},
                                    {"transaction", transaction},
+                                   {"use", mfr_use},
                                    {"wait", wait},
                                    {"backup", backup},
                                    {"close", store_close},

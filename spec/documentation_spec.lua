@@ -139,9 +139,16 @@ describe("documented options", function()
   }
   local count = moonfold.command("Count")
 
+  local function script()
+    local path = support.path("counter.lua")
+    return support.write(path, [[return { category = "counter", initial_state = 0, evolve = {} }]])
+  end
+
   -- How to call each function with nothing but options.
   local calls = {
     ["moonfold.open"] = function(_, options) moonfold.open(":memory:", options):close() end,
+    ["moonfold.load_decider"] = function(_, options) moonfold.load_decider(script(), options) end,
+    ["store:use"] = function(store, options) store:use(script(), options) end,
     ["store:append_to_stream"] = function(store, options)
       store:append_to_stream("s", { type = "Counted" }, options)
     end,
@@ -163,6 +170,7 @@ describe("documented options", function()
     create = true, read_only = false, durability = "none", clock = function() return 1 end,
     expected_stream_version = 0, from = 1, to = 1, max_count = 1, types = { "Counted" }, backwards = false, upcast = {},
     state = false, dry_run = true, initial_state = 0, trace = {}, check_shapes = true, check_invariant = true,
+    params = {}, budget = 1000000, memory = 8000000, keep_commands = true, log = print,
   }
 
   local function refused(call, options)
@@ -228,7 +236,10 @@ describe("the example of", function()
       it(entry.name .. " does what it says", function()
         finally(function() lfs.chdir(home) end)
         assert(lfs.chdir(support.folder()))
-        for _, file in ipairs(entry.files or {}) do support.write(file.name, file.text) end
+        for _, file in ipairs(entry.files or {}) do
+          lfs.mkdir(file.name:match("^(.*)/") or ".")
+          support.write(file.name, file.text)
+        end
         assert.are.same(promised(entry.example), printed(doc.prelude .. entry.example, entry.name))
       end)
     end

@@ -58,6 +58,30 @@ local check_shapes = option("check_shapes", "boolean", "false",
 local check_invariant = option("check_invariant", "boolean", "false",
   "the decider's `invariant` must hold after every event; otherwise `script_error`")
 
+-- Options of what loads scripts.
+local load_options = {
+  option("params", "Value", "none", "what the scripts receive as `...`: rule tables, settings; copied"),
+  option("budget", "integer", "10,000,000", "what a call may run; 2,000 more for each event that it folds",
+    "instructions of Lua's machine"),
+  option("memory", "integer", "64 MiB", "what the sandbox may hold", "bytes"),
+  option("keep_commands", "boolean", "false", "reserved: accepted, and without effect in this version"),
+  option("log", "fun(line: string, place: table)", "nobody listens",
+    "receives what scripts `print`, with a table of `phase`, `stream`, `position`, `event_type`, `command_type`, as "
+    .. "far as they are known"),
+}
+
+-- A decider's file, for examples.
+local counter_file = { name = "counter.lua", text = [[
+local moonfold = require "moonfold"
+
+return {
+  category = "counter",
+  initial_state = { count = 0 },
+  evolve = { Counted = function(state, event) state.count = state.count + event.data end },
+  decide = { Count = function(command) return moonfold.event("Counted", command.data) end },
+}
+]] }
+
 local expectation_constant = "A value for the option `expected_stream_version`."
 
 return {
@@ -113,7 +137,7 @@ local cart = {
       text = "Says whether a state makes sense." },
     { name = "Given", type = "fun(events: Event|Event[]): Scenario",
       text = "Begins a scenario with what happened before." },
-    { name = "Spec", type = "fun(decider: Decider): Given",
+    { name = "Spec", type = "fun(decider: Decider|LoadedDecider): Given",
       text = "What `require \"moonfold.spec\"` returns." },
   },
 
@@ -158,6 +182,28 @@ joins the one in use. Writers of `"none"` and writers of the other levels exclud
 local diary <close> = moonfold.open("diary.fold", { durability = "relaxed" })
 diary:append_to_stream("today", { type = "Written", data = "It rained." })
 print(diary:stream_version("today"))          --> 1
+]] },
+
+        { name = "moonfold.load_decider", kind = "function", since = since,
+          signature = "moonfold.load_decider(path [, options]) -> decider",
+          summary = "Loads a decider from a script file, to run in a sandbox.",
+          text = [[
+The script returns a decider. It runs in a Lua state of its own, where it can harm nobody: it reaches no file, no
+clock and nothing of the program, `require` finds the modules of its own folder, and `budget` and `memory` bound
+what a call may use (`budget_exceeded`). Commands, events and states cross as copies.
+
+The object that is returned is taken wherever a decider is, and tells `name`, `category`, `path` and `upcast`.]],
+          parameters = { { name = "path", type = "string", text = "the script file" } },
+          options_class = "LoadOptions",
+          options = load_options,
+          returns = { { name = "decider", type = "LoadedDecider" } },
+          errors = { "not_found", "io", "script_error", "budget_exceeded" },
+          files = { counter_file },
+          example = [[
+local counter = moonfold.load_decider("counter.lua")
+print(counter)                                                --> moonfold decider "counter" (counter.lua)
+local result = store:handle("counter-1", counter, moonfold.command("Count", 2))
+print(result.events[1].type, result.state.count)              --> Counted 2
 ]] },
 
         { name = "moonfold.event", kind = "function", since = since,
@@ -415,7 +461,7 @@ With `to`, it travels in time: the state as it was then. `current_stream_version
 state stands, while `expected_stream_version` is compared with the stream's real version.]],
           parameters = {
             { name = "stream", type = "string", text = "the stream's name" },
-            { name = "aggregate", type = "Aggregate|Decider",
+            { name = "aggregate", type = "Aggregate|Decider|LoadedDecider",
               text = "`initial_state`, `evolve` and perhaps `upcast`" },
           },
           options_class = "AggregateOptions",
@@ -468,7 +514,7 @@ for name, version in store:streams("cart-") do print(name, version) end
 ]] },
 
         { name = "store:handle", kind = "method", since = since, touches = "write",
-          signature = "store:handle(stream, decider, command [, options]) -> result",
+          signature = "store:handle(stream [, decider], command [, options]) -> result",
           summary = "Lets a decider decide on a command, and records the events it decides on.",
           text = [[
 Folding, deciding and recording are one transaction: nobody can write in between. So there is no conflict to
@@ -482,8 +528,12 @@ A command can carry a `command_id`. The same command again, to the same stream, 
 result. Every event gets `metadata.causation_id`, the command's id, when it has one, and its `correlation_id`.]],
           parameters = {
             { name = "stream", type = "string", text = "the stream's name" },
-            { name = "decider", type = "Decider", text = "the rules of the stream" },
+            { name = "decider", type = "Decider|LoadedDecider",
+              text = "the rules of the stream; left out after `store:use`" },
             { name = "command", type = "Command|Command[]", text = "one command or a list" },
+          },
+          overloads = {
+            "fun(self: Store, stream: string, command: Command|Command[], options?: HandleOptions): HandleResult",
           },
           options_class = "HandleOptions",
           options = {
@@ -500,13 +550,17 @@ print(result.events[1].type, result.state.total)              --> ItemAdded 30
 ]] },
 
         { name = "store:attempt", kind = "method", since = since, touches = "write",
-          signature = "store:attempt(stream, decider, command [, options]) -> result | nil, rejection",
+          signature = "store:attempt(stream [, decider], command [, options]) -> result | nil, rejection",
           summary = "Is `store:handle`, but a refusal is returned instead of raised.",
           text = "Everything else that can go wrong still raises.",
           parameters = {
             { name = "stream", type = "string", text = "the stream's name" },
-            { name = "decider", type = "Decider", text = "the rules of the stream" },
+            { name = "decider", type = "Decider|LoadedDecider",
+              text = "the rules of the stream; left out after `store:use`" },
             { name = "command", type = "Command|Command[]", text = "one command or a list" },
+          },
+          overloads = {
+            "fun(self: Store, stream: string, command: Command|Command[], options?: HandleOptions): HandleResult?, Error?",
           },
           options_class = "HandleOptions",
           options = {
@@ -526,15 +580,19 @@ print(rejection.message)                      --> a cart holds at most 100
 ]] },
 
         { name = "store:decide", kind = "method", since = since, touches = "read",
-          signature = "store:decide(stream, decider, command [, options]) -> result",
+          signature = "store:decide(stream [, decider], command [, options]) -> result",
           summary = "Is `store:handle`, but records nothing: what would happen?",
           text = [[
 For buttons to grey out, and for looking ahead. It works on a snapshot and on a read-only store, and writes
 nothing.]],
           parameters = {
             { name = "stream", type = "string", text = "the stream's name" },
-            { name = "decider", type = "Decider", text = "the rules of the stream" },
+            { name = "decider", type = "Decider|LoadedDecider",
+              text = "the rules of the stream; left out after `store:use`" },
             { name = "command", type = "Command|Command[]", text = "one command or a list" },
+          },
+          overloads = {
+            "fun(self: Store, stream: string, command: Command|Command[], options?: HandleOptions): HandleResult",
           },
           options_class = "HandleOptions",
           options = {
@@ -548,6 +606,33 @@ nothing.]],
           example = [[
 local result = store:decide("cart-1", cart, moonfold.command("AddItem", { price = 30 }))
 print(result.state.total, store:stream_exists("cart-1"))      --> 30 false
+]] },
+
+        { name = "store:use", kind = "method", since = since,
+          signature = "store:use(path [, options]) -> domain",
+          summary = "Loads a folder of deciders, which this store's streams then find by their category.",
+          text = [[
+A decider of the category `"cart"` owns the streams `cart-*`; of two that fit, the one with the longer category.
+From then on `handle`, `attempt`, `decide` and `aggregate_stream` do without a decider. A decider that is given
+nevertheless comes first.
+
+Every script of the folder that returns a decider is loaded, all of them into one sandbox; `*_spec.lua` is not, and
+other scripts are there for `require`. Either everything loads, or nothing is in use. The path may name one file. Using the same
+path again loads it anew; two deciders of one category are refused.]],
+          parameters = { { name = "path", type = "string", text = "a folder of scripts, or one script" } },
+          options_class = "LoadOptions",
+          options = load_options,
+          returns = { { name = "domain", type = "Domain" } },
+          errors = { "not_found", "io", "script_error", "budget_exceeded" },
+          files = { { name = "rules/counter.lua", text = counter_file.text } },
+          example = [[
+local domain = store:use("rules")
+print(domain)                                                 --> moonfold domain "rules" (counter)
+store:handle("counter-1", moonfold.command("Count", 2))
+print(store:aggregate_stream("counter-1").state.count)        --> 2
+local ok, err = pcall(store.aggregate_stream, store, "conter-1")
+print(err.message)
+--> stream: no decider in use has the category of "conter-1": did you mean "counter-..."?; there is counter
 ]] },
 
         { name = "store:transaction", kind = "method", since = since, touches = "write",
@@ -634,7 +719,7 @@ on several streams and still be consistent. It cannot write.]],
           summary = "Folds another stream, as `store:aggregate_stream` does.",
           parameters = {
             { name = "stream", type = "string", text = "the stream's name" },
-            { name = "decider", type = "Aggregate|Decider",
+            { name = "decider", type = "Aggregate|Decider|LoadedDecider",
               text = "`initial_state`, `evolve` and perhaps `upcast`" },
           },
           options_class = "AggregateOptions",
@@ -824,6 +909,39 @@ local ok, err = pcall(store.handle, store, "counter-1", counter, moonfold.comman
 print(err.message)                            --> command.data.bye: there is no such field: did you mean "by"?
 ]] },
 
+        { name = "LoadedDecider", kind = "shape", class = "LoadedDecider", since = since,
+          signature = "{ name, category, path, upcast }",
+          summary = "A decider that was loaded from a script; taken wherever a decider is.",
+          text = "It cannot be changed but by its script. `initial_state`, `evolve` and `decide` stay in the sandbox.",
+          fields = {
+            { name = "name", type = "string", optional = true, text = "as the script says" },
+            { name = "category", type = "string", optional = true, text = "as the script says" },
+            { name = "path", type = "string", text = "the script's file" },
+            { name = "upcast", type = "table<string, Upcast>", optional = true,
+              text = "for the option `upcast` of what reads events" },
+          },
+          files = { counter_file },
+          example = [[
+local counter = moonfold.load_decider("counter.lua")
+print(counter.name, counter.category, counter.path)           --> nil counter counter.lua
+]] },
+
+        { name = "Domain", kind = "shape", class = "Domain", since = since,
+          signature = "{ path, deciders, decider_of }",
+          summary = "What `store:use` has loaded.",
+          fields = {
+            { name = "path", type = "string", text = "what was loaded" },
+            { name = "deciders", type = "LoadedDecider[]", text = "in the order of their files" },
+            { name = "decider_of", type = "fun(self: Domain, stream: string): LoadedDecider?",
+              text = "the decider that owns a stream" },
+          },
+          files = { { name = "rules/counter.lua", text = counter_file.text } },
+          example = [[
+local domain = store:use("rules")
+print(domain.path, #domain.deciders)                          --> rules 1
+print(domain:decider_of("counter-1").category, domain:decider_of("cart-1"))   --> counter nil
+]] },
+
         { name = "Aggregate", kind = "shape", class = "Aggregate", since = since,
           signature = "{ initial_state, evolve, upcast }",
           summary = "The half of a decider that folds; every decider is one.",
@@ -970,6 +1088,8 @@ print(ok, err.code, err.reason)               --> false rejected cart_full
             { name = "event_type", type = "string", optional = true,
               text = "in evolve, upcast and invariant: the event's type" },
             { name = "command_type", type = "string", optional = true, text = "in decide: the command's type" },
+            { name = "file", type = "string", optional = true, text = "of a loaded script: relative to its folder" },
+            { name = "line", type = "integer", optional = true, text = "in that file" },
             { name = "path", type = "string", optional = true,
               text = "of data that has not the declared shape: `events[1].data.sku`" },
             { name = "traceback", type = "string", optional = true, text = "where in the script" },
@@ -982,9 +1102,16 @@ print(ok, err.code, err.position, err.event_type)             --> false script_e
 ]] },
 
         { name = "budget_exceeded", kind = "error", since = since,
-          signature = "budget_exceeded",
-          summary = "A script used more time or memory than it may; nothing was written.",
-          text = "The code is reserved: no call raises it in this version." },
+          signature = "budget_exceeded { stream, position, event_type, command_type }",
+          summary = "A loaded script used more time or memory than it may; nothing was written.",
+          text = "The limits are options of `moonfold.load_decider` and `store:use`. Only loaded scripts have them.",
+          fields = {
+            { name = "stream", type = "string", optional = true, text = "the stream" },
+            { name = "position", type = "integer", optional = true, text = "the event's position in its stream" },
+            { name = "event_type", type = "string", optional = true,
+              text = "in evolve and upcast: the event's type" },
+            { name = "command_type", type = "string", optional = true, text = "in decide: the command's type" },
+          } },
 
         { name = "invalid_argument", kind = "error", since = since,
           signature = "invalid_argument { path }",
@@ -1131,7 +1258,7 @@ given { moonfold.event("ItemAdded", { price = 90 }) }
           parameters = {
             { name = "name", type = "string", text = "that stream's name" },
             { name = "events", type = "Event|Event[]", text = "what happened in it" },
-            { name = "decider", type = "Aggregate|Decider", optional = true,
+            { name = "decider", type = "Aggregate|Decider|LoadedDecider", optional = true,
               text = "its decider: to check at once that these events can be folded" },
           },
           returns = { { name = "scenario", type = "Scenario" } },

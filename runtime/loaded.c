@@ -1,0 +1,570 @@
+/*
+ * What a Lua host sees of loaded deciders: moonfold.load_decider, store:use, and the objects that
+ * they return.
+ */
+#include "loaded.h"
+
+#include <stdio.h>
+
+/* A domain, as a userdata of the host. User value 1: the log function, or nil. */
+typedef struct host_domain {
+  mfr_domain *domain;
+  mfr_state *state;
+  int log_ref; /* in the host's registry; LUA_NOREF: nobody listens */
+} host_domain;
+
+/* A decider: user values 1 the domain, 2 what can be read of it. */
+typedef struct host_decider {
+  const mfr_loaded *loaded;
+} host_decider;
+
+const mfr_loaded *mfr_to_loaded(lua_State *L, const mfr_state *state, int index) {
+  const host_decider *decider = mfr_to_class(L, index, state->decider_ref);
+  return decider ? decider->loaded : NULL;
+}
+
+void mfr_check_loaded(lua_State *L, const mfr_state *state, const mfr_loaded *loaded,
+                      bool decides) {
+  if (decides && !loaded->decides)
+    mfr_misuse(L, state, "decider.decide",
+               "%s has none, so it can be folded and cannot handle commands", loaded->file);
+}
+
+/* ---- print ---- */
+
+typedef struct printed {
+  host_domain *host;
+  const char *line;
+  size_t size;
+  const mfr_call *call;
+} printed;
+
+/* Argument: what was printed. Calls the log function with the line and where it comes from. */
+static int call_log(lua_State *L) {
+  const printed *p = lua_touserdata(L, 1);
+  const mfr_call *call = p->call;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, p->host->log_ref);
+  lua_pushlstring(L, p->line, p->size);
+  lua_newtable(L);
+  if (call && call->phase) {
+    mfr_set_string(L, "phase", call->phase, strlen(call->phase));
+    mfr_describe_failure(L, call);
+  }
+  lua_call(L, 2, 0);
+  return 0;
+}
+
+/* Called while the sandbox runs: nothing may be raised through it. */
+static void log_line(void *context, const char *line, size_t size, const mfr_call *call) {
+  printed p = {context, line, size, call};
+  lua_State *L = mfr_domain_host(p.host->domain);
+  if (p.host->log_ref == LUA_NOREF || !lua_checkstack(L, 4)) return;
+  lua_pushcfunction(L, call_log);
+  lua_pushlightuserdata(L, &p);
+  if (lua_pcall(L, 1, 0, 0) == LUA_OK) return;
+  const char *problem = lua_tostring(L, -1);
+  lua_warning(L, "moonfold: the log function failed: ", 1);
+  lua_warning(L, problem ? problem : "its error is no text", 0);
+  lua_pop(L, 1);
+}
+
+/* ---- loading ---- */
+
+static const char *const load_options[] = {"params",        "budget", "memory",
+                                           "keep_commands", "log",    NULL};
+
+/* A limit; 0, which stands for the default, when it is not given. */
+static int64_t limit_option(lua_State *L, const mfr_state *state, int index, const char *name) {
+  char path[40];
+  int64_t value = mfr_option_count(L, state, index, name, -1);
+  snprintf(path, sizeof path, "options.%s", name);
+  if (value == 0) mfr_misuse(L, state, path, "it is at least 1");
+  return value < 0 ? 0 : value;
+}
+
+/* Reads the options; the buffer of params is left on the stack. [-0, +1] */
+static void check_load_options(lua_State *L, mfr_state *state, int index, host_domain *host,
+                               mfr_load_options *out) {
+  memset(out, 0, sizeof *out);
+  out->log = log_line;
+  out->log_context = host;
+  mfr_buffer *params = mfr_borrow(L, state);
+  if (!mfr_check_options(L, state, index, "options", load_options)) return;
+  out->limits.instructions = limit_option(L, state, index, "budget");
+  out->limits.memory = (size_t)limit_option(L, state, index, "memory");
+  mfr_option_boolean(L, state, index, "keep_commands", false);
+  if (lua_getfield(L, index, "params") != LUA_TNIL)
+    mfr_encode(L, state, params, -1, "options.params");
+  out->params = *params;
+  if (lua_getfield(L, index, "log") == LUA_TFUNCTION)
+    host->log_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  else if (!lua_isnil(L, -1))
+    mfr_misuse(L, state, "options.log", "a function is needed, this is %s", luaL_typename(L, -1));
+  else
+    lua_pop(L, 1);
+  lua_pop(L, 1);
+}
+
+static mfr_text check_path(lua_State *L, const mfr_state *state, int index) {
+  mfr_text path = mfr_check_string(L, state, index, "path");
+  if (path.size == 0 || strlen(path.data) != path.size)
+    mfr_misuse(L, state, "path", "a path is not empty and has no NUL");
+  return path;
+}
+
+/* Loads what the path names, with the options behind it. [-0, +1]: the domain */
+static host_domain *load_domain(lua_State *L, mfr_state *state, int index) {
+  mfr_load_options options;
+  mfr_text path = check_path(L, state, index);
+  host_domain *host = lua_newuserdatauv(L, sizeof *host, 1);
+  memset(host, 0, sizeof *host);
+  host->log_ref = LUA_NOREF;
+  host->state = state;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, state->domain_ref);
+  lua_setmetatable(L, -2);
+  check_load_options(L, state, index + 1, host, &options);
+  host->domain = mfr_domain_new(&options);
+  if (!host->domain) {
+    mfr_push_error(L, state, MF_NO_MEMORY, "no memory for a sandbox");
+    lua_error(L);
+  }
+  const char *calling = state->calling;
+  state->calling = "a script's print";
+  mfr_domain_set_host(host->domain, L);
+  int status = mfr_domain_load(host->domain, path.data);
+  state->calling = calling;
+  if (status != MF_OK) {
+    mfr_cross_error(L, state, host->domain, status);
+    lua_error(L);
+  }
+  lua_pop(L, 1); /* the buffer of params */
+  return host;
+}
+
+/* ---- upcasters of a loaded decider, as functions of the host ---- */
+
+typedef struct upcasting {
+  mfr_text type;
+  mfr_buffer *out;
+} upcasting;
+
+/* In the sandbox. Arguments: call, store, decider, the event as bytes, the upcasting. */
+static int upcast_stage(lua_State *S) {
+  mfr_state *state = mfr_of(S);
+  const mfr_buffer *in = lua_touserdata(S, 4);
+  upcasting *u = lua_touserdata(S, 5);
+  lua_getfield(S, 3, "upcast");
+  lua_pushlstring(S, u->type.data, u->type.size);
+  lua_rawget(S, -2);
+  mfr_decode_here(S, state, in->data, in->size);
+  mfr_call_script(S, state, lua_touserdata(S, 1), "upcast", 1, 1);
+  mfr_encode_sized(S, state, u->out, -1, "event");
+  return 0;
+}
+
+/* Upvalues: the state, the decider, the type. Argument: an event. */
+static int upcast_here(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  mfr_call call = {0};
+  upcasting u;
+  size_t at = 0;
+  lua_settop(L, 1);
+  if (lua_type(L, 1) != LUA_TTABLE)
+    mfr_misuse(L, state, "event", "an event is needed, this is %s", mfr_type_name(L, 1));
+  u.type.data = lua_tolstring(L, lua_upvalueindex(3), &u.type.size);
+  call.event.type = (mf_bytes){u.type.data, u.type.size};
+  lua_getfield(L, 1, "stream_name");
+  if (lua_type(L, 2) == LUA_TSTRING) call.stream.data = lua_tolstring(L, 2, &call.stream.size);
+  lua_getfield(L, 1, "stream_position");
+  call.event.version = lua_tointeger(L, 3);
+  lua_getfield(L, 1, "global_position");
+  call.event.position = lua_tointeger(L, 4);
+  mfr_buffer *in = mfr_borrow(L, state);
+  mfr_encode(L, state, in, 1, "event");
+  u.out = mfr_borrow(L, state);
+  const host_decider *decider = lua_touserdata(L, lua_upvalueindex(2));
+  mfr_enter(L, state, decider->loaded, &call, upcast_stage, in, &u);
+  mfr_decode_sized(L, state, u.out, &at);
+  mfr_give_back(state, in);
+  mfr_give_back(state, u.out);
+  return 1;
+}
+
+typedef struct upcast_types {
+  const mfr_loaded *loaded;
+  mfr_buffer types; /* each with its size */
+} upcast_types;
+
+/* In the sandbox. */
+static int list_upcasters(lua_State *S) {
+  upcast_types *list = lua_touserdata(S, 1);
+  lua_rawgeti(S, LUA_REGISTRYINDEX, list->loaded->ref);
+  if (lua_getfield(S, 2, "upcast") != LUA_TTABLE) return 0;
+  for (lua_pushnil(S); lua_next(S, 3); lua_pop(S, 1))
+    mfr_encode_sized(S, mfr_find(S), &list->types, -2, "type");
+  return 0;
+}
+
+/* Arguments: the list, the decider, its fields. Sets upcast in them. */
+static int set_upcasters(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  const upcast_types *list = lua_touserdata(L, 1);
+  if (list->types.size == 0) return 0;
+  lua_newtable(L);
+  for (size_t at = 0; at < list->types.size;) {
+    mfr_decode_sized(L, state, &list->types, &at);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_pushvalue(L, 2);
+    lua_pushvalue(L, -3);
+    lua_pushcclosure(L, upcast_here, 3);
+    lua_rawset(L, -3);
+  }
+  lua_setfield(L, 3, "upcast");
+  return 0;
+}
+
+/* ---- deciders ---- */
+
+/* The decider on top, its fields below it. [-0, +0] */
+static void add_upcasters(lua_State *L, mfr_state *state, const mfr_loaded *loaded) {
+  upcast_types list = {loaded, {NULL, 0, 0}};
+  int decider = lua_gettop(L);
+  int status = mfr_domain_call(loaded->domain, list_upcasters, &list);
+  lua_pushlightuserdata(L, state);
+  lua_pushcclosure(L, set_upcasters, 1);
+  lua_pushlightuserdata(L, &list);
+  lua_pushvalue(L, decider);
+  lua_pushvalue(L, decider - 1);
+  int rc = status == MF_OK ? lua_pcall(L, 3, 0, 0) : LUA_OK;
+  mfr_buffer_free(&list.types);
+  if (status != MF_OK) mfr_cross_error(L, state, loaded->domain, status);
+  if (status != MF_OK || rc != LUA_OK) lua_error(L);
+}
+
+/* Pushes the object for a decider of the domain at index `domain`. [-0, +1] */
+static void push_decider(lua_State *L, mfr_state *state, int domain, const mfr_loaded *loaded) {
+  luaL_checkstack(L, 10, "decider");
+  lua_createtable(L, 0, 4);
+  if (loaded->name) mfr_set_string(L, "name", loaded->name, strlen(loaded->name));
+  if (loaded->category) mfr_set_string(L, "category", loaded->category, strlen(loaded->category));
+  mfr_set_string(L, "path", loaded->path, strlen(loaded->path));
+  host_decider *decider = lua_newuserdatauv(L, sizeof *decider, 2);
+  decider->loaded = loaded;
+  lua_pushvalue(L, domain);
+  lua_setiuservalue(L, -2, 1);
+  lua_pushvalue(L, -2);
+  lua_setiuservalue(L, -2, 2);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, state->decider_ref);
+  lua_setmetatable(L, -2);
+  add_upcasters(L, state, loaded);
+  lua_remove(L, -2);
+}
+
+int mfr_load_decider(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  lua_settop(L, 2);
+  host_domain *host = load_domain(L, state, 1);
+  if (mfr_domain_is_folder(host->domain))
+    mfr_misuse(L, state, "path", "\"%.200s\" is a folder: store:use(folder) takes all its deciders",
+               lua_tostring(L, 1));
+  push_decider(L, state, lua_gettop(L), mfr_domain_decider(host->domain, 0));
+  return 1;
+}
+
+static int decider_index(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  if (!mfr_to_loaded(L, state, 1)) return 0;
+  lua_getiuservalue(L, 1, 2);
+  lua_pushvalue(L, 2);
+  lua_rawget(L, -2);
+  return 1;
+}
+
+static int next_field(lua_State *L) {
+  lua_settop(L, 2);
+  return lua_next(L, 1) ? 2 : 0;
+}
+
+static int decider_pairs(lua_State *L) {
+  if (!mfr_to_loaded(L, mfr_of(L), 1)) return 0;
+  lua_pushcfunction(L, next_field);
+  lua_newtable(L);
+  lua_getiuservalue(L, 1, 2);
+  mfr_copy_fields(L, lua_gettop(L), lua_gettop(L) - 1);
+  lua_pop(L, 1);
+  lua_pushnil(L);
+  return 3;
+}
+
+static int decider_newindex(lua_State *L) {
+  return mfr_misuse(L, mfr_of(L), "decider", "a loaded decider is changed by changing its script");
+}
+
+static int decider_tostring(lua_State *L) {
+  const mfr_loaded *loaded = mfr_to_loaded(L, mfr_of(L), 1);
+  if (!loaded) return 0;
+  const char *name = loaded->name ? loaded->name : loaded->category;
+  lua_pushfstring(L, name ? "moonfold decider \"%s\" (%s)" : "moonfold decider%s (%s)",
+                  name ? name : "", loaded->path);
+  return 1;
+}
+
+/* ---- domains in use ---- */
+
+/* User values of a domain: 1 what can be read of it: path, and the list of its deciders. */
+
+static host_domain *to_domain(lua_State *L, const mfr_state *state, int index) {
+  return mfr_to_class(L, index, state->domain_ref);
+}
+
+static void push_domain_fields(lua_State *L, mfr_state *state, int domain,
+                               const host_domain *host) {
+  size_t count = mfr_domain_count(host->domain);
+  lua_createtable(L, 0, 2);
+  lua_createtable(L, (int)count, 0);
+  for (size_t i = 0; i < count; i++) {
+    push_decider(L, state, domain, mfr_domain_decider(host->domain, i));
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+  lua_setfield(L, -2, "deciders");
+  const char *path = mfr_domain_path(host->domain);
+  mfr_set_string(L, "path", path, strlen(path));
+}
+
+/* A category of the domain that one of the list (at index) has, too, is refused; but a domain of
+ * the same path takes the place of the old one. Returns that place. */
+static lua_Integer place_of(lua_State *L, const mfr_state *state, int list,
+                            const host_domain *host) {
+  lua_Integer count = (lua_Integer)lua_rawlen(L, list), place = count + 1;
+  for (lua_Integer i = 1; i <= count; i++) {
+    lua_rawgeti(L, list, i);
+    const host_domain *other = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    if (strcmp(mfr_domain_path(other->domain), mfr_domain_path(host->domain)) == 0) {
+      place = i;
+      continue;
+    }
+    for (size_t k = 0; k < mfr_domain_count(other->domain); k++)
+      for (size_t m = 0; m < mfr_domain_count(host->domain); m++) {
+        const mfr_loaded *a = mfr_domain_decider(other->domain, k),
+                         *b = mfr_domain_decider(host->domain, m);
+        if (a->category && b->category && strcmp(a->category, b->category) == 0)
+          mfr_misuse(
+              L, state, "path",
+              "the category \"%.80s\" is in use: %.200s of \"%.200s\" has it, and so has %.200s",
+              a->category, a->file, mfr_domain_path(other->domain), b->file);
+      }
+  }
+  return place;
+}
+
+static void must_have_categories(lua_State *L, const mfr_state *state, const host_domain *host) {
+  for (size_t i = 0; i < mfr_domain_count(host->domain); i++)
+    if (mfr_domain_decider(host->domain, i)->category) return;
+  const char *file = mfr_domain_decider(host->domain, 0)->file;
+  mfr_misuse(
+      L, state, "path",
+      "%.200s has no category, so no stream finds it: add category = \"cart\" for the streams "
+      "cart-*, or use moonfold.load_decider",
+      file);
+}
+
+/* Arguments: store, path, options. */
+int mfr_use(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  lua_settop(L, 3);
+  mfr_check_store(L, state, 1);
+  host_domain *host = load_domain(L, state, 2);
+  must_have_categories(L, state, host);
+  push_domain_fields(L, state, 4, host);
+  lua_setiuservalue(L, 4, 1);
+  if (lua_getiuservalue(L, 1, MFR_STORE_DOMAINS) != LUA_TTABLE) {
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, 1, MFR_STORE_DOMAINS);
+    lua_replace(L, 5);
+  }
+  lua_Integer place = place_of(L, state, 5, host);
+  lua_pushvalue(L, 4);
+  lua_rawseti(L, 5, place);
+  lua_settop(L, 4);
+  return 1;
+}
+
+/* Pushes the decider of the domain at index whose category is the longest that the stream has; its
+ * length, or 0 (and nothing pushed). */
+static size_t push_owner(lua_State *L, int index, mfr_text stream) {
+  const host_domain *host = lua_touserdata(L, index);
+  size_t longest = 0, which = 0;
+  for (size_t i = 0; i < mfr_domain_count(host->domain); i++) {
+    size_t size = mfr_category_of(mfr_domain_decider(host->domain, i), stream);
+    if (size <= longest) continue;
+    longest = size;
+    which = i;
+  }
+  if (longest == 0) return 0;
+  lua_getiuservalue(L, index, 1);
+  lua_getfield(L, -1, "deciders");
+  lua_rawgeti(L, -1, (lua_Integer)which + 1);
+  lua_replace(L, -3);
+  lua_pop(L, 1);
+  return longest;
+}
+
+/* No category fits: says which there are. */
+static void unknown_category(lua_State *L, const mfr_state *state, int domains, mfr_text stream) {
+  const char *names[101];
+  char all[512] = "";
+  size_t n = 0;
+  for (lua_Integer i = 1; i <= (lua_Integer)lua_rawlen(L, domains); i++) {
+    lua_rawgeti(L, domains, i);
+    const host_domain *host = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    for (size_t k = 0; k < mfr_domain_count(host->domain) && n < 100; k++) {
+      const char *category = mfr_domain_decider(host->domain, k)->category;
+      if (!category) continue;
+      snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", n ? ", " : "", category);
+      names[n++] = category;
+    }
+  }
+  names[n] = NULL;
+  const char *dash = memchr(stream.data, '-', stream.size);
+  const char *prefix =
+      lua_pushlstring(L, stream.data, dash ? (size_t)(dash - stream.data) : stream.size);
+  const char *nearest = mfr_nearest(prefix, names);
+  if (!dash)
+    mfr_misuse(L, state, "stream",
+               "\"%.80s\" belongs to no category: a decider of the category \"%s\" has the streams "
+               "\"%s-...\"",
+               stream.data, nearest ? nearest : names[0], nearest ? nearest : names[0]);
+  mfr_misuse(L, state, "stream",
+             "no decider in use has the category of \"%.80s\"%s%s%s; there %s %s", stream.data,
+             nearest ? ": did you mean \"" : "", nearest ? nearest : "", nearest ? "-...\"?" : "",
+             n == 1 ? "is" : "are", all);
+}
+
+/* Whether the table at index is meant as a command or a list of commands. */
+static bool is_commands(lua_State *L, int index) {
+  if (lua_type(L, index) != LUA_TTABLE) return false;
+  lua_pushliteral(L, "type");
+  bool typed = lua_rawget(L, index) != LUA_TNIL;
+  lua_pop(L, 1);
+  return typed || lua_rawlen(L, index) > 0;
+}
+
+static bool is_empty(lua_State *L, int index) {
+  lua_pushnil(L);
+  if (!lua_next(L, index)) return true;
+  lua_pop(L, 2);
+  return false;
+}
+
+/* Whether the arguments are those of a call that leaves the decider out. */
+static bool lacks_decider(lua_State *L, bool handling) {
+  if (handling) {
+    if (is_commands(L, 3)) return true;
+    return lua_type(L, 3) == LUA_TTABLE && is_empty(L, 3) && !is_commands(L, 4);
+  }
+  if (lua_isnoneornil(L, 3)) return true;
+  if (lua_type(L, 3) != LUA_TTABLE || !lua_isnoneornil(L, 4)) return false;
+  static const char *const parts[] = {"initial_state", "evolve"};
+  for (int i = 0; i < 2; i++) {
+    bool there = lua_getfield(L, 3, parts[i]) != LUA_TNIL;
+    lua_pop(L, 1);
+    if (there) return false;
+  }
+  return true;
+}
+
+void mfr_find_decider(lua_State *L, mfr_state *state, int store, mfr_text stream, bool handling) {
+  if (mfr_to_loaded(L, state, 3) || !lacks_decider(L, handling)) return;
+  luaL_checkstack(L, 10, "decider");
+  if (lua_getiuservalue(L, store, MFR_STORE_DOMAINS) != LUA_TTABLE) {
+    lua_pop(L, 1);
+    if (handling && is_commands(L, 3))
+      mfr_misuse(L, state, "decider",
+                 "this is a command, and a decider comes before it; it can be left out after "
+                 "store:use(folder)");
+    return;
+  }
+  int domains = lua_gettop(L);
+  size_t longest = 0;
+  lua_pushnil(L); /* the decider */
+  for (lua_Integer i = 1; i <= (lua_Integer)lua_rawlen(L, domains); i++) {
+    lua_rawgeti(L, domains, i);
+    size_t size = push_owner(L, domains + 2, stream);
+    if (size > longest) {
+      lua_replace(L, domains + 1);
+      longest = size;
+    }
+    lua_settop(L, domains + 1);
+  }
+  if (longest == 0) unknown_category(L, state, domains, stream);
+  lua_remove(L, domains);
+  lua_insert(L, 3);
+}
+
+/* domain:decider_of(stream): the decider that owns the stream, or nil. */
+static int decider_of(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  if (!to_domain(L, state, 1))
+    mfr_misuse(L, state, "domain", "a domain is needed, this is %s", mfr_type_name(L, 1));
+  mfr_text stream = mfr_check_stream(L, state, 2);
+  lua_settop(L, 2);
+  if (push_owner(L, 1, stream) == 0) lua_pushnil(L);
+  return 1;
+}
+
+static int domain_index(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  if (!to_domain(L, state, 1)) return 0;
+  if (lua_type(L, 2) == LUA_TSTRING && strcmp(lua_tostring(L, 2), "decider_of") == 0) {
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_pushcclosure(L, decider_of, 1);
+    return 1;
+  }
+  if (lua_getiuservalue(L, 1, 1) != LUA_TTABLE) return 0;
+  lua_pushvalue(L, 2);
+  lua_rawget(L, -2);
+  return 1;
+}
+
+static int domain_tostring(lua_State *L) {
+  const host_domain *host = to_domain(L, mfr_of(L), 1);
+  if (!host) return 0;
+  lua_pushfstring(L, "moonfold domain \"%s\" (", mfr_domain_path(host->domain));
+  for (size_t i = 0; i < mfr_domain_count(host->domain); i++) {
+    const mfr_loaded *loaded = mfr_domain_decider(host->domain, i);
+    const char *name = loaded->category ? loaded->category : loaded->file;
+    lua_pushfstring(L, i ? ", %s" : "%s", name);
+    lua_concat(L, 2);
+  }
+  lua_pushliteral(L, ")");
+  lua_concat(L, 2);
+  return 1;
+}
+
+static int domain_gc(lua_State *L) {
+  host_domain *host = lua_touserdata(L, 1);
+  mfr_domain_free(host->domain);
+  host->domain = NULL;
+  luaL_unref(L, LUA_REGISTRYINDEX, host->log_ref);
+  host->log_ref = LUA_NOREF;
+  return 0;
+}
+
+static const luaL_Reg no_methods[] = {{NULL, NULL}};
+static const luaL_Reg decider_meta[] = {{"__index", decider_index},
+                                        {"__newindex", decider_newindex},
+                                        {"__pairs", decider_pairs},
+                                        {"__tostring", decider_tostring},
+                                        {NULL, NULL}};
+static const luaL_Reg domain_meta[] = {
+    {"__gc", domain_gc}, {"__index", domain_index}, {"__tostring", domain_tostring}, {NULL, NULL}};
+
+void mfr_loaded_open(lua_State *L, mfr_state *state) {
+  mfr_class(L, "moonfold.decider", no_methods, decider_meta);
+  state->decider_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  mfr_class(L, "moonfold.domain", no_methods, domain_meta);
+  state->domain_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+}

@@ -1,0 +1,114 @@
+/*
+ * Deciders that were loaded from script files.
+ *
+ *   domain.c     scripts that were loaded together, into one sandbox; their deciders and categories
+ *   crossing.c   calls into a sandbox, and what crosses its border: values, events, errors
+ *   loaded.c     what a Lua host sees: moonfold.load_decider, store:use
+ *   runtime.c    what a C host sees: runtime.h
+ *
+ * The same C code serves table deciders in the host's state H and loaded ones in the sandbox's
+ * state S. Nothing else is shared between the two: values cross as the codec's bytes, errors as
+ * code, message and fields.
+ */
+#ifndef MF_RUNTIME_LOADED_H
+#define MF_RUNTIME_LOADED_H
+
+#include "internal.h"
+#include "sandbox.h"
+
+typedef struct mfr_domain mfr_domain;
+
+/* One decider of a domain. It lives as long as the domain. */
+typedef struct mfr_loaded {
+  mfr_domain *domain;
+  int ref;          /* the decider's table, in the registry of S */
+  const char *name; /* strings of S, which the decider's table keeps; may be NULL */
+  const char *category;
+  const char *path; /* of its file */
+  const char *file; /* the same, relative to the domain's folder, for messages */
+  bool decides;     /* it has decide */
+} mfr_loaded;
+
+typedef struct mfr_load_options {
+  mfr_limits limits;
+  mfr_buffer params; /* encoded; no size: none */
+  /* Called for each line that a script prints. It must not call into the domain. */
+  void (*log)(void *context, const char *line, size_t size, const mfr_call *call);
+  void *log_context;
+} mfr_load_options;
+
+/* A sandbox with nothing in it. NULL: no memory. `params` is copied. */
+mfr_domain *mfr_domain_new(const mfr_load_options *options);
+void mfr_domain_free(mfr_domain *domain);
+lua_State *mfr_domain_lua(const mfr_domain *domain);
+mfr_state *mfr_domain_state(const mfr_domain *domain);
+
+/*
+ * Loads a file or every script of a folder; or source text, with a name for messages. All or
+ * nothing: on failure a status is returned, mfr_push_failure() tells more, and the domain is only
+ * good for being freed.
+ */
+int mfr_domain_load(mfr_domain *domain, const char *path);
+int mfr_domain_load_string(mfr_domain *domain, const char *name, const char *source, size_t size);
+
+size_t mfr_domain_count(const mfr_domain *domain);
+const mfr_loaded *mfr_domain_decider(const mfr_domain *domain, size_t i);
+bool mfr_domain_is_folder(const mfr_domain *domain);
+const char *mfr_domain_path(const mfr_domain *domain); /* what was loaded, as it was named */
+
+/* The length of the category when the stream is one of it ("cart-1" of "cart"), else 0. */
+size_t mfr_category_of(const mfr_loaded *loaded, mfr_text stream);
+
+/* Runs `body` in S, protected and metered, with `argument` as a light userdata. */
+int mfr_domain_call(mfr_domain *domain, lua_CFunction body, void *argument);
+/* In S: pushes what the last failed call raised, as an error object that tells the place. Raises
+ * when memory is out. [-0, +1] */
+void mfr_push_failure(lua_State *S, mfr_domain *domain);
+
+/* The Lua state that calls, for `print`. */
+void mfr_domain_set_host(mfr_domain *domain, lua_State *L);
+lua_State *mfr_domain_host(const mfr_domain *domain);
+
+/* ---- crossing.c ---- */
+
+/* An event as a copy of its bytes, for a buffer that another state reads. */
+void mfr_keep_event(lua_State *L, mfr_state *state, mfr_buffer *out, const mf_event *event);
+/* Reads it back; returns where the next one begins. It points into the buffer. */
+size_t mfr_kept_event(const mfr_buffer *buffer, size_t at, mfr_text stream, mf_event *event);
+/* A value, or nil, with its size before it. [-0, +0] and [-0, +1] */
+void mfr_encode_sized(lua_State *L, mfr_state *state, mfr_buffer *out, int index, const char *path);
+void mfr_decode_sized(lua_State *L, mfr_state *state, const mfr_buffer *in, size_t *at);
+/* mfr_decode() of bytes that are our own. [-0, +1] */
+void mfr_decode_here(lua_State *L, mfr_state *state, const void *data, size_t size);
+
+/*
+ * Runs `stage` in the sandbox of a decider, for a call of the host's store: the transaction that is
+ * open there is used here, and stays open when the stage has done its part, for the host to commit.
+ * Its arguments: call, the store as S sees it, the decider's table, and `in` and `work` as light
+ * userdata. An error there is raised here, with everything that the call has done taken back.
+ */
+void mfr_enter(lua_State *L, mfr_state *state, const mfr_loaded *loaded, mfr_call *call,
+               lua_CFunction stage, const mfr_buffer *in, void *work);
+/* The same without a Lua host: returns a status. */
+int mfr_domain_enter(const mfr_loaded *loaded, mfr_store *store, mfr_call *call,
+                     lua_CFunction stage, const mfr_buffer *in, void *work);
+int mfr_status_of(const char *code); /* of an error object */
+/* Pushes on L what the last failed call in S raised, as an error object. [-0, +1] */
+void mfr_cross_error(lua_State *L, mfr_state *state, mfr_domain *domain, int status);
+
+/* ---- loaded.c ---- */
+
+/* The loaded decider at index, or NULL when it is anything else. */
+const mfr_loaded *mfr_to_loaded(lua_State *L, const mfr_state *state, int index);
+/* Raises where it cannot do what is asked of it. */
+void mfr_check_loaded(lua_State *L, const mfr_state *state, const mfr_loaded *loaded, bool decides);
+/*
+ * Where the arguments (store, stream, decider, ...) of the call lack the decider, because the store
+ * has a domain in use, the one whose category the stream has is put in its place.
+ */
+void mfr_find_decider(lua_State *L, mfr_state *state, int store, mfr_text stream, bool handling);
+int mfr_load_decider(lua_State *L); /* moonfold.load_decider */
+int mfr_use(lua_State *L);          /* store:use */
+void mfr_loaded_open(lua_State *L, mfr_state *state);
+
+#endif
