@@ -560,7 +560,8 @@ print(result.events[1].type, result.state.total)              --> ItemAdded 30
             { name = "command", type = "Command|Command[]", text = "one command or a list" },
           },
           overloads = {
-            "fun(self: Store, stream: string, command: Command|Command[], options?: HandleOptions): HandleResult?, Error?",
+            "fun(self: Store, stream: string, command: Command|Command[], options?: HandleOptions): "
+              .. "HandleResult?, Error?",
           },
           options_class = "HandleOptions",
           options = {
@@ -572,7 +573,8 @@ print(result.events[1].type, result.state.total)              --> ItemAdded 30
             { name = "result", type = "HandleResult?" },
             { name = "rejection", type = "Error?", text = "the error object of `rejected`" },
           },
-          errors = { "version_conflict", "unknown_command_type", "unknown_event_type", "id_conflict", "script_error" },
+          errors = { "version_conflict", "unknown_command_type", "unknown_event_type", "id_conflict",
+            "script_error" },
           example = [[
 local result, rejection = store:attempt("cart-1", cart, moonfold.command("AddItem", { price = 500 }))
 print(result, rejection.reason)               --> nil cart_full
@@ -617,8 +619,8 @@ From then on `handle`, `attempt`, `decide` and `aggregate_stream` do without a d
 nevertheless comes first.
 
 Every script of the folder that returns a decider is loaded, all of them into one sandbox; `*_spec.lua` is not, and
-other scripts are there for `require`. Either everything loads, or nothing is in use. The path may name one file. Using the same
-path again loads it anew; two deciders of one category are refused.]],
+other scripts are there for `require`. Either everything loads, or nothing is in use. The path may name one file.
+Using the same path again loads it anew; two deciders of one category are refused.]],
           parameters = { { name = "path", type = "string", text = "a folder of scripts, or one script" } },
           options_class = "LoadOptions",
           options = load_options,
