@@ -160,6 +160,7 @@ describe("documented options", function()
     ["store:attempt"] = function(store, options) store:attempt("s", counter, count, options) end,
     ["store:decide"] = function(store, options) store:decide("s", counter, count, options) end,
     ["store:transaction"] = function(store, options) store:transaction(function() end, options) end,
+    ["moonfold.spec"] = function(_, options) scenario_of(counter, options) end,
     ["context:aggregate_stream"] = function(store, options)
       with_context(store, function(context) context:aggregate_stream("s", counter, options) end)
     end,
@@ -170,7 +171,7 @@ describe("documented options", function()
     create = true, read_only = false, durability = "none", clock = function() return 1 end,
     expected_stream_version = 0, from = 1, to = 1, max_count = 1, types = { "Counted" }, backwards = false, upcast = {},
     state = false, dry_run = true, initial_state = 0, trace = {}, check_shapes = true, check_invariant = true,
-    params = {}, budget = 1000000, memory = 8000000, keep_commands = true, log = print,
+    params = {}, budget = 1000000, memory = 8000000, keep_commands = true, log = print, strict = true,
   }
 
   local function refused(call, options)

@@ -535,6 +535,128 @@ describe("a scenario", function()
   end)
 end)
 
+describe("what a decider declares", function()
+  local function counter(changes)
+    local decider = {
+      category = "counter",
+      initial_state = 0,
+      evolve = { Counted = function(count, counted) return count + counted.data.by end, Seen = false },
+      decide = { Count = function(request) return event("Counted", request.data) end },
+      events = { Counted = { by = "integer" }, Seen = {} },
+      invariant = function(count) return count < 10, "too many: " .. count end,
+    }
+    for key, value in pairs(changes or {}) do decider[key] = value end
+    return scenario_of(decider)
+  end
+
+  local function counted(by) return event("Counted", { by = by }) end
+  local function count(by) return command("Count", { by = by }) end
+
+  it("is checked after every event: the invariant", function()
+    counter() { counted(4), counted(5) }:when(count(-9)):expect { counted(-9) }:expect_state(0)
+    local decided = counter() { counted(9) }:when(count(1))
+    decided:expect_error("invariant of event 2 %(Counted%) .* too many: 10$")
+    assert.equal([[
+  outcome
+    expected  Counted { by = 1 }
+    actual    error script_error: invariant of event 2 (Counted) of stream "counter-1" failed: too many: 10]],
+      (differences(decided.expect, decided, counted(1)):gsub("\n%s+stack traceback.*", "")))
+  end)
+
+  it("is checked where the given events lead, before the command", function()
+    local broken = counter() { counted(12), counted(-12) }
+    broken:when(count(1)):expect_error("invariant of event 1 ")
+    failure(broken.expect_state, broken, 0)
+  end)
+
+  it("is checked of decided events: their shape", function()
+    counter() {}:when(count(1.5)):expect_error("events%[1%].data.by: an integer is needed, this is the float 1.5")
+  end)
+
+  it("is checked of given events: they must be possible, after upcast", function()
+    local problem = support.fails("invalid_argument", { path = "events[2].data.bye" }, function()
+      counter() { counted(1), event("Counted", { bye = 2 }) }
+    end)
+    assert.matches('data.bye: there is no such field: did you mean "by"?', problem.message, 1, true)
+    assert.matches("given_when_then_spec.lua:%d+$", problem.where)
+    support.fails("invalid_argument", { path = "events.data.by" }, counter(), event("Counted"))
+    local upcast = { Counted = function(old) return type(old.data) == "number" and counted(old.data) or old end }
+    counter { upcast = upcast } { event("Counted", 3) }:expect_state(3)
+  end)
+
+  it("is checked of events in another stream, with its decider", function()
+    local given_counter = counter()
+    local other = { initial_state = 0, evolve = {}, events = {} }
+    other.evolve.Moved, other.events.Moved = false, { x = "integer" }
+    given_counter {}:and_stream("robot-1", event("Moved", { x = 1 }), other)
+    support.fails("script_error", { path = "data.y" }, function()
+      given_counter {}:and_stream("robot-1", event("Moved", { x = 1, y = 2 }), other)
+    end)
+  end)
+end)
+
+describe("a handler that changes nothing", function()
+  local function counter(evolve, options)
+    return scenario_of({
+      category = "counter",
+      initial_state = 0,
+      evolve = evolve,
+      decide = function(request) return event("Counted", request.data) end,
+    }, options)
+  end
+
+  local forgetful = {
+    Counted = function(count, counted) count = count + counted.data end,   -- luacheck: ignore
+    Reset = function() return 0 end,
+    Seen = false,
+  }
+
+  it("is pointed out when its scenario fails", function()
+    local scenario = counter(forgetful) { event("Seen"), event("Counted", 1) }:when(command("Count", 2))
+    assert.equal([[
+  state
+    expected  3
+    actual    0
+  note: evolve.Counted changed nothing at event 2, Counted: is a return missing? If it is to change nothing, say ]]
+      .. "evolve.Counted = false", differences(scenario.expect_state, scenario, 3))
+    scenario:expect { event("Counted", 2) }
+  end)
+
+  it("is pointed out where evolve is a function, too", function()
+    local scenario = counter(function() end) { event("Counted", 1) }
+    assert.matches("\n  note: evolve changed nothing at event 1, Counted: is a return missing%?$",
+      failure(scenario.expect_state, scenario, 1))
+  end)
+
+  it("may be missing: the nearest type is named", function()
+    local scenario = counter(forgetful) { event("Conted", 1) }
+    assert.matches("\n  note: event 1, Conted, has no handler in evolve: did you mean Counted%?$",
+      failure(scenario.expect_state, scenario, 1))
+  end)
+
+  it("is nothing to speak of when evolve says so, or when the state is another", function()
+    local scenario = counter { Counted = function(count, counted) return count + counted.data end, Seen = false }
+    scenario = scenario { event("Seen"), event("Counted", 1) }
+    assert.is_nil(failure(scenario.expect_state, scenario, 2):find("note", 1, true))
+  end)
+
+  it("fails its scenario with the option strict", function()
+    local scenario = counter(forgetful, { strict = true }) { event("Seen"), event("Counted", 1) }
+    assert.matches("^[^\n]*an event changed nothing\n  note: evolve.Counted changed nothing at event 2",
+      failure(scenario.expect_state, scenario, 0))
+    local when = scenario:when(command("Count", 1))
+    assert.matches("an event changed nothing", failure(when.expect, when, event("Counted", 1)))
+    counter(forgetful, { strict = true }) { event("Seen") }:expect_state(0)
+    counter(forgetful, { strict = false }) { event("Counted", 1) }:expect_state(0)
+  end)
+
+  it("is an option among no others", function()
+    support.fails("invalid_argument", { path = "options.strikt" }, counter, forgetful, { strikt = true })
+    support.fails("invalid_argument", { path = "options.strict" }, counter, forgetful, { strict = 1 })
+    support.fails("invalid_argument", { path = "options" }, counter, forgetful, true)
+  end)
+end)
+
 describe("the blame", function()
   local guilty
 

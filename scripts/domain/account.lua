@@ -1,7 +1,8 @@
 --- A bank account: money goes in and out, never more out than in, and at last the account is closed.
 --
 -- `evolve` and `decide` are tables of functions: one for each type of event, one for each type of command. Money is an
--- integer, in cents, because floats lose cents. Old events are brought up to date by `upcast`.
+-- integer, in cents, because floats lose cents. Old events are brought up to date by `upcast`. Shapes say what
+-- data looks like, an invariant what is always true.
 
 local moonfold = require "moonfold"
 
@@ -14,9 +15,7 @@ end
 --- The amount that a command names.
 local function amount(command)
   local cents = command.data.cents
-  if math.type(cents) ~= "integer" or cents <= 0 then
-    moonfold.reject("invalid_amount", "an amount is a whole number of cents, more than none", { cents = cents })
-  end
+  if cents <= 0 then moonfold.reject("invalid_amount", "an amount is more than none", { cents = cents }) end
   return cents
 end
 
@@ -90,4 +89,13 @@ return {
   evolve = evolve,
   decide = decide,
   upcast = upcast,
+
+  -- What data looks like: that cents are integers need not be asked above. Old events have it after upcast.
+  commands = { Deposit = { cents = "integer" }, Withdraw = { cents = "integer" }, Close = {} },
+  events = { MoneyDeposited = { cents = "integer" }, MoneyWithdrawn = { cents = "integer" }, AccountClosed = {} },
+
+  --- What is true of every account. Specs ask after every event.
+  invariant = function(account)
+    return account.balance >= 0, "the balance is negative"
+  end,
 }

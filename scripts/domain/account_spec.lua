@@ -1,7 +1,5 @@
-local folder = debug.getinfo(1, "S").source:match("^@(.*/)") or "./"
-
 local moonfold = require "moonfold"
-local account = dofile(folder .. "account.lua")
+local account = require "account"
 local given = require("moonfold.spec")(account)
 
 local command = moonfold.command
@@ -52,9 +50,14 @@ describe("an account", function()
   end)
 
   it("deals in whole cents, more than none", function()
-    for _, cents in ipairs { 0, -1, 1.5, 2.0, "100" } do
-      given { deposited(1000) }:when(command("Deposit", { cents = cents })):expect_rejected("invalid_amount")
-      given { deposited(1000) }:when(command("Withdraw", { cents = cents })):expect_rejected("invalid_amount")
+    for _, type in ipairs { "Deposit", "Withdraw" } do
+      for _, cents in ipairs { 0, -1 } do
+        given { deposited(1000) }:when(command(type, { cents = cents })):expect_rejected("invalid_amount")
+      end
+      for _, cents in ipairs { 1.5, 2.0, "100" } do
+        given { deposited(1000) }:when(command(type, { cents = cents }))
+          :expect_error("command.data.cents: an integer is needed")
+      end
     end
   end)
 end)

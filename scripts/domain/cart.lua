@@ -55,10 +55,8 @@ local function must_be_open(cart)
   if cart.status ~= "open" then moonfold.reject("cart_closed", ("the cart is %s"):format(cart.status)) end
 end
 
-local function must_be_whole(name, number, least)
-  if math.type(number) ~= "integer" or number < least then
-    moonfold.reject("invalid_" .. name, ("%s must be a whole number, at least %d"):format(name, least))
-  end
+local function must_be_at_least(least, name, number)
+  if number < least then moonfold.reject("invalid_" .. name, ("%s must be at least %d"):format(name, least)) end
 end
 
 --- The line that holds a product: the one that was added last.
@@ -89,8 +87,8 @@ local decide = {}
 
 function decide.AddProductItem(command, cart)
   must_be_open(cart)
-  must_be_whole("qty", command.data.qty, 1)
-  must_be_whole("price", command.data.price, 0)
+  must_be_at_least(1, "qty", command.data.qty)
+  must_be_at_least(0, "price", command.data.price)
   return moonfold.event("ProductItemAdded", command.data)
 end
 
@@ -104,7 +102,7 @@ end
 
 function decide.ApplyDiscount(command, cart)
   must_be_open(cart)
-  must_be_whole("percent", command.data.percent, 1)
+  must_be_at_least(1, "percent", command.data.percent)
   return moonfold.event("DiscountApplied", command.data)
 end
 
@@ -131,4 +129,27 @@ return {
   end,
   evolve = evolve,
   decide = decide,
+
+  -- What data looks like. A command's data may go into an event as it came, because nothing else can be in it.
+  commands = {
+    AddProductItem = { product = "string", qty = "integer", price = "integer" },
+    RemoveProductItem = { product = "string" },
+    ApplyDiscount = { percent = "integer" },
+    ConfirmCart = {},
+    CancelCart = {},
+  },
+  events = {
+    ProductItemAdded = { product = "string", qty = "integer", price = "integer" },
+    ProductItemRemoved = { product = "string", line = "integer" },
+    DiscountApplied = { percent = "integer" },
+    CartConfirmed = { total = "integer" },
+    CartCancelled = {},
+  },
+
+  --- What is true of every cart. Specs ask after every event.
+  invariant = function(cart)
+    local total = 0
+    for _, item in ipairs(cart.items) do total = total + item.amount end
+    return total == cart.total, "the total is not the sum of the items"
+  end,
 }

@@ -1,7 +1,5 @@
-local folder = debug.getinfo(1, "S").source:match("^@(.*/)") or "./"
-
 local moonfold = require "moonfold"
-local counter = dofile(folder .. "counter.lua")
+local counter = require "counter"
 local given = require("moonfold.spec")(counter)
 
 local command = moonfold.command

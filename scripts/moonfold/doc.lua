@@ -137,7 +137,7 @@ local cart = {
       text = "Says whether a state makes sense." },
     { name = "Given", type = "fun(events: Event|Event[]): Scenario",
       text = "Begins a scenario with what happened before." },
-    { name = "Spec", type = "fun(decider: Decider|LoadedDecider): Given",
+    { name = "Spec", type = "fun(decider: Decider|LoadedDecider, options?: SpecOptions): Given",
       text = "What `require \"moonfold.spec\"` returns." },
   },
 
@@ -1239,12 +1239,20 @@ Scenarios are values: every method returns one, so that one beginning can be sha
       entries = {
 
         { name = "moonfold.spec", kind = "function", since = since,
-          signature = "require(\"moonfold.spec\")(decider) -> given",
+          signature = "require(\"moonfold.spec\")(decider [, options]) -> given",
           summary = "Makes the function that begins a scenario for a decider.",
           text = [[
 `given { events }` says what happened before. `given {}` is a stream that does not exist yet. The stream's name is the
-decider's category and `-1`, such as `cart-1`; without a category it is `scenario-1`.]],
+decider's category and `-1`, such as `cart-1`; without a category it is `scenario-1`.
+
+What the decider declares is checked on the way: the shapes of given events (after upcast) and of decided ones, and
+the invariant after every event. A failure tells which handlers changed nothing, because a `return` may be missing;
+`evolve.Name = false` says that an event is to change nothing.]],
           parameters = { { name = "decider", type = "Decider", text = "the decider to test" } },
+          options_class = "SpecOptions",
+          options = {
+            option("strict", "boolean", "false", "a handler that changes nothing fails its scenario"),
+          },
           returns = { { name = "given", type = "Given" } },
           errors = { "invalid_argument" },
           example = [[

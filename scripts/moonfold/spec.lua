@@ -12,8 +12,12 @@
 --
 -- Scenarios are values: `when`, `at` and `and_stream` make new ones, and many ends may share one beginning. A failed
 -- expectation raises text that begins with its file and line; of a call that spans lines, Lua knows only the first.
+--
+-- What the decider declares is checked on the way: the shapes of given and decided events, and the invariant, after
+-- every event.
 
 local moonfold = require "moonfold"
+local nearest = require "moonfold.nearest"
 local values = require "moonfold.values"
 
 local is_name, literal, sorted_keys, step = values.is_name, values.literal, values.keys, values.step
@@ -136,13 +140,15 @@ local function compare_events(expected, actual)
   return found
 end
 
-local function fail(headline, found)
+--- Fails with differences and with notes, each a text.
+local function fail(headline, found, notes)
   local lines = { ("%s: %s"):format(spec_line(), headline) }
   for _, difference in ipairs(found) do
     lines[#lines + 1] = "  " .. difference.path
     lines[#lines + 1] = "    expected  " .. difference.expected
     lines[#lines + 1] = "    actual    " .. difference.actual
   end
+  for _, note in ipairs(notes) do lines[#lines + 1] = "  note: " .. note end
   error(table.concat(lines, "\n"), 0)
 end
 
@@ -154,10 +160,12 @@ end
 
 --- The state in the end. It must be one that could be stored, which can be printed and compared, too.
 local function fold(store, stream, decider)
-  local state = store:aggregate_stream(stream, decider).state
+  local state = store:aggregate_stream(stream, decider, { check_invariant = true }).state
   moonfold.hash(state)
   return state
 end
+
+local handling <const> = { check_invariant = true }
 
 --- What became of a scenario: the `state`, and of its command `events`, a `rejection` or an `error`.
 local function play(scenario)
@@ -172,17 +180,67 @@ local function play(scenario)
     outcome.error = outcome.error or blame(result)
   end
 
-  if scenario.command then
-    local result, rejection = try(store.attempt, scenario.command)
+  try(fold)
+  if scenario.command and not outcome.error then
+    local result, rejection = try(store.attempt, scenario.command, handling)
     outcome.events, outcome.rejection = result and result.events, rejection
   end
   outcome.state = try(fold)
   return outcome
 end
 
+-- ## What may have been overlooked: handlers that change nothing
+
+--- Whether `evolve` says that events of a type change nothing, or has nothing to say about them.
+local function says_nothing(evolve, type)
+  return evolve[type] == false and "ignored" or evolve[type] == nil and "unknown"
+end
+
+local function unknown_note(evolve, event)
+  local types = {}
+  for type in pairs(evolve) do types[#types + 1] = type end
+  table.sort(types)
+  local meant = nearest.of(event.type, types)
+  return ("event %d, %s, has no handler in evolve%s"):format(event.stream_position, event.type,
+    meant and (": did you mean %s?"):format(meant) or "")
+end
+
+local function idle_note(event, in_table)
+  local note = "%s changed nothing at event %d, %s: is a return missing?"
+  if not in_table then return note:format("evolve", event.stream_position, event.type) end
+  local handler = "evolve." .. event.type
+  return (note .. " If it is to change nothing, say %s = false"):format(handler, event.stream_position, event.type,
+    handler)
+end
+
+--- A note for every type of event that left the state as it was, though `evolve` does not say that it would.
+local function notes_on(scenario)
+  local evolve, upcast = scenario.decider.evolve, scenario.decider.upcast
+  local store <close> = moonfold.open(":memory:", { clock = function() return scenario.time end })
+  record(store, scenario.past)
+  if scenario.command then pcall(store.attempt, store, scenario.stream, scenario.decider, scenario.command) end
+  local folded, result = pcall(store.aggregate_stream, store, scenario.stream, scenario.decider, { trace = {} })
+  if not folded then return {} end
+  local changed, notes, told = {}, {}, {}
+  for _, change in ipairs(result.trace) do changed[change.version] = true end
+  for event in store:events(scenario.stream, { upcast = upcast }) do
+    local silence = type(evolve) == "table" and says_nothing(evolve, event.type)
+    if not changed[event.stream_position] and silence ~= "ignored" and not told[event.type] then
+      told[event.type] = true
+      notes[#notes + 1] = silence and unknown_note(evolve, event) or idle_note(event, type(evolve) == "table")
+    end
+  end
+  return notes
+end
+
 --- Played once, however many expectations there are.
 local function outcome_of(scenario)
-  scenario.outcome = scenario.outcome or play(scenario)
+  if scenario.outcome then return scenario.outcome end
+  if scenario.strict then
+    local notes = notes_on(scenario)
+    if #notes > 0 then fail("an event changed nothing", {}, notes) end
+  end
+  scenario.outcome = play(scenario)
   return scenario.outcome
 end
 
@@ -219,15 +277,15 @@ local function outcome_text(outcome)
   return outcome.events and events_text(outcome.events) or "no error"
 end
 
-local function fail_outcome(expected, outcome)
-  local difference = { path = "outcome", expected = expected, actual = outcome_text(outcome) }
-  fail("the outcome is not what was expected", { difference })
+local function fail_outcome(scenario, expected)
+  local difference = { path = "outcome", expected = expected, actual = outcome_text(scenario.outcome) }
+  fail("the outcome is not what was expected", { difference }, notes_on(scenario))
 end
 
 --- The events that the command led to; anything else is not what was expected.
 local function decided_events(scenario, expected)
   local outcome = decision_of(scenario)
-  if outcome.error or outcome.rejection then fail_outcome(expected, outcome) end
+  if outcome.error or outcome.rejection then fail_outcome(scenario, expected) end
   return outcome.events
 end
 
@@ -253,7 +311,7 @@ function Scenario:and_stream(name, events, decider)
   past[#past + 1] = { name = name, events = events }
   check(function(store)
     record(store, past)
-    if decider ~= nil then store:aggregate_stream(name, decider) end
+    if decider ~= nil then store:aggregate_stream(name, decider, { check_shapes = true }) end
   end)
   return with(self, "past", past)
 end
@@ -288,12 +346,12 @@ end
 function Scenario:expect(events)
   local expected = canonical(events)
   local found = compare_events(expected, decided_events(self, events_text(expected)))
-  if #found > 0 then fail("the events are not what was expected", found) end
+  if #found > 0 then fail("the events are not what was expected", found, notes_on(self)) end
   return self
 end
 
 function Scenario:expect_nothing()
-  if #decided_events(self, "nothing") > 0 then fail_outcome("nothing", self.outcome) end
+  if #decided_events(self, "nothing") > 0 then fail_outcome(self, "nothing") end
   return self
 end
 
@@ -304,7 +362,7 @@ function Scenario:expect_rejected(...)
   local outcome = decision_of(self)
   local rejection = outcome.rejection
   if not rejection or reason and rejection.reason ~= reason then
-    fail_outcome(reason and ("rejected %q"):format(reason) or "rejected", outcome)
+    fail_outcome(self, reason and ("rejected %q"):format(reason) or "rejected")
   end
   outcome.acknowledged = true
   return self
@@ -315,7 +373,7 @@ function Scenario:expect_error(pattern)
   if type(pattern) ~= "string" then refuse("pattern", "a pattern is a string") end
   local outcome = outcome_of(self)
   if not outcome.error or not error_message(outcome.error):find(pattern) then
-    fail_outcome(("an error that matches %q"):format(pattern), outcome)
+    fail_outcome(self, ("an error that matches %q"):format(pattern))
   end
   outcome.acknowledged = true
   return self
@@ -326,27 +384,55 @@ function Scenario:expect_state(state)
   check(function() moonfold.hash(state) end)
   local outcome = outcome_of(self)
   if (outcome.rejection or outcome.error) and not outcome.acknowledged then
-    fail_outcome("no refusal and no error", outcome)
+    fail_outcome(self, "no refusal and no error")
   end
   local found = {}
   compare(found, "state", state, outcome.state)
-  if #found > 0 then fail("the state is not what was expected", found) end
+  if #found > 0 then fail("the state is not what was expected", found, notes_on(self)) end
   return self
 end
 
 --- The stream of the decider under test: one of its category, because its events may be dealt with by their stream.
 local function stream_of(decider)
-  local category = type(decider) == "table" and decider.category or "scenario"
-  return category .. "-1"
+  return (decider.category or "scenario") .. "-1"
 end
 
---- Makes the `given` for a decider.
-return function(decider)
+--- What is said to have happened must be what can happen: the given events have the shapes that the decider declares,
+--- at least after upcast. Whether they can be folded is for the expectations to tell.
+local function check_past(stream, decider, events)
+  check(function(store)
+    store:append_to_stream(stream, events)
+    local fine, problem = pcall(store.aggregate_stream, store, stream, decider, { check_shapes = true })
+    if fine or not problem.path then return end
+    local event = events.type and "events" or ("events[%d]"):format(problem.position)
+    refuse(("%s.%s"):format(event, problem.path), problem.message)
+  end)
+end
+
+local function check_options(options)
+  if options ~= nil and type(options) ~= "table" then
+    refuse("options", "a table is needed, this is " .. type(options))
+  end
+  for name, value in pairs(options or {}) do
+    if name ~= "strict" then
+      local meant = type(name) == "string" and nearest.of(name, { "strict" })
+      refuse("options." .. tostring(name), ("unknown option %q%s"):format(tostring(name),
+        meant and (": did you mean %q?"):format(meant) or ": there is strict"))
+    end
+    if type(value) ~= "boolean" then refuse("options.strict", "true or false is needed, this is " .. type(value)) end
+  end
+end
+
+--- Makes the `given` for a decider. With the option strict = true, a handler that changes nothing fails its scenario.
+return function(decider, options)
   check(function(store) store:aggregate_stream("checked", decider) end)
+  if type(options) == "string" then options = nil end   -- scenario_of(require "cart"): require gives a path as well
+  check_options(options)
+  local strict = options and options.strict or false
   return function(events)
     local stream = stream_of(decider)
+    check_past(stream, decider, events)
     local past = { { name = stream, events = events } }
-    check(function(store) record(store, past) end)
-    return setmetatable({ decider = decider, stream = stream, past = past, time = 0 }, Scenario)
+    return setmetatable({ decider = decider, stream = stream, past = past, time = 0, strict = strict }, Scenario)
   end
 end
