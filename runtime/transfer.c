@@ -666,10 +666,123 @@ static int host_create(lua_State *L) {
   return lua_error(L);
 }
 
+/* ---- what a store holds ---- */
+
+static void set_reading(lua_State *L, const mf_stats *stats) {
+  int told = stats->readers < MF_READERS_TOLD ? stats->readers : MF_READERS_TOLD;
+  lua_createtable(L, told, 0);
+  for (int i = 0; i < told; i++) {
+    lua_createtable(L, 0, 2);
+    mfr_set_integer(L, "process", stats->reading[i].process);
+    mfr_set_integer(L, "commits_behind", stats->reading[i].commits_behind);
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_setfield(L, -2, "reading");
+}
+
+/* host.stats(store) -> table with the fields of mf_stats */
+static int host_stats(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  const mfr_store *store = mfr_check_store(L, state, 1);
+  mf_stats stats = {.size = sizeof stats};
+  mf_error error;
+  if (mf_stats_of(store->store, &stats, &error) != MF_OK) {
+    mfr_push_store_error(L, state, &error, NULL, 0, 0);
+    return lua_error(L);
+  }
+  lua_createtable(L, 0, 16);
+  mfr_set_integer(L, "events", stats.events);
+  mfr_set_integer(L, "streams", stats.streams);
+  mfr_set_integer(L, "types", stats.types);
+  mfr_set_integer(L, "created_at", stats.created_at);
+  mfr_set_integer(L, "format", stats.format);
+  mfr_set_integer(L, "page_size", stats.page_size);
+  mfr_set_integer(L, "file_bytes", (lua_Integer)stats.file_bytes);
+  mfr_set_integer(L, "used_bytes", (lua_Integer)stats.used_bytes);
+  mfr_set_integer(L, "free_bytes", (lua_Integer)stats.free_bytes);
+  mfr_set_integer(L, "pinned_bytes", (lua_Integer)stats.pinned_bytes);
+  mfr_set_integer(L, "log_bytes", (lua_Integer)stats.log_bytes);
+  mfr_set_integer(L, "index_bytes", (lua_Integer)stats.index_bytes);
+  mfr_set_integer(L, "reader_slots", stats.reader_slots);
+  mfr_set_integer(L, "readers", stats.readers);
+  set_reading(L, &stats);
+  return 1;
+}
+
+/* Adds to a field of the table at index. */
+static void add_to(lua_State *L, int index, const char *field, lua_Integer more) {
+  lua_getfield(L, index, field);
+  lua_Integer sum = lua_tointeger(L, -1) + more;
+  lua_pop(L, 1);
+  lua_pushinteger(L, sum);
+  lua_setfield(L, index, field);
+}
+
+typedef struct tally {
+  lua_Integer events, bytes;
+} tally;
+
+/* Adds what was counted for a type to census[type]. */
+static void settle(lua_State *L, int census, const char *type, size_t size, tally *t) {
+  if (t->events == 0) return;
+  lua_pushlstring(L, type, size);
+  if (lua_gettable(L, census) != LUA_TTABLE) {
+    lua_pop(L, 1);
+    lua_createtable(L, 0, 2);
+    lua_pushlstring(L, type, size);
+    lua_pushvalue(L, -2);
+    lua_settable(L, census);
+  }
+  add_to(L, lua_gettop(L), "events", t->events);
+  add_to(L, lua_gettop(L), "bytes", t->bytes);
+  lua_pop(L, 1);
+  *t = (tally){0, 0};
+}
+
+/* Arguments: call, store, from, to, census. */
+static int census_body(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  mfr_call *call = lua_touserdata(L, 1);
+  mfr_range range = {MF_READ_OPTIONS_INIT, 0};
+  mf_event event;
+  char type[MF_TYPE_MAX];
+  size_t type_size = 0;
+  tally t = {0, 0};
+  range.options.from = lua_tointeger(L, 3);
+  range.options.to = lua_tointeger(L, 4);
+  mfr_open_reader(L, state, call, &range);
+  while (mfr_next(L, state, call, &event)) {
+    if (event.type.size != type_size || memcmp(event.type.data, type, type_size) != 0) {
+      settle(L, 5, type, type_size, &t);
+      type_size = event.type.size;
+      memcpy(type, event.type.data, type_size);
+    }
+    t.events++;
+    t.bytes += (lua_Integer)(event.data.size + event.metadata.size);
+  }
+  settle(L, 5, type, type_size, &t);
+  mf_reader_close(call->reader);
+  call->reader = NULL;
+  return 0;
+}
+
+/*
+ * host.census(store, from, to, census): adds to census[type] how many events of the log from one
+ * position to another have this type, and how many bytes of data and metadata.
+ */
+static int host_census(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  mfr_call call = {0};
+  lua_settop(L, 4);
+  call.store = mfr_check_store(L, state, 1);
+  return mfr_protect(L, state, &call, census_body, 4, 0);
+}
+
 static const luaL_Reg functions[] = {{"json", host_json},   {"parse_json", host_parse_json},
                                      {"time", host_time},   {"parse_time", host_parse_time},
                                      {"lines", host_lines}, {"import", host_import},
                                      {"seed", host_seed},   {"create", host_create},
+                                     {"stats", host_stats}, {"census", host_census},
                                      {NULL, NULL}};
 
 void mfr_host_open(lua_State *L) {

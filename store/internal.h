@@ -13,6 +13,7 @@
  *   group.c     single appends: those that wait together share one commit
  *   reader.c    reading events and listing streams, a copied batch at a time
  *   follow.c    wait and backup
+ *   stats.c     where the space goes, and who reads
  */
 #ifndef MF_INTERNAL_H
 #define MF_INTERNAL_H

@@ -410,6 +410,43 @@ MF_API int mf_wait(mf_store *store, int64_t position, int64_t *timeout, bool *in
  */
 MF_API int mf_backup(mf_store *store, const char *path, mf_error *error);
 
+/* ---- facts about the file ---- */
+
+/* Somebody who reads the store at this moment. While he does, the pages that were replaced since
+ * are kept. */
+typedef struct mf_reading {
+  int64_t process;
+  int64_t commits_behind; /* the commits since the one that he sees */
+} mf_reading;
+
+#define MF_READERS_TOLD 32
+
+typedef struct mf_stats {
+  size_t size;           /* sizeof(mf_stats), set by the caller */
+  int64_t events;        /* the last position of the log */
+  int64_t streams;       /* that exist */
+  int64_t types;         /* of events that were ever recorded */
+  int64_t created_at;    /* microseconds since the epoch */
+  int format;            /* version of the file's format */
+  int64_t page_size;     /* bytes, like all that follows */
+  uint64_t file_bytes;   /* the file's size */
+  uint64_t used_bytes;   /* of it, up to the last page that was ever used */
+  uint64_t free_bytes;   /* of these, in free pages: reused by what is written next; a copy made by
+                            mf_backup() goes without them */
+  uint64_t pinned_bytes; /* of these, not before readers of old states are done */
+  uint64_t log_bytes;    /* in pages of the log of events */
+  uint64_t index_bytes;  /* in pages of the streams, types and ids */
+  int reader_slots;      /* how many may read at the same time, over all processes */
+  int readers;           /* how many do now */
+  mf_reading reading[MF_READERS_TOLD]; /* the first of them */
+} mf_stats;
+
+/*
+ * Fills *stats, whose size the caller has set. It takes time that grows with the number of free
+ * pages, not with that of events. Errors: MF_CLOSED, MF_BUSY (no reader slot), MF_IO, MF_CORRUPT.
+ */
+MF_API int mf_stats_of(mf_store *store, mf_stats *stats, mf_error *error);
+
 #ifdef __cplusplus
 }
 #endif

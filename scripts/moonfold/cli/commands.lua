@@ -186,6 +186,17 @@ local commands = {
     },
   },
   {
+    name = "stats",
+    summary = "tell what a store holds, where the space goes, and who reads it",
+    arguments = { store }, options = { json, tables },
+    text = {
+      "Hottest streams: those with most of the last 10,000 events. Bytes of a type: of data and metadata.",
+      "Free pages are reused by what is written next; a backup goes without them. Readers of old pages are processes"
+        .. " that have been reading for long: what they may still look at cannot be reused.",
+    },
+    examples = { { "moonfold stats shop.fold", "an overview" } },
+  },
+  {
     name = "backup", module = "moonfold.cli.backup",
     summary = "copy a store while others use it",
     arguments = { store, { "DEST", "the new file: it must not exist" } },
