@@ -170,6 +170,9 @@ $(BUILD)/store_spec_tsan: spec/store_spec.c $(STORE_SOURCES) store/internal.h st
 $(BUILD)/tokens_spec: spec/tokens_spec.c $(BUILD)/runtime/tokens.o
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ -o $@ $(LUA_LIBS)
 
+$(BUILD)/value_spec: spec/value_spec.c $(OBJECTS)
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ -o $@ $(LUA_LIBS) $(STORE_LIBS) -lm -ldl
+
 $(BUILD)/digest_spec: spec/digest_spec.c $(OBJECTS)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ -o $@ $(LUA_LIBS) $(STORE_LIBS) -lm -ldl
 

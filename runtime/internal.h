@@ -5,6 +5,7 @@
  *   arguments.c  reading arguments and options tables; the nearest name for a misspelt one
  *   codec.c      Lua values <-> MessagePack, and hashes of values
  *   canonical.c  encoded values looked at without decoding them
+ *   value.c      the C host's way to read and make values
  *   json.c       Lua values <-> JSON
  *   events.c     events from Lua to the store and back; upcasting
  *   usage.c      what a handler does with its event: whether it keeps it, which fields it reads

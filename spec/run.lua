@@ -86,6 +86,7 @@ else
     tap("the lexer, judged by Lua's compiler", make ..
       "build/tokens_spec && build/tokens_spec $(find examples runtime scripts spec -name '*.lua')")
     tap("digests of deciders", make .. "build/digest_spec && build/digest_spec")
+    tap("values for C hosts", make .. "build/value_spec && build/value_spec")
     tap("the store in C", make .. "build/store_spec && build/store_spec")
     -- ThreadSanitizer does not bear all of the kernel's address randomisation: without it, where that is allowed.
     local plain = "$(setarch -R true 2>/dev/null && echo setarch -R)"
