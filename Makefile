@@ -163,6 +163,9 @@ run-demo:
 $(BUILD)/store_spec: spec/store_spec.c $(STORE_OBJECTS)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ -o $@ $(STORE_LIBS)
 
+$(BUILD)/beside_spec: spec/beside_spec.c $(STORE_OBJECTS)
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ -o $@ $(STORE_LIBS)
+
 $(BUILD)/store_spec_tsan: spec/store_spec.c $(STORE_SOURCES) store/internal.h store/store.h
 	$(CC) -std=c11 -O1 -g -fsanitize=thread -D_GNU_SOURCE -Istore $(DEP_CFLAGS) $(filter %.c,$^) -o $@ $(STORE_LIBS)
 

@@ -88,6 +88,7 @@ else
     tap("digests of deciders", make .. "build/digest_spec && build/digest_spec")
     tap("values for C hosts", make .. "build/value_spec && build/value_spec")
     tap("the store in C", make .. "build/store_spec && build/store_spec")
+    tap("what stands beside the log", make .. "build/beside_spec && build/beside_spec")
     -- ThreadSanitizer does not bear all of the kernel's address randomisation: without it, where that is allowed.
     local plain = "$(setarch -R true 2>/dev/null && echo setarch -R)"
     tap("the store in C, under ThreadSanitizer",

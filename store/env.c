@@ -215,6 +215,7 @@ static int open_in(mf__env *env, MDB_txn *txn, bool create, bool *created, mf_er
   int rc = mdb_dbi_open(txn, NULL, 0, &main);
   *created = rc == 0 && create && mdb_get(txn, main, &key, &value) == MDB_NOTFOUND;
   if (rc == 0) rc = open_databases(env, txn, *created ? MDB_CREATE : 0);
+  if (rc == 0) rc = mf__beside_open(env, txn, *created ? MDB_CREATE : 0);
   if (rc == 0 && *created) rc = write_store_record(env, txn, main);
   if (rc != 0) return mf__fail_db(error, rc, env->path);
   return *created ? MF_OK : read_store_record(env, txn, main, error);

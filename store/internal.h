@@ -10,6 +10,8 @@
  *   env.c       environments (one per file and process), open and close, growth, read views
  *   index.c     lookups in a view: stream heads, postings, blocks, names, types, ids
  *   txn.c       write transactions: staging and commit
+ *   beside.c    what stands beside the log, as keys and sealed values: staging and look-ups
+ *   code.c, snapshots.c, commands.c   the three kinds of it
  *   group.c     single appends: those that wait together share one commit
  *   reader.c    reading events and listing streams, a copied batch at a time
  *   follow.c    wait and backup
@@ -252,8 +254,16 @@ void mf__walk_unaccounted(mf__walk *walk, const mf__visitor *visitor);
  * varint version, varint type id, varint data size, and for each of MF__HAS_METADATA,
  * MF__HAS_MESSAGE_ID, MF__HAS_EXTENSION a varint size; then data, metadata, message id, extension.
  *         Extension: a list of (u8 tag, varint size, bytes). Tags: 1 command (id and digest), 2
- * what the caller gave. Reserved: 3 code digest, 4 versions that the decision read, 5 seed. Unknown
- * tags are skipped.
+ * what the caller gave, 3 digest of the code that decided, 4 what the decision read, 5 its seed.
+ * Every event of an append has 3, only the first one the others. Unknown tags are skipped.
+ *
+ * Beside the log, in databases that opening adds to a file that lacks them, all sealed:
+ *   code       digest (16 bytes) -> i64 first seen, code
+ *   snapshots  stream id (big-endian), digest (16), version (big-endian) -> u64 checksum of the
+ *              stream's event of that version, i64 taken at, state. A stream has at most one of
+ * each digest, and at most MF_SNAPSHOTS_KEPT commands   time (big-endian, its sign bit flipped),
+ * u64 number (big-endian: LMDB's transaction id << 24 | number in the transaction) -> varint size
+ * of the stream's name, name, command
  *
  * Positions of a stream's events are stored as runs: (varint gap from the end of the run before,
  * varint length).
@@ -267,14 +277,19 @@ enum {
   MF__LARGE_COMMIT = 4 * 8192,      /* from so many bytes on, a commit writes large blocks */
   MF__CHUNK_MAX = 128,              /* bytes of runs in a chunk of postings */
   MF__TRAILER_MAX = 1 + 5 + 8,
-  MF__EXTENSION_MOST = MF_EXTENSION_MAX + 512, /* with the command's id */
+  MF__SEED_MAX = 64,
+  MF__EXTENSION_MOST = 2 * MF_EXTENSION_MAX + 512, /* with the command's id and the decision */
   MF__RECORD_FIXED = 17,
   MF__SEAL = 4
 };
 
 enum { MF__HAS_METADATA = 1, MF__HAS_MESSAGE_ID = 2, MF__HAS_EXTENSION = 4, MF__KNOWN_FLAGS = 7 };
 
-enum { MF__EXT_COMMAND = 1, MF__EXT_CALLER = 2 };
+enum { MF__EXT_COMMAND = 1, MF__EXT_CALLER = 2 }; /* further: mf_decision_part */
+
+/* What stands beside the log. */
+enum { MF__CODE, MF__SNAPSHOTS, MF__COMMANDS, MF__BESIDE };
+enum { MF__BESIDE_KEY_MAX = 32 };
 
 typedef struct mf__store_record {
   uint32_t version;
@@ -433,6 +448,8 @@ typedef struct mf__env {
   bool read_only; /* the file may not be written by this process */
   MDB_env *db;
   MDB_dbi log, streams, names, postings, types, ids;
+  MDB_dbi beside[MF__BESIDE];
+  bool has_beside; /* an old file that may only be read lacks those databases */
   mf__store_record record;
   size_t page_size;
   uint64_t extended_pages; /* the file is known to have so many */
@@ -544,6 +561,19 @@ typedef struct mf__staged_stream {
   uint64_t stored_version;
 } mf__staged_stream;
 
+/* A value to be put beside the log. */
+typedef struct mf__beside_put {
+  uint8_t key[MF__BESIDE_KEY_MAX];
+  size_t key_size;
+  uint8_t *value; /* sealed */
+  size_t size;
+} mf__beside_put;
+
+typedef struct mf__beside_puts {
+  mf__beside_put *list;
+  size_t count, capacity;
+} mf__beside_puts;
+
 /* What a stream's staging was before an append. */
 typedef struct mf__undo {
   size_t stream; /* index into streams */
@@ -580,6 +610,10 @@ struct mf_txn {
   mf__undo *undo;
   size_t undo_count, undo_capacity;
   mf__arena arena;
+  mf__beside_puts beside[MF__BESIDE];
+  size_t beside_bytes;                    /* of their values */
+  int64_t commands_most, commands_oldest; /* bounds; see mf_bound_commands() */
+  bool dropped;                           /* something beside the log was dropped directly */
 };
 
 const uint8_t *mf__staged_record(const mf_txn *txn, int64_t position, size_t *size);
@@ -592,6 +626,45 @@ bool mf__reads_here(mf__env *env); /* whether this thread has a read transaction
 int mf__check_writable(mf_store *store, mf_error *error);
 int mf__check_name(mf_bytes name, mf_error *error);
 int mf__check_expectation(mf_bytes stream, int64_t expected, int64_t current, mf_error *error);
+
+int mf__begin(mf_store *store, bool wait, mf_txn **txn, mf_error *error);
+
+/* ---- beside.c ---- */
+
+/* Stages a value: `head`, then `body`. */
+int mf__beside_stage(mf_txn *txn, int kind, mf_bytes key, mf_bytes head, mf_bytes body,
+                     mf_error *error);
+/* A stored value, unsealed, in the view. A broken seal is MF_CORRUPT. */
+int mf__beside_get(mf__view *view, int kind, mf_bytes key, mf_bytes *value, bool *found,
+                   mf_error *error);
+bool mf__beside_unseal(const mf__beside_put *put, uint64_t seed, mf_bytes *value);
+void mf__beside_rollback(mf_txn *txn, const size_t counts[MF__BESIDE]);
+void mf__beside_free(mf_txn *txn);
+int mf__beside_open(mf__env *env, MDB_txn *txn, unsigned create); /* the databases; LMDB's code */
+int mf__beside_create(mf__env *env, mf_error *error); /* in an old file, before it is written to */
+int mf__beside_write(mf_txn *txn);                    /* LMDB's code */
+bool mf__beside_any(const mf_txn *txn);
+int mf__snapshots_prune(mf_txn *txn, const mf__beside_put *put); /* after it was put */
+int mf__commands_write(mf_txn *txn);
+bool mf__copy(mf_bytes from, mf_bytes *to); /* false: no memory */
+
+/* Runs a look-up in the transaction's view, or in one of its own. */
+#define MF__IN_VIEW(store, txn, view, error, call)                                                 \
+  do {                                                                                             \
+    mf__view own_view;                                                                             \
+    int in_view_status = (txn) ? mf__txn_usable(txn, error) : mf__store_usable(store, error);      \
+    if (in_view_status != MF_OK) return in_view_status;                                            \
+    if (txn) {                                                                                     \
+      mf__view *view = &(txn)->view;                                                               \
+      return mf__txn_note(txn, call);                                                              \
+    }                                                                                              \
+    in_view_status = mf__view_begin((store)->env, &own_view, error);                               \
+    if (in_view_status != MF_OK) return in_view_status;                                            \
+    mf__view *view = &own_view;                                                                    \
+    in_view_status = (call);                                                                       \
+    mf__view_end(&own_view);                                                                       \
+    return in_view_status;                                                                         \
+  } while (0)
 
 static inline mf_bytes mf__bytes(const void *data, size_t size) {
   mf_bytes b = {data, size};

@@ -495,6 +495,10 @@ int mf_reader_next(mf_reader *r, mf_event *event, mf_error *error) {
   return status;
 }
 
+mf_bytes mf_event_decision(const mf_event *event, mf_decision_part part) {
+  return mf__extension_find(event->envelope, (uint8_t)part);
+}
+
 size_t mf_message_id(uint64_t seed, const mf_event *event, char text[MF_ID_MAX + 1]) {
   if (event->message_id.data) {
     memcpy(text, event->message_id.data, event->message_id.size);
@@ -506,24 +510,6 @@ size_t mf_message_id(uint64_t seed, const mf_event *event, char text[MF_ID_MAX +
 }
 
 /* ---- single look-ups ---- */
-
-/* Runs a look-up in the transaction's view, or in one of its own. */
-#define IN_VIEW(store, txn, view, error, call)                                                     \
-  do {                                                                                             \
-    mf__view own_view;                                                                             \
-    int in_view_status = (txn) ? mf__txn_usable(txn, error) : mf__store_usable(store, error);      \
-    if (in_view_status != MF_OK) return in_view_status;                                            \
-    if (txn) {                                                                                     \
-      mf__view *view = &(txn)->view;                                                               \
-      return mf__txn_note(txn, call);                                                              \
-    }                                                                                              \
-    in_view_status = mf__view_begin((store)->env, &own_view, error);                               \
-    if (in_view_status != MF_OK) return in_view_status;                                            \
-    mf__view *view = &own_view;                                                                    \
-    in_view_status = (call);                                                                       \
-    mf__view_end(&own_view);                                                                       \
-    return in_view_status;                                                                         \
-  } while (0)
 
 static int version_in(mf__view *view, mf_bytes stream, int64_t *version, mf_error *error) {
   mf__head head;
@@ -537,11 +523,11 @@ int mf_stream_version(mf_store *store, mf_txn *txn, mf_bytes stream, int64_t *ve
                       mf_error *error) {
   int status = mf__check_name(stream, error);
   if (status != MF_OK) return status;
-  IN_VIEW(store, txn, view, error, version_in(view, stream, version, error));
+  MF__IN_VIEW(store, txn, view, error, version_in(view, stream, version, error));
 }
 
 int mf_last_position(mf_store *store, mf_txn *txn, int64_t *position, mf_error *error) {
-  IN_VIEW(store, txn, view, error, mf__view_last_position(view, position, error));
+  MF__IN_VIEW(store, txn, view, error, mf__view_last_position(view, position, error));
 }
 
 /* ---- listing streams ---- */

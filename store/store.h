@@ -213,7 +213,7 @@ MF_API int mf_commit(mf_txn *txn, mf_error *error);
  * an earlier one is rolled back to, and when the transaction ends. It owns nothing.
  */
 typedef struct mf_savepoint {
-  size_t events, bytes, streams, created, types, ids, undo;
+  size_t events, bytes, streams, created, types, ids, undo, beside[3];
 } mf_savepoint;
 
 MF_API mf_savepoint mf_save(const mf_txn *txn);
@@ -250,14 +250,19 @@ typedef struct mf_append_options {
       command_digest[16]; /* with command_id: what tells this command from another of the same id */
   mf_bytes extension;     /* optional: bytes kept with the first event (mf_event.extension); for the
                              runtime */
-  mf_bytes envelope; /* optional, and instead of the three above: mf_event.envelope of an event of
-                        another store, whose append is repeated here. MF_INVALID_ARGUMENT when it is
-                        none */
+  mf_bytes envelope;      /* optional, and instead of the others that say how the events came to be:
+                             mf_event.envelope of an event of another store, whose append is repeated
+                             here. MF_INVALID_ARGUMENT when it is none */
+  /* How the events came to be; see mf_event_decision(). Each is optional. */
+  mf_bytes code;  /* which code decided: a digest of MF_DIGEST_SIZE bytes, kept with every event */
+  mf_bytes reads; /* what the decision read; kept with the first event, like `extension` */
+  mf_bytes seed;  /* of its chance, at most 64 bytes; kept with the first event */
 } mf_append_options;
 
 #define MF_APPEND_OPTIONS_INIT                                                                     \
   {                                                                                                \
-    sizeof(mf_append_options), MF_NO_CONCURRENCY_CHECK, MF_NOW, {NULL, 0}, {0}, {NULL, 0}, {       \
+    sizeof(mf_append_options), MF_NO_CONCURRENCY_CHECK, MF_NOW, {NULL, 0}, {0}, {NULL, 0},         \
+        {NULL, 0}, {NULL, 0}, {NULL, 0}, {                                                         \
       NULL, 0                                                                                      \
     }                                                                                              \
   }
@@ -346,6 +351,16 @@ typedef struct mf_event {
   uint32_t type_id;
 } mf_event;
 
+/* What mf_append_options said of a decision. */
+typedef enum mf_decision_part {
+  MF_DECISION_CODE = 3,
+  MF_DECISION_READS,
+  MF_DECISION_SEED
+} mf_decision_part;
+
+/* One part of what is known of the event's decision, or absent. Borrowed like the event itself. */
+MF_API mf_bytes mf_event_decision(const mf_event *event, mf_decision_part part);
+
 /*
  * Opens a reader. With a transaction it sees what the transaction sees and must be closed before
  * that ends; without (txn NULL) it fixes its end now (what is appended later is not returned), and
@@ -391,6 +406,117 @@ MF_API int mf_streams_open(mf_store *store, mf_txn *txn, mf_bytes prefix, mf_str
                            mf_error *error);
 MF_API int mf_streams_next(mf_streams *streams, mf_bytes *name, int64_t *version, mf_error *error);
 MF_API void mf_streams_close(mf_streams *streams);
+
+/* ---- beside the log ---- */
+
+/*
+ * Three things that belong to a store and are no events: the code that decided, snapshots of folded
+ * states, and the commands that were handled. To the store each is opaque bytes. What is put in a
+ * transaction is committed, rolled back and aborted with it. Reading sees what is committed, and in
+ * a transaction what that has put; the two listings see what is committed. Backups contain all.
+ *
+ * What these functions return in an mf_bytes is memory of the caller's, to be given to mf_free().
+ */
+#define MF_DIGEST_SIZE 16 /* of code, whatever computes it */
+
+MF_API void mf_free(mf_bytes bytes);
+
+/* A piece of code, kept for ever: "which code decided this?" has an answer years later. */
+typedef struct mf_code_record {
+  uint8_t digest[MF_DIGEST_SIZE];
+  int64_t first_seen; /* microseconds since the epoch */
+  mf_bytes code;
+} mf_code_record;
+
+/*
+ * Keeps the code of a digest; where it is kept already nothing happens. *committed (may be NULL)
+ * tells whether it is, for good, so that the caller need not ask again. Errors: what dooms a
+ * transaction.
+ */
+MF_API int mf_put_code(mf_txn *txn, const uint8_t digest[MF_DIGEST_SIZE], mf_bytes code,
+                       bool *committed, mf_error *error);
+
+/* Looks a digest up: MF_OK, or MF_DONE where its code is not kept. txn may be NULL. */
+MF_API int mf_find_code(mf_store *store, mf_txn *txn, const uint8_t digest[MF_DIGEST_SIZE],
+                        mf_code_record *record, mf_error *error);
+
+/* The code that follows `after` (NULL: the first) in the order of the digests: MF_OK or MF_DONE. */
+MF_API int mf_next_code(mf_store *store, const uint8_t after[MF_DIGEST_SIZE],
+                        mf_code_record *record, mf_error *error);
+
+/*
+ * A snapshot is a state of a stream, folded by code with a digest: it spares the fold. It can be
+ * missing at any time, and whatever is odd about one (a checksum, a version that the stream has
+ * not, another event where it was taken) makes it missing: it is never an error. A stream keeps the
+ * newest snapshot of each of the MF_SNAPSHOTS_KEPT digests that were used last.
+ */
+#define MF_SNAPSHOTS_KEPT 4
+
+typedef struct mf_snapshot {
+  int64_t version; /* of the stream, at which the state stands */
+  int64_t taken_at;
+  mf_bytes state;
+} mf_snapshot;
+
+/* Keeps a snapshot, instead of an older one of the same digest. Errors: MF_INVALID_ARGUMENT (the
+ * stream has no such version), and what dooms a transaction. */
+MF_API int mf_put_snapshot(mf_txn *txn, mf_bytes stream, const uint8_t digest[MF_DIGEST_SIZE],
+                           int64_t version, mf_bytes state, mf_error *error);
+
+/* The newest snapshot at `most` or before: MF_OK, or MF_DONE where there is none. txn may be NULL.
+ */
+MF_API int mf_find_snapshot(mf_store *store, mf_txn *txn, mf_bytes stream,
+                            const uint8_t digest[MF_DIGEST_SIZE], int64_t most,
+                            mf_snapshot *snapshot, mf_error *error);
+
+/* Drops the snapshots of a digest (NULL: all), in a transaction of its own; *count (may be NULL)
+ * tells how many there were. Errors: those of mf_begin() and mf_commit(). */
+MF_API int mf_drop_snapshots(mf_store *store, const uint8_t digest[MF_DIGEST_SIZE], int64_t *count,
+                             mf_error *error);
+
+/* A command that was handled, whatever came of it: opaque bytes, with what one looks for. */
+typedef struct mf_kept_command {
+  int64_t time; /* microseconds since the epoch */
+  mf_bytes stream;
+  mf_bytes command;
+} mf_kept_command;
+
+/* Keeps a command. Errors: MF_INVALID_ARGUMENT (the stream's name), and what dooms a transaction.
+ */
+MF_API int mf_keep_command(mf_txn *txn, const mf_kept_command *command, mf_error *error);
+
+/*
+ * Bounds what is kept, from the transaction's commit on: at most `count` commands (negative: any
+ * number), none from before `oldest` (INT64_MIN: any age). A commit drops only a little more than
+ * it adds, so that a bound that has become tighter is reached step by step.
+ */
+MF_API void mf_bound_commands(mf_txn *txn, int64_t count, int64_t oldest);
+
+typedef struct mf_commands mf_commands;
+
+/*
+ * Lists kept commands in the order of their time, from `since` on, of streams whose names begin
+ * with `prefix`. Like a reader it holds no transaction between calls. What mf_commands_next()
+ * returns is borrowed until the next call.
+ */
+MF_API int mf_commands_open(mf_store *store, int64_t since, mf_bytes prefix, mf_commands **commands,
+                            mf_error *error);
+MF_API int mf_commands_next(mf_commands *commands, mf_kept_command *command, mf_error *error);
+MF_API void mf_commands_close(mf_commands *commands); /* NULL is allowed */
+
+/* How much stands beside the log: entries, and bytes of the file that they take. */
+typedef struct mf_beside_stats {
+  int64_t codes, code_bytes, snapshots, snapshot_bytes, commands, command_bytes;
+} mf_beside_stats;
+
+MF_API int mf_beside(mf_store *store, mf_beside_stats *stats, mf_error *error);
+
+/* The transaction's commit may be lost by a power cut, as with MF_RELAXED, for what can be made
+ * again: one flush less. */
+MF_API void mf_relax(mf_txn *txn);
+
+/* mf_begin(), but MF_BUSY where another thread of this process is writing. */
+MF_API int mf_try_begin(mf_store *store, mf_txn **txn, mf_error *error);
 
 /* ---- other operations ---- */
 

@@ -56,6 +56,8 @@ static void clear_staging(mf_txn *txn) {
   mf__map_clear(&txn->type_ids);
   mf__map_clear(&txn->ids);
   mf__arena_reset(&txn->arena);
+  mf__beside_rollback(txn, (const size_t[MF__BESIDE]){0});
+  txn->dropped = false;
   txn->doomed = 0;
 }
 
@@ -66,6 +68,7 @@ void mf__txn_memory_free(mf_txn *txn) {
   mf__map_free(&txn->type_ids);
   mf__map_free(&txn->ids);
   mf__arena_free(&txn->arena);
+  mf__beside_free(txn);
   free_arrays(txn);
   free(txn);
 }
@@ -176,13 +179,17 @@ int mf__check_writable(mf_store *store, mf_error *error) {
   return MF_OK;
 }
 
-int mf_begin(mf_store *store, mf_txn **out, mf_error *error) {
+int mf__begin(mf_store *store, bool wait, mf_txn **out, mf_error *error) {
   *out = NULL;
   int status = mf__check_writable(store, error);
   if (status != MF_OK) return status;
   mf__env *env = store->env;
   mf__store_retain(store); /* before the wait, during which another thread may close it */
-  pthread_mutex_lock(&env->writing);
+  if (!wait && pthread_mutex_trylock(&env->writing) != 0) {
+    mf__store_release(store);
+    return mf__fail(error, MF_BUSY, "%s: another thread is writing", env->path);
+  }
+  if (wait) pthread_mutex_lock(&env->writing);
   env->writer = mf__thread_id();
   if (!env->txn) env->txn = calloc(1, sizeof *env->txn);
   mf_txn *txn = env->txn;
@@ -195,8 +202,11 @@ int mf_begin(mf_store *store, mf_txn **out, mf_error *error) {
   txn->store = store;
   txn->write = true;
   txn->durability = store->durability;
+  txn->commands_most = -1;
+  txn->commands_oldest = INT64_MIN;
   txn->view = (mf__view){env, NULL, NULL, NULL, NULL, txn};
   status = mf__store_usable(store, error);
+  if (status == MF_OK && !env->has_beside) status = mf__beside_create(env, error);
   if (status == MF_OK) status = make_headroom(env, error);
   if (status == MF_OK) status = begin_db(txn, error);
   if (status == MF_OK && (status = read_base(txn, error)) != MF_OK) mdb_txn_abort(txn->view.db);
@@ -206,6 +216,18 @@ int mf_begin(mf_store *store, mf_txn **out, mf_error *error) {
   }
   *out = txn;
   return MF_OK;
+}
+
+int mf_begin(mf_store *store, mf_txn **txn, mf_error *error) {
+  return mf__begin(store, true, txn, error);
+}
+
+int mf_try_begin(mf_store *store, mf_txn **txn, mf_error *error) {
+  return mf__begin(store, false, txn, error);
+}
+
+void mf_relax(mf_txn *txn) {
+  if (txn->durability == MF_FULL) txn->durability = MF_RELAXED;
 }
 
 int mf_begin_read(mf_store *store, mf_txn **out, mf_error *error) {
@@ -288,6 +310,14 @@ static int check_options(const mf_append_options *options, mf_error *error) {
   if (options->envelope.data &&
       (options->envelope.size > MF__EXTENSION_MOST || !mf__extension_valid(options->envelope)))
     return mf__fail(error, MF_INVALID_ARGUMENT, "the envelope is not one that an event came with");
+  if (options->code.data && options->code.size != MF_DIGEST_SIZE)
+    return mf__fail(error, MF_INVALID_ARGUMENT, "a digest of code has %d bytes, this one has %zu",
+                    MF_DIGEST_SIZE, options->code.size);
+  if (options->reads.size > MF_EXTENSION_MAX || options->seed.size > MF__SEED_MAX)
+    return mf__fail(error, MF_INVALID_ARGUMENT,
+                    "what a decision read may have %zu bytes, and its seed %d: these have %zu and "
+                    "%zu",
+                    MF_EXTENSION_MAX, MF__SEED_MAX, options->reads.size, options->seed.size);
   if (options->expected_version < MF_STREAM_EXISTS)
     return mf__fail(error, MF_INVALID_ARGUMENT, "%lld is no stream version",
                     (long long)options->expected_version);
@@ -531,8 +561,11 @@ static bool note_undo(mf_txn *txn, size_t i) {
 }
 
 mf_savepoint mf_save(const mf_txn *txn) {
-  return (mf_savepoint){txn->event_count, txn->bytes.size, txn->stream_count, txn->created_count,
-                        txn->type_count,  txn->id_count,   txn->undo_count};
+  return (mf_savepoint){
+      txn->event_count,  txn->bytes.size,
+      txn->stream_count, txn->created_count,
+      txn->type_count,   txn->id_count,
+      txn->undo_count,   {txn->beside[0].count, txn->beside[1].count, txn->beside[2].count}};
 }
 
 void mf_rollback(mf_txn *txn, mf_savepoint to) {
@@ -553,6 +586,7 @@ void mf_rollback(mf_txn *txn, mf_savepoint to) {
   txn->created_count = to.created;
   txn->event_count = to.events;
   txn->bytes.size = to.bytes;
+  mf__beside_rollback(txn, to.beside);
 }
 
 static mf__staged_stream *stage_stream(mf_txn *txn, mf_bytes name, const mf__head *head) {
@@ -657,24 +691,33 @@ static bool stage_event(mf_txn *txn, mf__staged_stream *stream, const mf_new_eve
   return stage_id(txn, message_key(event->message_id, key), value, sizeof value);
 }
 
-/* What stands with the first event of an append, in the arena. */
-static bool make_extension(mf_txn *txn, const mf_append_options *options, mf_bytes *extension) {
-  mf_bytes id = options->command_id, given = options->extension;
-  *extension = options->envelope;
+/* What stands with an event of an append, in the arena; most of it with the first one only. */
+static bool make_extension(mf_txn *txn, const mf_append_options *options, bool first,
+                           mf_bytes *extension) {
+  uint8_t command[16 + MF_ID_MAX];
+  const mf_bytes id = options->command_id, none = {NULL, 0};
+  const struct {
+    uint8_t tag;
+    mf_bytes bytes;
+  } parts[] = {{MF__EXT_COMMAND, first && id.data ? mf__bytes(command, 16 + id.size) : none},
+               {MF__EXT_CALLER, first ? options->extension : none},
+               {MF_DECISION_CODE, options->code},
+               {MF_DECISION_READS, first ? options->reads : none},
+               {MF_DECISION_SEED, first ? options->seed : none}};
+  enum { PARTS = sizeof parts / sizeof *parts };
+  size_t size = 0;
+  for (int i = 0; i < PARTS; i++)
+    size += parts[i].bytes.data ? mf__extension_size(parts[i].bytes.size) : 0;
+  *extension = first ? options->envelope : none;
   if (extension->data) return true;
-  size_t size = (id.data ? mf__extension_size(16 + id.size) : 0) +
-                (given.data ? mf__extension_size(given.size) : 0);
   if (size == 0) return true;
   uint8_t *p = mf__arena_alloc(&txn->arena, size);
   if (!p) return false;
   *extension = mf__bytes(p, size);
-  if (id.data) {
-    uint8_t command[16 + MF_ID_MAX];
-    memcpy(command, options->command_digest, 16);
-    memcpy(command + 16, id.data, id.size);
-    p = mf__extension_write(p, MF__EXT_COMMAND, mf__bytes(command, 16 + id.size));
-  }
-  if (given.data) mf__extension_write(p, MF__EXT_CALLER, given);
+  memcpy(command, options->command_digest, 16);
+  if (id.data) memcpy(command + 16, id.data, id.size);
+  for (int i = 0; i < PARTS; i++)
+    if (parts[i].bytes.data) p = mf__extension_write(p, parts[i].tag, parts[i].bytes);
   return true;
 }
 
@@ -696,13 +739,13 @@ static int stage_append(mf_txn *txn, mf_bytes name, const mf__head *head,
   int64_t recorded_at = options->recorded_at == MF_NOW ? mf_now(txn->store) : options->recorded_at;
   mf_bytes extension;
   mf__staged_stream *stream = stage_stream(txn, name, head);
-  bool fine = stream && make_extension(txn, options, &extension);
+  bool fine = stream && make_extension(txn, options, true, &extension);
   for (size_t i = 0; fine && i < count; i++) {
     uint32_t type_id;
     int status = stage_type(txn, events[i].type, &type_id, error);
     if (status != MF_OK) return bad_event(error, i, status);
     fine = stage_event(txn, stream, &events[i], type_id, recorded_at, extension);
-    extension = mf__bytes(NULL, 0);
+    if (i == 0) fine = fine && make_extension(txn, options, false, &extension);
   }
   if (fine) {
     result->version = (int64_t)stream->head.version;
@@ -760,11 +803,13 @@ static int stage_on_read(mf_txn *txn, mf_error *error) {
   return status;
 }
 
-/* The command that an envelope tells of is recorded as if it were given. */
+/* The command that an envelope tells of is recorded as if it were given; its code is that of the
+ * whole append. */
 static void take_envelope(mf_append_options *options) {
   mf__command command = mf__command_of(options->envelope);
   options->command_id = command.id;
   if (command.digest) memcpy(options->command_digest, command.digest, 16);
+  options->code = mf__extension_find(options->envelope, MF_DECISION_CODE);
 }
 
 int mf_append(mf_txn *txn, mf_bytes stream, const mf_new_event *events, size_t count,
@@ -939,7 +984,7 @@ static int write_stream(mf_txn *txn, mf__staged_stream *stream) {
 
 static int write_staging(mf_txn *txn) {
   mf__env *env = txn->view.env;
-  int rc = write_log(txn);
+  int rc = txn->event_count > 0 ? write_log(txn) : 0;
   for (size_t i = 0; rc == 0 && i < txn->type_count; i++) {
     size_t id = (size_t)txn->base_type_id + i + 1;
     rc = put_sealed(txn, env->types, mf__bytes(&id, sizeof id), txn->types[i].data,
@@ -950,7 +995,11 @@ static int write_staging(mf_txn *txn) {
   for (size_t i = 0; rc == 0 && i < txn->id_count; i++)
     rc = put_sealed(txn, env->ids, txn->id_keys[i], txn->id_values[i].data, txn->id_values[i].size,
                     0);
-  return rc;
+  return rc == 0 ? mf__beside_write(txn) : rc;
+}
+
+static bool anything_staged(const mf_txn *txn) {
+  return txn->event_count > 0 || mf__beside_any(txn);
 }
 
 /* Makes sure that the commit fits the map, which can only grow while LMDB has no write transaction.
@@ -958,7 +1007,10 @@ static int write_staging(mf_txn *txn) {
 static int ensure_room(mf_txn *txn, mf_error *error) {
   mf__env *env = txn->view.env;
   uint64_t touched = txn->stream_count * 3 + txn->id_count + txn->type_count + 16;
-  uint64_t needed = txn->bytes.size + txn->bytes.size / 8 + touched * 2 * env->page_size;
+  for (int i = 0; i < MF__BESIDE; i++)
+    touched += 3 * txn->beside[i].count;
+  uint64_t bytes = txn->bytes.size + txn->beside_bytes;
+  uint64_t needed = bytes + bytes / 8 + touched * 2 * env->page_size;
   if (needed <= (uint64_t)32 << 20) return MF_OK; /* mf_begin() has seen to that, or tried */
   MDB_envinfo info;
   mdb_env_info(env->db, &info);
@@ -1020,15 +1072,17 @@ static void announce(mf__env *env) {
 int mf_commit(mf_txn *txn, mf_error *error) {
   if (!txn->write || !mf__born_here(&txn->view.env->birthmark)) {
     int status = mf__txn_usable(txn, error);
-    if (status == MF_OK && txn->event_count > 0)
+    if (status == MF_OK && anything_staged(txn))
       status = mf__fail(error, MF_READ_ONLY, "a read transaction records nothing: abort it");
     mf_abort(txn);
     return status;
   }
   mf__env *env = txn->view.env;
   int status = txn->doomed ? mf__txn_usable(txn, error) : MF_OK;
-  if (status == MF_OK && txn->event_count > 0) status = ensure_room(txn, error);
-  if (status != MF_OK || txn->event_count == 0) {
+  bool nothing = !anything_staged(txn);
+  /* What was dropped directly is in LMDB's transaction already, which must stay the same. */
+  if (status == MF_OK && !nothing && !txn->dropped) status = ensure_room(txn, error);
+  if (status != MF_OK || nothing) {
     if (txn->view.db) mdb_txn_abort(txn->view.db);
     let_go(txn);
     return status;
