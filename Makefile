@@ -176,6 +176,9 @@ $(BUILD)/tokens_spec: spec/tokens_spec.c $(BUILD)/runtime/tokens.o
 $(BUILD)/value_spec: spec/value_spec.c $(OBJECTS)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ -o $@ $(LUA_LIBS) $(STORE_LIBS) -lm -ldl
 
+$(BUILD)/sandbox_spec: spec/sandbox_spec.c $(OBJECTS)
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ -o $@ $(LUA_LIBS) $(STORE_LIBS) -lm -ldl
+
 $(BUILD)/digest_spec: spec/digest_spec.c $(OBJECTS)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ -o $@ $(LUA_LIBS) $(STORE_LIBS) -lm -ldl
 

@@ -122,6 +122,9 @@ static void refuse(encoder *e, const char *why) {
 
 static unsigned char *room_for(encoder *e, size_t size) {
   mfr_buffer *buffer = e->out;
+  /* What a script gives may be a few tables that stand for billions. */
+  if (buffer->capacity - buffer->size < size)
+    mfr_sandbox_charge(e->L, e->state, (int64_t)(buffer->size / 2 + size / 16));
   if (!mfr_buffer_reserve(buffer, size)) {
     mfr_push_error(e->L, e->state, MF_NO_MEMORY, "no memory to encode a value");
     lua_error(e->L);
@@ -319,6 +322,7 @@ static bool is_event(lua_State *L, int index) {
 
 static void put_table(encoder *e) {
   lua_State *L = e->L;
+  if (e->state->sandbox) mfr_see_through(L, -1);
   const void *table = lua_topointer(L, -1);
   for (int i = 0; i < e->depth; i++)
     if (e->steps[i].table == table) refuse(e, "a table contains itself: that cannot be stored");
@@ -746,6 +750,8 @@ static void copy_value(lua_State *L, const mfr_state *state, int depth, const ch
   if (depth == MFR_DEPTH_MAX)
     mfr_misuse(L, state, path, "it is nested more than 128 tables deep, or contains itself");
   luaL_checkstack(L, 8, "value");
+  if (state->sandbox) mfr_see_through(L, -1);
+  mfr_sandbox_charge(L, state, 10);
   lua_newtable(L);
   if (mfr_has_metatable(L, -2, state->array_ref)) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, state->array_ref);

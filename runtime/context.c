@@ -36,6 +36,7 @@ static int context_aggregate_stream(lua_State *L) {
   call.store = context->call->store;
   call.txn = context->call->txn;
   call.looking = true;
+  mfr_sandbox_charge(L, state, 500);
   call.stream = mfr_check_stream(L, state, 2);
   if (state->sandbox) mfr_plain_decider(L, state, 3);
   if (!mfr_to_loaded(L, state, 3)) mfr_check_decider(L, state, 3, "decider", false);
@@ -48,6 +49,7 @@ static int context_stream_exists(lua_State *L) {
   mf_error error;
   int64_t version;
   mfr_context *context = check_context(L, state);
+  mfr_sandbox_charge(L, state, 200);
   mfr_text stream = mfr_check_stream(L, state, 2);
   int status = mf_stream_version(mfr_live(L, state, context->call->store), context->call->txn,
                                  (mf_bytes){stream.data, stream.size}, &version, &error);

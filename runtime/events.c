@@ -226,6 +226,7 @@ void mfr_upcast(lua_State *L, mfr_state *state, mfr_call *call, int upcast) {
     lua_pushvalue(L, event);
     mfr_call_script(L, state, call, "upcast", 1, 1);
     call->phase = "upcast";
+    if (state->sandbox) mfr_see_through(L, -1);
     if (lua_type(L, -1) != LUA_TTABLE)
       luaL_error(L, "the upcaster returned %s: it returns an event, { type = ..., data = ... }",
                  lua_isnil(L, -1) ? "nothing" : luaL_typename(L, -1));
@@ -327,6 +328,7 @@ static void check_event(lua_State *L, mfr_state *state, mfr_buffer *buffer, int 
   if (lua_type(L, event) != LUA_TTABLE)
     mfr_misuse(L, state, path, "an event is a table { type = ..., data = ... }, this is %s",
                mfr_type_name(L, event));
+  if (state->sandbox) mfr_see_through(L, event);
   check_keys(L, state, event, path);
   lua_pushliteral(L, "type");
   lua_rawget(L, event);

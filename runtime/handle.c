@@ -386,12 +386,10 @@ static void call_decide(lua_State *L, mfr_state *state, work *w, const mfr_decid
   mfr_push_context(L, state, &w->call, STORE, seed);
   push_decide(L, state, w, d, c);
   lua_rawgeti(L, COMMANDS, (lua_Integer)i + 1);
-  if (state->sandbox)
-    mfr_push_view(L, state, d->state);
-  else
-    lua_pushvalue(L, d->state);
+  mfr_push_view(L, state, d->state);
   lua_pushvalue(L, -4);
   mfr_call_script(L, state, &w->call, "decide", 3, 1);
+  if (state->sandbox) mfr_see_through(L, -1);
   mfr_end_context(&w->call);
   lua_remove(L, -2);
   int type = lua_type(L, -1);
@@ -407,7 +405,10 @@ static void add_causation(lua_State *L, const command *c, int command_index) {
   lua_newtable(L);
   int metadata = lua_gettop(L);
   lua_pushliteral(L, "metadata");
-  if (lua_rawget(L, event) == LUA_TTABLE) mfr_copy_fields(L, metadata + 1, metadata);
+  if (lua_rawget(L, event) == LUA_TTABLE) {
+    mfr_see_through(L, metadata + 1);
+    mfr_copy_fields(L, metadata + 1, metadata);
+  }
   lua_settop(L, metadata);
   if (c->id.data) mfr_set_string(L, "causation_id", c->id.data, c->id.size);
   lua_getfield(L, metadata, "correlation_id");
@@ -453,7 +454,10 @@ static void normalise(lua_State *L, const command *c, size_t i) {
   if (passes_on(L, c, decided + 1)) {
     lua_newtable(L);
     for (lua_pushnil(L); lua_next(L, decided);) {
-      if (lua_type(L, -1) == LUA_TTABLE) add_causation(L, c, decided + 1);
+      if (lua_type(L, -1) == LUA_TTABLE) {
+        mfr_see_through(L, -1);
+        add_causation(L, c, decided + 1);
+      }
       lua_pushvalue(L, -2);
       lua_insert(L, -2);
       lua_rawset(L, decided + 2);

@@ -18,6 +18,7 @@
  *   module.c     the module's table
  *   tokens.c     a lexer of Lua: source texts without comments and layout
  *   digest.c     what code is: digests of loaded deciders
+ *   sandbox.c    scripts in a Lua state of their own; library.h has the files that belong to it
  *   scripts.c    the Lua files of scripts/ inside the binary
  *   transfer.c   what the command line needs beyond the public Lua API (host.h)
  *
@@ -166,6 +167,25 @@ bool mfr_is_name(const char *text, size_t size); /* short, and written without q
 void mfr_flatten_event(lua_State *L);
 /* Copies a plain value: [-0, +1]. */
 void mfr_copy_value(lua_State *L, const mfr_state *state, int index, const char *path);
+
+/* ---- readonly.c ---- */
+
+/* When the table at index is a read-only one of a sandbox (what scripts see of the tables that they
+ * made while they loaded, and of states in decide): replaces it by the table behind it. */
+bool mfr_see_through(lua_State *L, int index);
+/* Pushes the value, or what decide is given of it in a sandbox: a read-only view. [-0, +1] */
+void mfr_push_view(lua_State *L, mfr_state *state, int index);
+/* In a sandbox: replaces a script's decider at index by one of plain tables. */
+void mfr_plain_decider(lua_State *L, mfr_state *state, int index);
+
+/* ---- meter.c ---- */
+
+/* Work done in C for a script, in instructions of some 5 ns: raises budget_exceeded. In a host's
+ * state nothing happens, here and below. */
+void mfr_sandbox_charge(lua_State *L, const mfr_state *state, int64_t instructions);
+/* The budget grows with the events of a fold. Those that a decision looks at in other streams
+ * (`looking`) count as well, but not without end. */
+void mfr_sandbox_credit(lua_State *L, const mfr_state *state, int64_t events, bool looking);
 
 /* ---- json.c ---- */
 

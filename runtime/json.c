@@ -242,6 +242,7 @@ static void refuse_bytes(lua_State *L, const mfr_state *state, const char *path)
   }
   if (lua_type(L, -1) != LUA_TTABLE) return;
   luaL_checkstack(L, 6, "value");
+  if (state->sandbox) mfr_see_through(L, -1);
   for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
     if (lua_type(L, -2) == LUA_TSTRING) {
       const char *key = lua_tolstring(L, -2, &size);

@@ -1,10 +1,13 @@
 /*
- * A pool allocator for the binary's Lua state. Folding makes and drops small blocks by the million;
- * here each size of up to 256 bytes has a list of free blocks, cut from large chunks, which spares
- * malloc's bookkeeping. Chunks are given back when the state is closed. Larger blocks are malloc's.
+ * A pool allocator for Lua states: the binary's own and those of scripts. Folding makes and drops
+ * small blocks by the million; here each size of up to 256 bytes has a list of free blocks, cut
+ * from large chunks, which spares malloc's bookkeeping. Chunks are given back when the state is
+ * closed. Larger blocks are malloc's. What Lua holds may be limited.
  */
 #include "pool.h"
 
+#include <lua.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,10 +27,44 @@ struct mfr_pool {
   chunk *chunks;
   char *rest; /* what is left of the newest chunk */
   size_t left;
+  size_t used, limit, string_limit; /* bytes that Lua holds, and may hold */
+  int refusals;
+  bool failed; /* malloc had nothing */
+  mfr_pool_watcher *watcher;
+  void *watcher_context;
 };
 
 mfr_pool *mfr_pool_new(void) {
-  return calloc(1, sizeof(mfr_pool));
+  mfr_pool *pool = calloc(1, sizeof *pool);
+  if (pool) mfr_pool_limit(pool, 0, 0);
+  return pool;
+}
+
+void mfr_pool_limit(mfr_pool *pool, size_t bytes, size_t string) {
+  pool->limit = bytes ? bytes : SIZE_MAX;
+  pool->string_limit = string ? string : SIZE_MAX;
+}
+
+size_t mfr_pool_used(const mfr_pool *pool) {
+  return pool->used;
+}
+
+bool mfr_pool_refused(const mfr_pool *pool) {
+  return pool->refusals > 0;
+}
+
+bool mfr_pool_failed(const mfr_pool *pool) {
+  return pool->failed;
+}
+
+void mfr_pool_forgive(mfr_pool *pool) {
+  pool->refusals = 0;
+  pool->failed = false;
+}
+
+void mfr_pool_watch(mfr_pool *pool, mfr_pool_watcher *watcher, void *context) {
+  pool->watcher = watcher;
+  pool->watcher_context = context;
 }
 
 void mfr_pool_free(mfr_pool *pool) {
@@ -72,29 +109,76 @@ static void give(mfr_pool *pool, void *p, size_t size) {
   pool->free_blocks[list_of(size)] = b;
 }
 
+static void release(mfr_pool *pool, void *p, size_t size) {
+  if (size == 0) return;
+  pool->used -= size;
+  if (size <= MOST)
+    give(pool, p, size);
+  else
+    free(p);
+}
+
+/* Whether Lua may have `more` bytes, in a block of `size`. */
+static bool allowed(mfr_pool *pool, size_t more, size_t size, bool is_string) {
+  /* What a string's header takes is not counted as its bytes. */
+  bool fits = pool->used <= pool->limit && more <= pool->limit - pool->used &&
+              (!is_string || size <= pool->string_limit || size - pool->string_limit <= 32);
+  if (fits && pool->refusals < MFR_POOL_REFUSALS) return true;
+  pool->refusals++;
+  return false;
+}
+
+static void *given(mfr_pool *pool, void *p, size_t more, size_t size, bool is_string) {
+  if (!p) {
+    pool->failed = true;
+    return NULL;
+  }
+  pool->used += more;
+  if (size > MFR_POOL_LARGE && pool->watcher) pool->watcher(pool->watcher_context, size, is_string);
+  return p;
+}
+
+/* `kind` is that of the object, LUA_TSTRING among them. */
+static void *fresh(mfr_pool *pool, size_t kind, size_t size) {
+  if (size == 0 || !allowed(pool, size, size, kind == LUA_TSTRING)) return NULL;
+  void *p = size <= MOST ? take(pool, size) : malloc(size);
+  return given(pool, p, size, size, kind == LUA_TSTRING);
+}
+
+static void *shrunk(mfr_pool *pool, void *p, size_t old_size, size_t size) {
+  void *moved = size <= MOST ? take(pool, size) : realloc(p, size);
+  if (!moved) return p; /* Lua takes for granted that shrinking works */
+  if (size <= MOST) {
+    memcpy(moved, p, size);
+    release(pool, p, old_size);
+    pool->used += size;
+  } else
+    pool->used -= old_size - size;
+  return moved;
+}
+
+static void *grown(mfr_pool *pool, void *p, size_t old_size, size_t size) {
+  size_t more = size - old_size;
+  if (!allowed(pool, more, size, false)) return NULL;
+  if (old_size > MOST) return given(pool, realloc(p, size), more, size, false);
+  void *moved = given(pool, size <= MOST ? take(pool, size) : malloc(size), size, size, false);
+  if (!moved) return NULL;
+  memcpy(moved, p, old_size);
+  release(pool, p, old_size);
+  return moved;
+}
+
 /* Lua's allocator; when `p` is NULL, old_size tells a kind of object and no size. */
 void *mfr_pool_alloc(void *context, void *p, size_t old_size, size_t size) {
   mfr_pool *pool = context;
-  if (!p) {
-    if (size == 0) return NULL;
-    return size <= MOST ? take(pool, size) : malloc(size);
-  }
+  if (!p) return fresh(pool, old_size, size);
   if (size == 0) {
-    if (old_size == 0) return NULL;
-    if (old_size <= MOST)
-      give(pool, p, old_size);
-    else
-      free(p);
+    release(pool, p, old_size);
     return NULL;
   }
-  if (old_size > MOST && size > MOST) return realloc(p, size);
-  if (old_size <= MOST && size <= MOST && list_of(old_size) == list_of(size)) return p;
-  void *moved = size <= MOST ? take(pool, size) : malloc(size);
-  if (!moved) return old_size >= size ? p : NULL; /* Lua takes for granted that shrinking works */
-  memcpy(moved, p, old_size < size ? old_size : size);
-  if (old_size <= MOST)
-    give(pool, p, old_size);
-  else
-    free(p);
-  return moved;
+  if (old_size <= MOST && size <= MOST && list_of(old_size) == list_of(size)) {
+    pool->used += size - old_size;
+    return p;
+  }
+  return size <= old_size ? shrunk(pool, p, old_size, size) : grown(pool, p, old_size, size);
 }

@@ -2,6 +2,7 @@
 #ifndef MF_RUNTIME_POOL_H
 #define MF_RUNTIME_POOL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 typedef struct mfr_pool mfr_pool;
@@ -9,5 +10,24 @@ typedef struct mfr_pool mfr_pool;
 mfr_pool *mfr_pool_new(void);                                            /* NULL: no memory */
 void mfr_pool_free(mfr_pool *pool);                                      /* after lua_close() */
 void *mfr_pool_alloc(void *pool, void *p, size_t old_size, size_t size); /* a lua_Alloc */
+
+/*
+ * The bytes that Lua may hold at most, and the bytes of its longest string; 0: as many as there
+ * are. A block beyond them is refused, and Lua then collects its garbage and tries once more. Each
+ * refusal costs a whole collection: after MFR_POOL_REFUSALS since mfr_pool_forgive() nothing more
+ * is given.
+ */
+enum { MFR_POOL_REFUSALS = 4 };
+void mfr_pool_limit(mfr_pool *pool, size_t bytes, size_t string);
+size_t mfr_pool_used(const mfr_pool *pool);
+/* Whether blocks were refused because of the limit, or because malloc had none. */
+bool mfr_pool_refused(const mfr_pool *pool);
+bool mfr_pool_failed(const mfr_pool *pool);
+void mfr_pool_forgive(mfr_pool *pool);
+
+/* Told of every block of more than 16 KiB that was given, before Lua has it. */
+enum { MFR_POOL_LARGE = 16 * 1024 };
+typedef void mfr_pool_watcher(void *context, size_t size, bool is_string);
+void mfr_pool_watch(mfr_pool *pool, mfr_pool_watcher *watcher, void *context);
 
 #endif

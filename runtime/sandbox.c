@@ -1,126 +1,326 @@
-/* Stands in for the sandbox until that is there: a plain Lua state, which protects from nothing. */
-#include "sandbox.h"
-#include <lualib.h>
+/* Making a sandbox, loading scripts into it, calling it. See sandbox.h. */
+#include "library.h"
+
 #include <stdio.h>
 #include <stdlib.h>
-struct mfr_sandbox {
-  lua_State *L;
-  mfr_state *state;
-  const mfr_source *source;
-  mfr_sandbox_logger *print;
-  void *print_context;
-};
-static int open_all(lua_State *L) {
-  luaL_openlibs(L);
-  luaL_requiref(L, "moonfold", luaopen_moonfold, 0);
-  return 0;
+
+/* ---- errors ---- */
+
+static int status_of(const char *code) {
+  static const struct {
+    int status;
+    const char *code;
+  } codes[] = {
+#define ROW(name, value, text, meaning) {value, text},
+      MF_STATUS_MAP(ROW)
+#undef ROW
+  };
+  for (size_t i = 0; i < sizeof codes / sizeof *codes; i++)
+    if (strcmp(codes[i].code, code) == 0) return codes[i].status;
+  return MF_SCRIPT_ERROR;
 }
-static int run(lua_State *L, mfr_sandbox *s, const char *name, const char *source, size_t size) {
-  lua_pushfstring(L, "@%s", name);
-  if (luaL_loadbufferx(L, source, size, lua_tostring(L, -1), "t") != LUA_OK) return lua_error(L);
-  int n = 0;
-  if (s->source->params) n = mfr_decode(L, s->state, s->source->params, s->source->params_size);
-  lua_call(L, n, 1);
+
+/* Message handler: what is no error object becomes a script_error with its traceback. */
+static int describe(lua_State *L) {
+  mfr_sandbox *sandbox = mfr_sandbox_of(L);
+  if (mfr_is_error(L, sandbox->state, 1) || sandbox->spent) return 1;
+  bool text = lua_type(L, 1) == LUA_TSTRING;
+  mfr_push_error(L, sandbox->state, MF_SCRIPT_ERROR, text ? "%s" : "the error is a %s",
+                 text ? lua_tostring(L, 1) : luaL_typename(L, 1));
+  luaL_traceback(L, L, NULL, 1);
+  lua_setfield(L, -2, "traceback");
+  lua_pushvalue(L, 1);
+  lua_setfield(L, -2, "cause");
   return 1;
 }
-static int my_require(lua_State *L) {
-  mfr_sandbox *s = lua_touserdata(L, lua_upvalueindex(1));
-  const char *name = luaL_checkstring(L, 1);
-  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-  if (lua_getfield(L, -1, name) != LUA_TNIL) return 1;
+
+/* Argument: the error, which was not made into an object for lack of something. */
+static int make_error(lua_State *L) {
+  mfr_sandbox *sandbox = mfr_sandbox_of(L);
+  bool text = lua_type(L, 1) == LUA_TSTRING;
+  mfr_push_error(L, sandbox->state, MF_SCRIPT_ERROR, text ? "%s" : "the error is a %s",
+                 text ? lua_tostring(L, 1) : luaL_typename(L, 1));
+  return 1;
+}
+
+/* Replaces the error on top by an error object and returns its status. */
+static int settle_error(mfr_sandbox *sandbox, int rc) {
+  lua_State *L = sandbox->S;
+  bool object = mfr_is_error(L, sandbox->state, -1);
+  bool memory = rc == LUA_ERRMEM || (lua_type(L, -1) == LUA_TSTRING &&
+                                     strcmp(lua_tostring(L, -1), "not enough memory") == 0);
+  if (mfr_pool_failed(sandbox->pool) && (memory || sandbox->spent)) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, sandbox->memory_ref);
+    lua_replace(L, -2);
+    return MF_NO_MEMORY;
+  }
+  if (memory || (sandbox->spent && !object)) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, sandbox->exceeded_ref);
+    lua_replace(L, -2);
+    return MF_BUDGET_EXCEEDED;
+  }
+  if (!object) {
+    lua_pushcfunction(L, make_error);
+    lua_insert(L, -2);
+    if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
+      lua_rawgeti(L, LUA_REGISTRYINDEX, sandbox->memory_ref);
+      lua_replace(L, -2);
+    }
+  }
+  return status_of(mfr_error_code(L, sandbox->state, -1));
+}
+
+/* ---- calling ---- */
+
+typedef struct job {
+  lua_CFunction body;
+  void *argument;
+} job;
+
+/* Argument: the job. */
+static int run_job(lua_State *L) {
+  const job *j = lua_touserdata(L, 1);
+  mfr_sandbox *sandbox = mfr_sandbox_of(L);
+  lua_settop(L, 0);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, sandbox); /* the state, as a value */
+  lua_pushcclosure(L, j->body, 1);
+  lua_pushlightuserdata(L, j->argument);
+  lua_call(L, 1, LUA_MULTRET);
+  int results = lua_gettop(L);
+  if (!mfr_upvalues_unchanged(L))
+    luaL_error(L,
+               "the local variable \"%s\", outside of the functions, was changed: the next call "
+               "would see it. What must last belongs into the state",
+               lua_tostring(L, -1));
+  return results;
+}
+
+/* Only puts back what was changed. */
+static int restore(lua_State *L) {
+  mfr_upvalues_unchanged(L);
+  return 0;
+}
+
+static int protected_call(mfr_sandbox *sandbox, const job *j) {
+  lua_State *L = sandbox->S;
+  int base = lua_gettop(L);
+  if (!lua_checkstack(L, LUA_MINSTACK)) return LUA_ERRMEM;
+  lua_pushcfunction(L, describe);
+  lua_pushcfunction(L, run_job);
+  lua_pushlightuserdata(L, (void *)(uintptr_t)j);
+  int rc = lua_pcall(L, 1, LUA_MULTRET, base + 1);
+  lua_remove(L, base + 1);
+  return rc;
+}
+
+static int after_failure(mfr_sandbox *sandbox, int rc) {
+  lua_State *L = sandbox->S;
+  int status = settle_error(sandbox, rc);
+  sandbox->state->calling = NULL;
+  sandbox->spent = false;
+  lua_pushcfunction(L, restore);
+  if (lua_pcall(L, 0, 0, 0) != LUA_OK) lua_pop(L, 1);
+  /* So that the garbage of what has failed does not weigh on the next call. */
+  if (mfr_pool_refused(sandbox->pool)) lua_gc(L, LUA_GCCOLLECT);
+  return status;
+}
+
+int mfr_sandbox_call(mfr_sandbox *sandbox, lua_CFunction body, void *argument) {
+  job j = {body, argument};
+  if (sandbox->running) { /* inside a call: it has one budget */
+    int rc = protected_call(sandbox, &j);
+    return rc == LUA_OK ? MF_OK : settle_error(sandbox, rc);
+  }
+  locale_t before = uselocale(sandbox->c_locale);
+  mfr_meter_start(sandbox);
+  int rc = protected_call(sandbox, &j);
+  mfr_meter_stop(sandbox);
+  int status = rc == LUA_OK ? MF_OK : after_failure(sandbox, rc);
+  uselocale(before);
+  return status;
+}
+
+/* ---- loading ---- */
+
+void mfr_load_text(lua_State *L, const char *text, size_t size, const char *chunk_name) {
+  static const char mark[] = "\xef\xbb\xbf";
+  if (size >= 3 && memcmp(text, mark, 3) == 0) {
+    text += 3;
+    size -= 3;
+  }
+  if (size > 0 && *text == '#') /* "#!/usr/bin/lua": a comment, as in lua */
+    while (size > 0 && *text != '\n') {
+      text++;
+      size--;
+    }
+  mfr_charge(L, (int64_t)size * 4);
+  if (luaL_loadbufferx(L, text, size, chunk_name, "t") != LUA_OK) lua_error(L);
+}
+
+/* Everything that the script can still reach becomes read-only. */
+static void freeze_all(lua_State *L, int environment, int loaded, int result) {
+  lua_newtable(L);
+  int roots = lua_gettop(L);
+  lua_Integer count = 0;
+  lua_pushvalue(L, environment);
+  mfr_see_through(L, -1);
+  lua_pushvalue(L, loaded);
+  for (int table = roots + 1; table <= roots + 2; table++)
+    for (lua_pushnil(L); lua_next(L, table);)
+      lua_rawseti(L, roots, ++count);
+  lua_settop(L, roots);
+  lua_pushvalue(L, result);
+  lua_rawseti(L, roots, ++count);
+  mfr_freeze(L);
+}
+
+/* Pushes the table of modules that a script has from the start, and gives it its require. */
+static void push_modules(lua_State *L, int environment) {
+  lua_newtable(L);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, mfr_sandbox_of(L)->modules_ref);
+  lua_setfield(L, -2, "moonfold");
+  lua_pushvalue(L, environment);
+  mfr_see_through(L, -1);
+  lua_pushvalue(L, environment);
+  lua_pushvalue(L, -3);
+  lua_pushcclosure(L, mfr_require, 2);
+  lua_setfield(L, -2, "require");
   lua_pop(L, 1);
-  char path[300], chunk[200];
-  snprintf(chunk, 200, "%s.lua", name);
-  snprintf(path, 300, "%s/%s", s->source->folder ? s->source->folder : ".", chunk);
-  FILE *f = fopen(path, "r");
-  if (!f) return luaL_error(L, "there is no module \"%s\"", name);
-  static char text[1 << 20];
-  size_t n = fread(text, 1, sizeof text, f);
-  fclose(f);
-  run(L, s, chunk, text, n);
-  if (lua_isnil(L, -1)) {
-    lua_pop(L, 1);
-    lua_pushboolean(L, 1);
+}
+
+static int load_body(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  const mfr_source *source = lua_touserdata(L, 1);
+  mfr_push_environment(L);
+  push_modules(L, 2);
+  lua_pushfstring(L, "@%s", source->name);
+  mfr_load_text(L, source->text, source->size, lua_tostring(L, 4));
+  lua_pushvalue(L, 2);
+  lua_setupvalue(L, -2, 1);
+  int arguments = 0;
+  if (source->params) {
+    if (!mfr_decode(L, state, source->params, source->params_size))
+      return mfr_misuse(L, state, "params", "they are no encoded value");
+    arguments = 1;
   }
-  lua_pushvalue(L, -1);
-  lua_setfield(L, 2, name);
+  lua_call(L, arguments, 1);
+  if (lua_isnil(L, -1))
+    return luaL_error(L,
+                      "%s returned nothing: its last line is \"return { initial_state = ..., "
+                      "evolve = ..., decide = ... }\"",
+                      source->name);
+  int result = lua_gettop(L);
+  freeze_all(L, 2, 3, result);
+  lua_settop(L, result);
+  mfr_thaw(L);
   return 1;
 }
-static int my_print(lua_State *L) {
-  mfr_sandbox *s = lua_touserdata(L, lua_upvalueindex(1));
-  size_t n;
-  const char *t = luaL_tolstring(L, 1, &n);
-  if (s->print) s->print(s->print_context, t, n);
+
+int mfr_sandbox_load(mfr_sandbox *sandbox, const mfr_source *source) {
+  sandbox->loading = true;
+  sandbox->source = source;
+  int status = mfr_sandbox_call(sandbox, load_body, (void *)(uintptr_t)source);
+  sandbox->loading = false;
+  sandbox->source = NULL;
+  return status;
+}
+
+/* ---- making ---- */
+
+/* What scripts see of the module. */
+static void open_pure_module(lua_State *L, int module) {
+  static const char *const names[] = {"event", "command", "reject",    "null",     "array",
+                                      "hash",  "to_json", "from_json", "_VERSION", NULL};
+  lua_newtable(L);
+  for (int i = 0; names[i]; i++) {
+    lua_getfield(L, module, names[i]);
+    if (strcmp(names[i], "from_json") == 0) mfr_charged(L);
+    lua_setfield(L, -2, names[i]);
+  }
+  mfr_guard(L, "moonfold");
+  lua_pushvalue(L, -1);
+  mfr_sandbox_of(L)->modules_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  mfr_freeze(L);
+}
+
+static int keep_error(lua_State *L, int code, const char *text) {
+  mfr_push_error(L, mfr_sandbox_of(L)->state, code, "%s", text);
+  return luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+static int open_sandbox(lua_State *L) {
+  mfr_sandbox *sandbox = lua_touserdata(L, 1);
+  luaL_checkversion(L);
+  lua_settop(L, 0);
+  lua_pushcfunction(L, luaopen_moonfold);
+  lua_call(L, 0, 1);
+  lua_getfield(L, 1, "hash");
+  lua_getupvalue(L, 2, 1); /* the module's state is upvalue 1 of all its functions */
+  sandbox->state = lua_touserdata(L, 3);
+  sandbox->state->sandbox = sandbox;
+  lua_rawsetp(L, LUA_REGISTRYINDEX, sandbox);
+  lua_settop(L, 1);
+  mfr_readonly_open(L);
+  mfr_library_open(L);
+  sandbox->library_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  open_pure_module(L, 1);
+  sandbox->exceeded_ref = keep_error(L, MF_BUDGET_EXCEEDED,
+                                     "the script used more memory than it may: is there a table or "
+                                     "a string that grows without end?");
+  sandbox->memory_ref = keep_error(L, MF_NO_MEMORY, "no memory for the script");
+  /* What the libraries have left there is nobody's business. */
+  lua_newtable(L);
+  lua_rawseti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
+  lua_gc(L, LUA_GCGEN, 0, 0);
+  lua_gc(L, LUA_GCCOLLECT);
   return 0;
 }
+
+void mfr_sandbox_set_limits(mfr_sandbox *sandbox, const mfr_limits *limits) {
+  static const mfr_limits defaults = MFR_LIMITS_DEFAULT;
+  mfr_limits *own = &sandbox->limits;
+  *own = limits ? *limits : defaults;
+  if (own->instructions <= 0) own->instructions = defaults.instructions;
+  if (own->instructions_per_event <= 0)
+    own->instructions_per_event = defaults.instructions_per_event;
+  if (own->memory == 0) own->memory = defaults.memory;
+  if (own->cpu_microseconds <= 0) own->cpu_microseconds = defaults.cpu_microseconds;
+}
+
 mfr_sandbox *mfr_sandbox_new(const mfr_limits *limits) {
-  (void)limits;
-  mfr_sandbox *s = calloc(1, sizeof *s);
-  s->L = luaL_newstate();
-  lua_pushcfunction(s->L, open_all);
-  lua_pcall(s->L, 0, 0, 0);
-  s->state = mfr_find(s->L);
-  lua_pushlightuserdata(s->L, s);
-  lua_pushcclosure(s->L, my_require, 1);
-  lua_setglobal(s->L, "require");
-  lua_pushlightuserdata(s->L, s);
-  lua_pushcclosure(s->L, my_print, 1);
-  lua_setglobal(s->L, "print");
-  return s;
-}
-void mfr_sandbox_free(mfr_sandbox *s) {
-  if (s) {
-    lua_close(s->L);
-    free(s);
+  mfr_sandbox *sandbox = calloc(1, sizeof *sandbox);
+  if (!sandbox) return NULL;
+  mfr_sandbox_set_limits(sandbox, limits);
+  sandbox->c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+  sandbox->pool = mfr_pool_new();
+  if (sandbox->pool) sandbox->S = lua_newstate(mfr_pool_alloc, sandbox->pool);
+  if (sandbox->c_locale && sandbox->S) {
+    *(mfr_sandbox **)lua_getextraspace(sandbox->S) = sandbox;
+    lua_pushcfunction(sandbox->S, open_sandbox);
+    lua_pushlightuserdata(sandbox->S, sandbox);
+    if (lua_pcall(sandbox->S, 1, 0, 0) == LUA_OK) return sandbox;
   }
+  mfr_sandbox_free(sandbox);
+  return NULL;
 }
-lua_State *mfr_sandbox_lua(mfr_sandbox *s) {
-  return s->L;
+
+void mfr_sandbox_free(mfr_sandbox *sandbox) {
+  if (!sandbox) return;
+  if (sandbox->S) lua_close(sandbox->S);
+  if (sandbox->pool) mfr_pool_free(sandbox->pool);
+  if (sandbox->c_locale) freelocale(sandbox->c_locale);
+  free(sandbox);
 }
-mfr_state *mfr_sandbox_state(mfr_sandbox *s) {
-  return s->state;
+
+lua_State *mfr_sandbox_lua(mfr_sandbox *sandbox) {
+  return sandbox->S;
 }
-void mfr_sandbox_set_limits(mfr_sandbox *s, const mfr_limits *limits) {
-  (void)s;
-  (void)limits;
+
+mfr_state *mfr_sandbox_state(mfr_sandbox *sandbox) {
+  return sandbox->state;
 }
-void mfr_sandbox_set_log(mfr_sandbox *s, mfr_sandbox_logger *print, void *context) {
-  s->print = print;
-  s->print_context = context;
-}
-static int load_body(lua_State *L) {
-  mfr_sandbox *s = lua_touserdata(L, 1);
-  return run(L, s, s->source->name, s->source->text, s->source->size);
-}
-int mfr_sandbox_load(mfr_sandbox *s, const mfr_source *source) {
-  s->source = source;
-  lua_pushcfunction(s->L, load_body);
-  lua_pushlightuserdata(s->L, s);
-  return lua_pcall(s->L, 1, 1, 0) == LUA_OK ? MF_OK : MF_SCRIPT_ERROR;
-}
-int mfr_sandbox_call(mfr_sandbox *s, lua_CFunction body, void *argument) {
-  lua_pushlightuserdata(s->L, s->state);
-  lua_pushcclosure(s->L, body, 1);
-  lua_pushlightuserdata(s->L, argument);
-  return lua_pcall(s->L, 1, LUA_MULTRET, 0) == LUA_OK ? MF_OK : MF_SCRIPT_ERROR;
-}
-void mfr_sandbox_credit(lua_State *L, const mfr_state *state, int64_t events, bool looking) {
-  (void)L;
-  (void)state;
-  (void)events;
-  (void)looking;
-}
-void mfr_sandbox_charge(lua_State *L, const mfr_state *state, int64_t instructions) {
-  (void)L;
-  (void)state;
-  (void)instructions;
-}
-void mfr_push_view(lua_State *L, mfr_state *state, int index) {
-  (void)state;
-  lua_pushvalue(L, index);
-}
-void mfr_plain_decider(lua_State *L, mfr_state *state, int index) {
-  (void)L;
-  (void)state;
-  (void)index;
+
+void mfr_sandbox_set_log(mfr_sandbox *sandbox, mfr_sandbox_logger *logger, void *context) {
+  sandbox->logger = logger;
+  sandbox->logger_context = context;
 }

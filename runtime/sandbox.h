@@ -67,22 +67,7 @@ int mfr_sandbox_load(mfr_sandbox *sandbox, const mfr_source *source);
  */
 int mfr_sandbox_call(mfr_sandbox *sandbox, lua_CFunction body, void *argument);
 
-/* ---- from inside a call ---- */
-
-/* The budget grows with the events of a fold. Events that a decision looks at in other streams
- * (`looking`) count as well, but not without end. Nothing happens in a host's state. */
-void mfr_sandbox_credit(lua_State *L, const mfr_state *state, int64_t events, bool looking);
-/* Work done in C, in instructions (some 5 ns); raises budget_exceeded. Nothing happens in a host's
- * state. */
-void mfr_sandbox_charge(lua_State *L, const mfr_state *state, int64_t instructions);
-
-/*
- * Pushes a read-only view of the value at index: of tables, that is; others are pushed themselves.
- * Tables inside it are seen through views as well. What writes to one raises "decide must not
- * change the state". [-0, +1]
- */
-void mfr_push_view(lua_State *L, mfr_state *state, int index);
-/* Replaces the table at index, if it is a decider of a script's, by one of plain tables. */
-void mfr_plain_decider(lua_State *L, mfr_state *state, int index);
+/* From inside a call: mfr_sandbox_credit(), mfr_sandbox_charge(), mfr_push_view(),
+ * mfr_see_through(), mfr_plain_decider(); see internal.h. */
 
 #endif

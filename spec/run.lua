@@ -87,6 +87,7 @@ else
       "build/tokens_spec && build/tokens_spec $(find examples runtime scripts spec -name '*.lua')")
     tap("digests of deciders", make .. "build/digest_spec && build/digest_spec")
     tap("values for C hosts", make .. "build/value_spec && build/value_spec")
+    tap("the sandbox", make .. "build/sandbox_spec && build/sandbox_spec")
     tap("the store in C", make .. "build/store_spec && build/store_spec")
     tap("what stands beside the log", make .. "build/beside_spec && build/beside_spec")
     -- ThreadSanitizer does not bear all of the kernel's address randomisation: without it, where that is allowed.

@@ -1,0 +1,126 @@
+/*
+ * What the files of the sandbox share.
+ *
+ *   sandbox.c          making a sandbox, loading scripts, calling into it
+ *   meter.c            the budget of a call: instructions, bulk work, the thread's clock
+ *   readonly.c         tables that scripts can read and not write
+ *   library.c          the environment of scripts: what is in it, and what to use instead of the
+ * rest library_base.c     pairs, next, pcall, setmetatable, tostring, ... library_string.c string,
+ * utf8 library_pattern.c  find, match, gmatch, gsub library_table.c    table require.c modules of
+ * scripts
+ *
+ * The libraries run only in a sandbox's state, which they find through mfr_sandbox_of().
+ */
+#ifndef MF_RUNTIME_LIBRARY_H
+#define MF_RUNTIME_LIBRARY_H
+
+#include "pool.h"
+#include "sandbox.h"
+
+#include <locale.h>
+
+enum {
+  MFR_STRING_MAX = 1 << 20, /* bytes of a script's string */
+  MFR_UNPACK_MAX = 10000,   /* values that one call returns */
+  MFR_PCALLS_MAX = 100      /* pcall in pcall */
+};
+
+struct mfr_sandbox {
+  lua_State *S;
+  mfr_state *state;
+  mfr_pool *pool;
+  mfr_limits limits;
+  locale_t c_locale;
+  mfr_sandbox_logger *logger;
+  void *logger_context;
+
+  /* The call that runs. */
+  bool running, loading;
+  bool spent;          /* the budget is gone: whatever runs on raises */
+  int64_t left;        /* instructions */
+  int64_t unclocked;   /* charged since the clock was read */
+  int64_t clock_limit; /* the thread's clock, in ns, at the end of its time */
+  int64_t clock_per_event;
+  int64_t looked; /* events credited for what a decision looked at */
+  int64_t call;   /* number of the call: iterators live for one */
+  int period;     /* instructions between hooks */
+  int pcalls;
+  const mfr_source *source; /* while it loads */
+
+  /* References into the registry. */
+  int exceeded_ref, memory_ref; /* error objects for when there is no memory for one */
+  int view_ref;                 /* the metatable of views */
+  int copies_ref;               /* metatable of a script -> the copy that is in force; weak keys */
+  int upvalues_ref;             /* what the upvalues of scripts hold between calls */
+  int library_ref;              /* the environment that scripts' own are made from */
+  int modules_ref;              /* modules that all scripts share */
+};
+
+static inline mfr_sandbox *mfr_sandbox_of(lua_State *L) {
+  return *(mfr_sandbox **)lua_getextraspace(L);
+}
+
+/* ---- meter.c ---- */
+
+void mfr_meter_start(mfr_sandbox *sandbox);
+void mfr_meter_stop(mfr_sandbox *sandbox);
+void mfr_charge(lua_State *L, int64_t instructions); /* raises budget_exceeded */
+void mfr_charge_bytes(lua_State *L, size_t bytes);
+/* For work whose cost cannot be told: looks at the clock, if the state is large enough to matter.
+ */
+void mfr_charge_unknown(lua_State *L);
+int mfr_exceeded(lua_State *L, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- readonly.c ---- */
+
+void mfr_readonly_open(lua_State *L);
+/* The key that a read-only table holds under what is behind it. */
+const void *mfr_behind_key(void);
+/* Raises when the table at index is one that must not be written to. */
+void mfr_check_writable(lua_State *L, int index);
+/* Sets the metatable on top to the table below it, as setmetatable does. [-1, +0] */
+void mfr_set_script_metatable(lua_State *L, int table);
+/* Pushes the metatable as the script knows it, or nil. [-0, +1] */
+void mfr_push_script_metatable(lua_State *L, int index);
+/* Makes everything that can be reached from the value on top read-only, for good. [-1, +0] */
+void mfr_freeze(lua_State *L);
+/* Replaces the value on top by a copy in plain tables; functions stay. [-1, +1] */
+void mfr_thaw(lua_State *L);
+/* Sees to it that no local variable of a script, outside of its functions, was changed by the call;
+ * puts back what was. False: the name of one is pushed. [-0, +0|1] */
+bool mfr_upvalues_unchanged(lua_State *L);
+
+/* ---- libraries ---- */
+
+/* Each pushes a table of functions. [-0, +1] */
+void mfr_library_open(lua_State *L); /* the environment */
+void mfr_open_base(lua_State *L);
+void mfr_open_string(lua_State *L);
+void mfr_open_utf8(lua_State *L);
+void mfr_open_table(lua_State *L);
+void mfr_open_math(lua_State *L);
+void mfr_open_patterns(lua_State *L); /* adds to the table on top. [-0, +0] */
+
+/* Pushes a table of the fields named, of the library that `opener` makes. [-0, +1] */
+void mfr_pick(lua_State *L, lua_CFunction opener, const char *const *names);
+/* Pushes a function that charges for the length of its first argument, then is the C function on
+ * top. [-1, +1] */
+void mfr_charged(lua_State *L);
+/* tostring, without addresses: [-0, +1]. */
+const char *mfr_tostring(lua_State *L, int index, size_t *size);
+/* The length of a list: __len, or the border that is found from 1 on, whatever the table's past. */
+lua_Integer mfr_length(lua_State *L, int index);
+/* Pushes an iterator that lives for one call: `function` with `upvalues` values from the stack,
+ * after the number of the call. */
+void mfr_push_iterator(lua_State *L, lua_CFunction function, int upvalues);
+void mfr_check_iterator(lua_State *L); /* raises in a later call */
+/* Pushes the environment for a script. [-0, +1] */
+void mfr_push_environment(lua_State *L);
+/* Gives the table on top, a library, a metatable that tells what to use instead of what it lacks.
+ */
+void mfr_guard(lua_State *L, const char *name);
+int mfr_require(lua_State *L);
+/* Pushes the function of a chunk of text. Its upvalue 1 is the environment. [-0, +1] */
+void mfr_load_text(lua_State *L, const char *text, size_t size, const char *chunk_name);
+
+#endif

@@ -1,0 +1,147 @@
+/*
+ * The budget of a call into a sandbox. Lua's count hook takes off the instructions that ran;
+ * functions of the library charge for what they do in C before they do it; blocks of memory are
+ * charged by their size; and the thread's own clock catches what none of them knows of. When the
+ * budget is gone every further instruction raises, which no pcall of a script can stop.
+ */
+#include "library.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+
+enum {
+  PERIOD = 1000,      /* instructions between hooks */
+  FINE_PERIOD = 20,   /* where strings are so long that one instruction may take a millisecond */
+  CLOCK_EVERY = 2000, /* instructions between looks at the clock */
+  BYTES_PER_INSTRUCTION = 16,
+  LOOKED_MOST = 1000 * 1000, /* events that a decision may look at and have credited */
+  LARGE_STATE = 1 << 20
+};
+
+/* Sanitizers make everything slower, but not what is meant by a second. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { SLOWER = 20 };
+#else
+enum { SLOWER = 1 };
+#endif
+
+static int64_t thread_clock(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void on_count(lua_State *L, lua_Debug *frame);
+
+static void set_period(mfr_sandbox *sandbox, int period) {
+  sandbox->period = period;
+  lua_sethook(sandbox->S, on_count, LUA_MASKCOUNT, period);
+}
+
+int mfr_exceeded(lua_State *L, const char *format, ...) {
+  char message[256];
+  mfr_sandbox *sandbox = mfr_sandbox_of(L);
+  va_list args;
+  va_start(args, format);
+  vsnprintf(message, sizeof message, format, args);
+  va_end(args);
+  sandbox->spent = true;
+  set_period(sandbox, 1);
+  mfr_push_error(L, sandbox->state, MF_BUDGET_EXCEEDED, "%s", message);
+  return lua_error(L);
+}
+
+static void check_clock(lua_State *L, mfr_sandbox *sandbox) {
+  sandbox->unclocked = 0;
+  if (thread_clock() > sandbox->clock_limit)
+    mfr_exceeded(L,
+                 "the script took more than its time (%lld ms): is there a loop that never ends?",
+                 (long long)sandbox->limits.cpu_microseconds / 1000);
+}
+
+void mfr_charge(lua_State *L, int64_t instructions) {
+  mfr_sandbox *sandbox = mfr_sandbox_of(L);
+  if (!sandbox->running) return;
+  sandbox->left -= instructions;
+  sandbox->unclocked += instructions;
+  if (sandbox->left < 0 || sandbox->spent)
+    mfr_exceeded(L,
+                 "the script ran more than its budget of %lld instructions: is there a loop that "
+                 "never ends?",
+                 (long long)sandbox->limits.instructions);
+  if (sandbox->unclocked >= CLOCK_EVERY) check_clock(L, sandbox);
+}
+
+void mfr_charge_bytes(lua_State *L, size_t bytes) {
+  mfr_charge(L, (int64_t)(bytes / BYTES_PER_INSTRUCTION));
+}
+
+void mfr_charge_unknown(lua_State *L) {
+  mfr_sandbox *sandbox = mfr_sandbox_of(L);
+  if (sandbox->running && mfr_pool_used(sandbox->pool) > LARGE_STATE) check_clock(L, sandbox);
+}
+
+static void on_count(lua_State *L, lua_Debug *frame) {
+  (void)frame;
+  mfr_sandbox *sandbox = mfr_sandbox_of(L);
+  if (sandbox->period < PERIOD) sandbox->unclocked = CLOCK_EVERY;
+  mfr_charge(L, sandbox->period);
+}
+
+/* Called by the allocator, which cannot raise: the next instruction will. */
+static void on_large_block(void *context, size_t size, bool is_string) {
+  mfr_sandbox *sandbox = context;
+  if (!sandbox->running) return;
+  sandbox->left -= (int64_t)(size / BYTES_PER_INSTRUCTION);
+  if (sandbox->left < 0)
+    set_period(sandbox, 1);
+  else if (is_string && sandbox->period > FINE_PERIOD)
+    set_period(sandbox, FINE_PERIOD);
+}
+
+void mfr_meter_start(mfr_sandbox *sandbox) {
+  const mfr_limits *limits = &sandbox->limits;
+  sandbox->running = true;
+  sandbox->spent = false;
+  sandbox->left = limits->instructions;
+  sandbox->unclocked = 0;
+  sandbox->clock_limit = thread_clock() + limits->cpu_microseconds * 1000 * SLOWER;
+  /* As many nanoseconds for an instruction as the call has for its own. */
+  sandbox->clock_per_event =
+      (int64_t)((double)limits->cpu_microseconds * 1000 * SLOWER *
+                (double)limits->instructions_per_event / (double)limits->instructions);
+  sandbox->looked = 0;
+  sandbox->pcalls = 0;
+  sandbox->call++;
+  mfr_pool_forgive(sandbox->pool);
+  mfr_pool_limit(sandbox->pool, limits->memory, MFR_STRING_MAX);
+  mfr_pool_watch(sandbox->pool, on_large_block, sandbox);
+  set_period(sandbox, PERIOD);
+}
+
+/* What is done after a call, such as making its error object, is not measured. */
+void mfr_meter_stop(mfr_sandbox *sandbox) {
+  sandbox->running = false;
+  lua_sethook(sandbox->S, NULL, 0, 0);
+  mfr_pool_watch(sandbox->pool, NULL, NULL);
+  mfr_pool_limit(sandbox->pool, 0, 0);
+}
+
+void mfr_sandbox_credit(lua_State *L, const mfr_state *state, int64_t events, bool looking) {
+  mfr_sandbox *sandbox = state->sandbox;
+  if (!sandbox || !sandbox->running) return;
+  if (looking) {
+    sandbox->looked += events;
+    if (sandbox->looked > LOOKED_MOST) {
+      mfr_charge(L, events * 100); /* what decoding them takes */
+      return;
+    }
+  }
+  sandbox->left += events * sandbox->limits.instructions_per_event;
+  sandbox->clock_limit += events * sandbox->clock_per_event;
+}
+
+void mfr_sandbox_charge(lua_State *L, const mfr_state *state, int64_t instructions) {
+  if (state->sandbox) mfr_charge(L, instructions);
+}
