@@ -64,7 +64,7 @@ OBJECTS := $(STORE_OBJECTS) $(RUNTIME_OBJECTS)
 
 .PHONY: all
 all: $(BUILD)/moonfold $(BUILD)/moonfold.so $(BUILD)/libmoonfold.a $(BUILD)/libmoonfold.so \
-  $(BUILD)/moonfold.pc $(BUILD)/moonfold.d.lua
+  $(BUILD)/moonfold.pc $(BUILD)/moonfold.d.lua $(BUILD)/moonfold.1 $(BUILD)/moonfold.bash
 
 # ---- building ----
 
@@ -113,6 +113,18 @@ $(BUILD)/moonfold.pc: Makefile
 $(BUILD)/moonfold.d.lua: scripts/moonfold/doc.lua scripts/moonfold/reference.lua
 	@mkdir -p $(@D)
 	$(LUA) scripts/moonfold/reference.lua types > $@.tmp && mv $@.tmp $@
+
+# The manual page and completion come from the commands' own help.
+PAGES := LUA_PATH='scripts/?.lua' $(LUA) scripts/moonfold/cli/pages.lua
+CLI_SCRIPTS := $(wildcard scripts/moonfold/cli/*.lua)
+
+$(BUILD)/moonfold.1: $(CLI_SCRIPTS) Makefile
+	@mkdir -p $(@D)
+	$(PAGES) man $(VERSION) > $@.tmp && mv $@.tmp $@
+
+$(BUILD)/moonfold.bash: $(CLI_SCRIPTS)
+	@mkdir -p $(@D)
+	$(PAGES) completion > $@.tmp && mv $@.tmp $@
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
 
@@ -238,7 +250,8 @@ format:
 .PHONY: install clean
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/lua/5.4 $(DESTDIR)$(PREFIX)/lib/pkgconfig \
-	  $(DESTDIR)$(PREFIX)/include/moonfold $(DESTDIR)$(PREFIX)/share/moonfold
+	  $(DESTDIR)$(PREFIX)/include/moonfold $(DESTDIR)$(PREFIX)/share/moonfold $(DESTDIR)$(PREFIX)/share/man/man1 \
+	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m 755 $(BUILD)/moonfold $(DESTDIR)$(PREFIX)/bin/moonfold
 	install -m 755 $(BUILD)/moonfold.so $(DESTDIR)$(PREFIX)/lib/lua/5.4/moonfold.so
 	install -m 644 $(BUILD)/libmoonfold.a $(DESTDIR)$(PREFIX)/lib/libmoonfold.a
@@ -246,6 +259,8 @@ install: all
 	ln -sf libmoonfold.so.0 $(DESTDIR)$(PREFIX)/lib/libmoonfold.so
 	install -m 644 store/store.h runtime/runtime.h $(DESTDIR)$(PREFIX)/include/moonfold
 	sed 's|^prefix=.*|prefix=$(PREFIX)|' $(BUILD)/moonfold.pc > $(DESTDIR)$(PREFIX)/lib/pkgconfig/moonfold.pc
+	install -m 644 $(BUILD)/moonfold.1 $(DESTDIR)$(PREFIX)/share/man/man1/moonfold.1
+	install -m 644 $(BUILD)/moonfold.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/moonfold
 	install -m 644 $(BUILD)/moonfold.d.lua $(DESTDIR)$(PREFIX)/share/moonfold/moonfold.d.lua
 
 clean:

@@ -19,7 +19,7 @@ struct mfr_domain {
   mfr_load_options options;
   lua_State *host; /* the Lua host's, while it calls */
   bool running;
-  const char *loading;   /* the file, or NULL */
+  char loading[256];     /* the file's name, or "" */
   mfr_call *call;        /* while it runs for one */
   mfr_store *store;      /* the one that S sees: a userdata of S, open only during a call */
   int store_ref;         /* the same, in S's registry */
@@ -194,7 +194,7 @@ void mfr_push_failure(lua_State *S, mfr_domain *domain) {
     lua_replace(S, -3);
     lua_pop(S, 1);
   }
-  if (domain->loading) add_file(S, domain->loading);
+  if (*domain->loading) add_file(S, domain->loading);
   const char *code = mfr_error_code(S, state, -1);
   if (strcmp(code, "budget_exceeded") == 0 || strcmp(code, "no_memory") == 0)
     add_place(S, domain->call);
@@ -405,7 +405,7 @@ static int load_chunk(mfr_domain *domain, const char *file, const char *source, 
   script.folder = *domain->folder ? domain->folder : NULL;
   script.params = params->size ? params->data : NULL;
   script.params_size = params->size;
-  domain->loading = file;
+  snprintf(domain->loading, sizeof domain->loading, "%s", file);
   int status = mfr_sandbox_load(domain->sandbox, &script);
   lua_rawseti(domain->S, LUA_REGISTRYINDEX, domain->slot); /* the value, or the error */
   if (status != MF_OK) return status;
@@ -418,7 +418,7 @@ static int load_chunk(mfr_domain *domain, const char *file, const char *source, 
   }
   a.loaded->domain = domain;
   status = mfr_domain_call(domain, adopt, &a);
-  if (status == MF_OK) domain->loading = NULL;
+  if (status == MF_OK) *domain->loading = '\0';
   if (status == MF_OK && a.loaded->path) status = check_category(domain, a.loaded);
   if (status == MF_OK && a.loaded->path)
     domain->deciders[domain->count++] = a.loaded;

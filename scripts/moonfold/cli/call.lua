@@ -9,6 +9,7 @@
 --     call:note(text)             says something on standard error
 --     call:usage(text)            ends with "called wrongly"
 --     call:fail(code, text)       ends with a failure
+--     call.is_store(path)         whether a file is a store, by its content
 --     call:json(text, what)       parses JSON that the user gave
 
 local moonfold = require "moonfold"
@@ -26,6 +27,15 @@ function call.new(host, command, argv, i)
     host = host, command = command, arguments = given, options = options, out = output.new(host, options),
   }, Call)
 end
+
+--- Whether the file is a store: LMDB's mark stands where its first page has it. Opening it tells the rest.
+function call.is_store(path)
+  local file <close> = io.open(path, "rb")
+  local head = file and file:read(20)
+  return head ~= nil and (head:sub(17) == "\xde\xc0\xef\xbe" or head:sub(17) == "\xbe\xef\xc0\xde")
+end
+
+Call.is_store = call.is_store
 
 function Call:note(...)
   self.out:flush()
@@ -51,10 +61,7 @@ function Call:open(options)
   local kind = self.host.kind(path)
   if kind == "folder" then self:fail("invalid_argument", ("%s is a folder, and a store is a file"):format(path)) end
   local create = options.create and not kind
-  if not kind and not create then
-    local nearest = self.nearest_store and self:nearest_store(path)
-    self:fail("not_found", ("there is no store %s%s"):format(path, nearest or ""))
-  end
+  if not kind and not create then self:fail("not_found", ("there is no store %s"):format(path)) end
   options.create = create or false
   local store = moonfold.open(path, options)
   if create then self:note("created the store ", path) end

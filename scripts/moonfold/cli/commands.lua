@@ -9,7 +9,7 @@
 --                string (the default), count, expectation, list, time, moment (a count or a time), bytes
 --     text       paragraphs of what else is worth knowing
 --     examples   list of { command line, what it does }
---     hidden     true keeps it out of the list
+--     hidden     true keeps it out of the help: not for people
 --
 -- The module returns function(call) -> exit status or nil (fine). See call.lua for what `call` offers.
 
@@ -27,6 +27,7 @@ local data = { "JSON", "the data, as JSON; - reads it from standard input", opti
 
 local expect = option("expect", "N|exists|absent|any", "expectation",
   "write only if the stream is at version N, exists, or does not exist; else exit with 4")
+local params = option("params", "JSON", "string", "parameters of the script: what it receives as `...`")
 local at_time = option("time", "TIME", "time", "the time to record, instead of now")
 
 local range = {
@@ -41,6 +42,11 @@ local range = {
 }
 
 local commands = {
+  {
+    name = "complete", hidden = true,
+    summary = "what may stand at the place of the cursor, for the shell's completion",
+    arguments = { { "POSITION", "the index of the word, from 0" }, { "WORDS", "the command line", rest = true } },
+  },
   {
     name = "run", module = "moonfold.cli.run",
     summary = "run a Lua program",
@@ -122,7 +128,7 @@ local commands = {
     summary = "fold a stream and print its state",
     arguments = { store, script, stream },
     options = {
-      option("at", "N|TIME", "moment", "the state as it was after event N, or at a time"),
+      option("at", "N|TIME", "moment", "the state as it was after event N, or at a time"), params,
       json,
     },
     examples = {
@@ -138,7 +144,7 @@ local commands = {
       expect,
       option("metadata", "JSON", "string", "metadata of the command"),
       option("id", "ID", "string", "the command's id: sending it again changes nothing"),
-      at_time,
+      at_time, params,
       option("dry-run", nil, nil, "decide, but record nothing"),
       json,
     },

@@ -75,18 +75,11 @@ local function protected(host, ...)
   return table.unpack(result, 2, result.n)
 end
 
--- Whether the file is a store: LMDB's mark stands where its first page has it. Opening it tells the rest.
-local function is_store(path)
-  local file <close> = io.open(path, "rb")
-  local head = file and file:read(20)
-  return head ~= nil and (head:sub(17) == "\xde\xc0\xef\xbe" or head:sub(17) == "\xbe\xef\xc0\xde")
-end
-
 -- What a first argument that names no command is: a store or a folder is explored, any other file is run.
 local function by_content(host, path)
   local kind = host.kind(path)
   if kind == "folder" then return "repl" end
-  if kind == "file" then return is_store(path) and "repl" or "run" end
+  if kind == "file" then return call.is_store(path) and "repl" or "run" end
   if path:find("%.lua$") then return "run" end
 end
 
