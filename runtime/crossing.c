@@ -140,6 +140,7 @@ void mfr_cross_error(lua_State *L, mfr_state *state, mfr_domain *domain, int sta
   lua_pushlightuserdata(L, state);
   lua_pcall(L, 2, 1, 0); /* protected, so that the buffer is freed; a failure is an error, too */
   mfr_buffer_free(&kept.fields);
+  mfr_domain_settle(domain);
 }
 
 /* ---- calls ---- */

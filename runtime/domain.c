@@ -45,6 +45,16 @@ int mfr_domain_call(mfr_domain *domain, lua_CFunction body, void *argument) {
   return status;
 }
 
+void mfr_domain_settle(mfr_domain *domain) {
+  domain->call = NULL;
+}
+
+void mfr_domain_set_params(mfr_domain *domain, mfr_buffer *params) {
+  mfr_buffer_free(&domain->options.params);
+  domain->options.params = *params;
+  memset(params, 0, sizeof *params);
+}
+
 void mfr_domain_set_host(mfr_domain *domain, lua_State *L) {
   domain->host = L;
 }
@@ -125,12 +135,59 @@ bool mfr_domain_is_folder(const mfr_domain *domain) {
   return is_folder(domain->path);
 }
 
-size_t mfr_category_of(const mfr_loaded *loaded, mfr_text stream) {
+/* ---- which decider a stream belongs to ---- */
+
+/* The length of the category when the stream is one of it ("cart-1" of "cart"), else 0. */
+static size_t category_of(const mfr_loaded *loaded, mfr_text stream) {
   if (!loaded->category) return 0;
   size_t size = strlen(loaded->category);
   bool one = stream.size > size && stream.data[size] == '-' &&
              memcmp(stream.data, loaded->category, size) == 0;
   return one ? size : 0;
+}
+
+const mfr_loaded *mfr_owner_of(mfr_domain *const *domains, size_t count, mfr_text stream) {
+  const mfr_loaded *owner = NULL;
+  size_t longest = 0;
+  for (size_t i = 0; i < count; i++)
+    for (size_t k = 0; k < domains[i]->count; k++) {
+      size_t size = category_of(domains[i]->deciders[k], stream);
+      if (size <= longest) continue;
+      longest = size;
+      owner = domains[i]->deciders[k];
+    }
+  return owner;
+}
+
+void mfr_say_no_owner(mfr_domain *const *domains, size_t count, mfr_text stream,
+                      char message[512]) {
+  enum { MOST = 100 };
+  const char *names[MOST + 1];
+  char all[256] = "", prefix[MF_STREAM_NAME_MAX + 1];
+  size_t n = 0;
+  for (size_t i = 0; i < count; i++)
+    for (size_t k = 0; k < domains[i]->count && n < MOST; k++)
+      if (domains[i]->deciders[k]->category) names[n++] = domains[i]->deciders[k]->category;
+  names[n] = NULL;
+  for (size_t i = 0; i < n; i++)
+    snprintf(all + strlen(all), sizeof all - strlen(all), "%s%.60s", i ? ", " : "", names[i]);
+  const char *dash = memchr(stream.data, '-', stream.size);
+  size_t size = dash ? (size_t)(dash - stream.data) : stream.size;
+  snprintf(prefix, sizeof prefix, "%.*s", (int)size, stream.data);
+  const char *nearest = mfr_nearest(prefix, names);
+  if (n == 0)
+    snprintf(message, 512, "no decider with a category is loaded, so \"%.80s\" belongs to none",
+             stream.data);
+  else if (!dash)
+    snprintf(
+        message, 512,
+        "\"%.80s\" belongs to no category: a decider of the category \"%.60s\" has the streams "
+        "\"%.60s-...\"",
+        stream.data, nearest ? nearest : names[0], nearest ? nearest : names[0]);
+  else
+    snprintf(message, 512, "no decider in use has the category of \"%.80s\"%s%.60s%s; there %s %s",
+             stream.data, nearest ? ": did you mean \"" : "", nearest ? nearest : "",
+             nearest ? "-...\"?" : "", n == 1 ? "is" : "are", all);
 }
 
 /* ---- failures ---- */
@@ -474,16 +531,23 @@ static int unreadable(mfr_domain *domain, const char *path) {
   return fail(domain, MF_IO, "\"%s\" cannot be read: %s", path, strerror(code));
 }
 
+/* Reads a script of the domain's folder and loads it. */
+static int load_script(mfr_domain *domain, const char *path, const char *file, bool must) {
+  mfr_buffer source = {NULL, 0, 0};
+  int status = read_file(path, &source) ? load_chunk(domain, file, source.data, source.size, must)
+                                        : unreadable(domain, path);
+  mfr_buffer_free(&source);
+  return status;
+}
+
 static int load_folder(mfr_domain *domain) {
-  char **names, source[300];
+  char **names, path[PATH_MOST + 260];
   size_t count;
   int status = MF_OK;
   if (!list_scripts(domain->path, &names, &count)) return unreadable(domain, domain->path);
   for (size_t i = 0; status == MF_OK && i < count; i++) {
-    /* By require, so that a script that others require is the same one for them. */
-    snprintf(source, sizeof source, "return require(\"%.*s\")", (int)strlen(names[i]) - 4,
-             names[i]);
-    status = load_chunk(domain, names[i], source, strlen(source), false);
+    snprintf(path, sizeof path, "%s/%s", domain->path, names[i]);
+    status = load_script(domain, path, names[i], false);
   }
   if (status == MF_OK && domain->count == 0)
     status =
@@ -496,16 +560,11 @@ static int load_folder(mfr_domain *domain) {
 }
 
 static int load_file(mfr_domain *domain) {
-  mfr_buffer source = {NULL, 0, 0};
   const char *slash = strrchr(domain->path, '/'), *file = slash ? slash + 1 : domain->path;
   snprintf(domain->folder, sizeof domain->folder, "%.*s", slash ? (int)(slash - domain->path) : 1,
            slash ? domain->path : ".");
-  if (slash == domain->path) strcpy(domain->folder, "/");
-  int status = read_file(domain->path, &source)
-                   ? load_chunk(domain, file, source.data, source.size, true)
-                   : unreadable(domain, domain->path);
-  mfr_buffer_free(&source);
-  return status;
+  if (slash == domain->path) memcpy(domain->folder, "/", 2);
+  return load_script(domain, domain->path, file, true);
 }
 
 int mfr_domain_load(mfr_domain *domain, const char *path) {
@@ -577,5 +636,6 @@ int mfr_domain_enter(const mfr_loaded *loaded, mfr_store *store, mfr_call *call,
   domain->running = false;
   domain->store->store = NULL;
   domain->store->txn = NULL;
+  if (status == MF_OK) domain->call = NULL; /* else mfr_push_failure() looks at it */
   return status;
 }

@@ -391,56 +391,43 @@ int mfr_use(lua_State *L) {
   return 1;
 }
 
-/* Pushes the decider of the domain at index whose category is the longest that the stream has; its
- * length, or 0 (and nothing pushed). */
-static size_t push_owner(lua_State *L, int index, mfr_text stream) {
+/* Pushes the object of a decider that is in the domain at index. [-0, +1|0] */
+static bool push_member(lua_State *L, int index, const mfr_loaded *loaded) {
   const host_domain *host = lua_touserdata(L, index);
-  size_t longest = 0, which = 0;
-  for (size_t i = 0; i < mfr_domain_count(host->domain); i++) {
-    size_t size = mfr_category_of(mfr_domain_decider(host->domain, i), stream);
-    if (size <= longest) continue;
-    longest = size;
-    which = i;
-  }
-  if (longest == 0) return 0;
+  if (host->domain != loaded->domain) return false;
   lua_getiuservalue(L, index, 1);
   lua_getfield(L, -1, "deciders");
-  lua_rawgeti(L, -1, (lua_Integer)which + 1);
+  for (lua_Integer i = 1; lua_rawgeti(L, -1, i) != LUA_TNIL; i++) {
+    const host_decider *decider = lua_touserdata(L, -1);
+    if (decider->loaded == loaded) break;
+    lua_pop(L, 1);
+  }
   lua_replace(L, -3);
   lua_pop(L, 1);
-  return longest;
+  return true;
 }
 
-/* No category fits: says which there are. */
-static void unknown_category(lua_State *L, const mfr_state *state, int domains, mfr_text stream) {
-  const char *names[101];
-  char all[512] = "";
-  size_t n = 0;
-  for (lua_Integer i = 1; i <= (lua_Integer)lua_rawlen(L, domains); i++) {
-    lua_rawgeti(L, domains, i);
-    const host_domain *host = lua_touserdata(L, -1);
+/* Pushes the decider in use that owns the stream, or raises. `list`: index of the domains. */
+static void push_owner(lua_State *L, const mfr_state *state, int list, mfr_text stream) {
+  char message[512];
+  size_t count = (size_t)lua_rawlen(L, list);
+  mfr_domain **domains = lua_newuserdatauv(L, (count + 1) * sizeof *domains, 0);
+  for (size_t i = 0; i < count; i++) {
+    lua_rawgeti(L, list, (lua_Integer)i + 1);
+    domains[i] = ((const host_domain *)lua_touserdata(L, -1))->domain;
     lua_pop(L, 1);
-    for (size_t k = 0; k < mfr_domain_count(host->domain) && n < 100; k++) {
-      const char *category = mfr_domain_decider(host->domain, k)->category;
-      if (!category) continue;
-      snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", n ? ", " : "", category);
-      names[n++] = category;
-    }
   }
-  names[n] = NULL;
-  const char *dash = memchr(stream.data, '-', stream.size);
-  const char *prefix =
-      lua_pushlstring(L, stream.data, dash ? (size_t)(dash - stream.data) : stream.size);
-  const char *nearest = mfr_nearest(prefix, names);
-  if (!dash)
-    mfr_misuse(L, state, "stream",
-               "\"%.80s\" belongs to no category: a decider of the category \"%s\" has the streams "
-               "\"%s-...\"",
-               stream.data, nearest ? nearest : names[0], nearest ? nearest : names[0]);
-  mfr_misuse(L, state, "stream",
-             "no decider in use has the category of \"%.80s\"%s%s%s; there %s %s", stream.data,
-             nearest ? ": did you mean \"" : "", nearest ? nearest : "", nearest ? "-...\"?" : "",
-             n == 1 ? "is" : "are", all);
+  const mfr_loaded *owner = mfr_owner_of(domains, count, stream);
+  if (!owner) {
+    mfr_say_no_owner(domains, count, stream, message);
+    mfr_misuse(L, state, "stream", "%s", message);
+    return;
+  }
+  for (lua_Integer i = 1; i <= (lua_Integer)count; i++) {
+    lua_rawgeti(L, list, i);
+    if (push_member(L, lua_gettop(L), owner)) return;
+    lua_pop(L, 1);
+  }
 }
 
 /* Whether the table at index is meant as a command or a list of commands. */
@@ -487,21 +474,11 @@ void mfr_find_decider(lua_State *L, mfr_state *state, int store, mfr_text stream
                  "store:use(folder)");
     return;
   }
-  int domains = lua_gettop(L);
-  size_t longest = 0;
-  lua_pushnil(L); /* the decider */
-  for (lua_Integer i = 1; i <= (lua_Integer)lua_rawlen(L, domains); i++) {
-    lua_rawgeti(L, domains, i);
-    size_t size = push_owner(L, domains + 2, stream);
-    if (size > longest) {
-      lua_replace(L, domains + 1);
-      longest = size;
-    }
-    lua_settop(L, domains + 1);
-  }
-  if (longest == 0) unknown_category(L, state, domains, stream);
-  lua_remove(L, domains);
+  if (lua_gettop(L) > 3 && lua_isnil(L, 3)) lua_remove(L, 3); /* nil in the decider's place */
+  int list = lua_gettop(L);
+  push_owner(L, state, list, stream);
   lua_insert(L, 3);
+  lua_settop(L, list); /* one more than the arguments */
 }
 
 /* domain:decider_of(stream): the decider that owns the stream, or nil. */
@@ -511,7 +488,9 @@ static int decider_of(lua_State *L) {
     mfr_misuse(L, state, "domain", "a domain is needed, this is %s", mfr_type_name(L, 1));
   mfr_text stream = mfr_check_stream(L, state, 2);
   lua_settop(L, 2);
-  if (push_owner(L, 1, stream) == 0) lua_pushnil(L);
+  mfr_domain *domain = to_domain(L, state, 1)->domain;
+  const mfr_loaded *owner = mfr_owner_of(&domain, 1, stream);
+  if (!owner || !push_member(L, 1, owner)) lua_pushnil(L);
   return 1;
 }
 

@@ -56,14 +56,19 @@ const mfr_loaded *mfr_domain_decider(const mfr_domain *domain, size_t i);
 bool mfr_domain_is_folder(const mfr_domain *domain);
 const char *mfr_domain_path(const mfr_domain *domain); /* what was loaded, as it was named */
 
-/* The length of the category when the stream is one of it ("cart-1" of "cart"), else 0. */
-size_t mfr_category_of(const mfr_loaded *loaded, mfr_text stream);
+/* The decider of these domains whose category the stream has, the longest that fits; or NULL. */
+const mfr_loaded *mfr_owner_of(mfr_domain *const *domains, size_t count, mfr_text stream);
+/* Why there is none, and which categories there are. */
+void mfr_say_no_owner(mfr_domain *const *domains, size_t count, mfr_text stream, char message[512]);
 
 /* Runs `body` in S, protected and metered, with `argument` as a light userdata. */
 int mfr_domain_call(mfr_domain *domain, lua_CFunction body, void *argument);
 /* In S: pushes what the last failed call raised, as an error object that tells the place. Raises
  * when memory is out. [-0, +1] */
 void mfr_push_failure(lua_State *S, mfr_domain *domain);
+void mfr_domain_settle(mfr_domain *domain); /* the failure has been told */
+/* Takes the buffer over: what scripts receive as `...`. */
+void mfr_domain_set_params(mfr_domain *domain, mfr_buffer *params);
 
 /* The Lua state that calls, for `print`. */
 void mfr_domain_set_host(mfr_domain *domain, lua_State *L);
