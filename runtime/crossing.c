@@ -62,6 +62,15 @@ void mfr_decode_sized(lua_State *L, mfr_state *state, const mfr_buffer *in, size
   *at += size;
 }
 
+void mfr_json_into(lua_State *L, mfr_state *state, mfr_buffer *out, int index, const char *path) {
+  mfr_buffer *encoded = mfr_borrow(L, state);
+  mfr_encode(L, state, encoded, index < 0 ? index - 1 : index, path);
+  mfr_json_write(L, state, out, encoded->data, MFR_JSON_TAGGED);
+  add_bytes(L, state, out, "", 1); /* it ends with a NUL */
+  mfr_give_back(state, encoded);
+  lua_pop(L, 1);
+}
+
 void mfr_decode_here(lua_State *L, mfr_state *state, const void *data, size_t size) {
   if (!mfr_decode(L, state, data, size)) luaL_error(L, "no room on the stack for a value");
 }
@@ -140,7 +149,6 @@ void mfr_cross_error(lua_State *L, mfr_state *state, mfr_domain *domain, int sta
   lua_pushlightuserdata(L, state);
   lua_pcall(L, 2, 1, 0); /* protected, so that the buffer is freed; a failure is an error, too */
   mfr_buffer_free(&kept.fields);
-  mfr_domain_settle(domain);
 }
 
 /* ---- calls ---- */

@@ -45,10 +45,6 @@ int mfr_domain_call(mfr_domain *domain, lua_CFunction body, void *argument) {
   return status;
 }
 
-void mfr_domain_settle(mfr_domain *domain) {
-  domain->call = NULL;
-}
-
 void mfr_domain_set_params(mfr_domain *domain, mfr_buffer *params) {
   mfr_buffer_free(&domain->options.params);
   domain->options.params = *params;
@@ -144,6 +140,15 @@ static size_t category_of(const mfr_loaded *loaded, mfr_text stream) {
   bool one = stream.size > size && stream.data[size] == '-' &&
              memcmp(stream.data, loaded->category, size) == 0;
   return one ? size : 0;
+}
+
+const mfr_loaded *mfr_has_category(mfr_domain *const *domains, size_t count, const char *category) {
+  for (size_t i = 0; i < count; i++)
+    for (size_t k = 0; k < domains[i]->count; k++) {
+      const char *other = domains[i]->deciders[k]->category;
+      if (other && strcmp(other, category) == 0) return domains[i]->deciders[k];
+    }
+  return NULL;
 }
 
 const mfr_loaded *mfr_owner_of(mfr_domain *const *domains, size_t count, mfr_text stream) {
@@ -259,6 +264,21 @@ void mfr_push_failure(lua_State *S, mfr_domain *domain) {
   const char *cause = text_of(S, "cause"), *where = text_of(S, "where");
   if (cause) set_place(S, cause);
   if (!text_of(S, "file") && where) set_place(S, where);
+}
+
+/* In S: what failed becomes an error object that says all that is known now. */
+static int settle_body(lua_State *S) {
+  mfr_domain *domain = lua_touserdata(S, 1);
+  mfr_push_failure(S, domain);
+  lua_rawseti(S, LUA_REGISTRYINDEX, domain->slot);
+  return 0;
+}
+
+static int settle(mfr_domain *domain, int status) {
+  if (status != MF_OK) mfr_domain_call(domain, settle_body, domain);
+  domain->call = NULL;
+  domain->loading = NULL;
+  return status;
 }
 
 /* Puts an error of our own into the slot. */
@@ -440,14 +460,12 @@ static int adopt(lua_State *S) {
 }
 
 static int check_category(mfr_domain *domain, const mfr_loaded *loaded) {
-  for (size_t i = 0; loaded->category && i < domain->count; i++) {
-    const mfr_loaded *other = domain->deciders[i];
-    if (other->category && strcmp(other->category, loaded->category) == 0)
-      return fail(domain, MF_INVALID_ARGUMENT,
-                  "%s and %s have the same category \"%s\": a stream belongs to one decider",
-                  other->file, loaded->file, loaded->category);
-  }
-  return MF_OK;
+  const mfr_loaded *other =
+      loaded->category ? mfr_has_category(&domain, 1, loaded->category) : NULL;
+  if (!other) return MF_OK;
+  return fail(domain, MF_INVALID_ARGUMENT,
+              "%s and %s have the same category \"%s\": a stream belongs to one decider",
+              other->file, loaded->file, loaded->category);
 }
 
 /* Runs a chunk, and adopts what it returns. */
@@ -572,14 +590,14 @@ int mfr_domain_load(mfr_domain *domain, const char *path) {
   if (size == 0 || size >= PATH_MOST)
     return fail(domain, MF_INVALID_ARGUMENT, "a path has 1 to %d bytes", PATH_MOST - 1);
   memcpy(domain->path, path, size + 1);
-  if (!is_folder(path)) return load_file(domain);
+  if (!is_folder(path)) return settle(domain, load_file(domain));
   memcpy(domain->folder, path, size + 1);
-  return load_folder(domain);
+  return settle(domain, load_folder(domain));
 }
 
 int mfr_domain_load_string(mfr_domain *domain, const char *name, const char *source, size_t size) {
   snprintf(domain->path, sizeof domain->path, "%s", name);
-  return load_chunk(domain, domain->path, source, size, true);
+  return settle(domain, load_chunk(domain, domain->path, source, size, true));
 }
 
 /* ---- calls on behalf of a store ---- */
@@ -636,6 +654,5 @@ int mfr_domain_enter(const mfr_loaded *loaded, mfr_store *store, mfr_call *call,
   domain->running = false;
   domain->store->store = NULL;
   domain->store->txn = NULL;
-  if (status == MF_OK) domain->call = NULL; /* else mfr_push_failure() looks at it */
-  return status;
+  return settle(domain, status);
 }

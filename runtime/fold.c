@@ -610,6 +610,25 @@ static void aggregate_loaded(lua_State *L, mfr_state *state, mfr_call *call,
   mfr_give_back(state, f.out);
 }
 
+/* In the sandbox, for a C host. Arguments: call, store, decider, nothing, mfr_c_fold. */
+int mfr_c_fold_stage(lua_State *S) {
+  static const mf_read_options defaults = MF_READ_OPTIONS_INIT;
+  mfr_state *state = mfr_of(S);
+  mfr_c_fold *c = lua_touserdata(S, 5);
+  mfr_decider decider;
+  folding f;
+  memset(&f, 0, sizeof f);
+  f.range.options = defaults;
+  f.range.options.to = c->to;
+  mfr_unpack_decider(S, 3, 2, &decider);
+  lua_pushnil(S); /* no trace */
+  fold_range(S, state, lua_touserdata(S, 1), &decider, &f);
+  mfr_json_into(S, state, &c->state, decider.state, "state");
+  c->version = f.version;
+  c->exists = f.exists;
+  return 0;
+}
+
 /* ---- in this state ---- */
 
 void mfr_aggregate(lua_State *L, mfr_state *state, mfr_call *call, int store, int decider_index,

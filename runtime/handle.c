@@ -10,6 +10,7 @@
 #include "loaded.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 /* A command as it is worked on; the Lua values stand in the table of commands. */
 typedef struct command {
@@ -745,6 +746,96 @@ static int loaded_body(lua_State *L) {
   commit(L, state, w);
   mfr_give_back(state, w->out);
   return 1;
+}
+
+/* ---- a C host's command: in the sandbox from the beginning ---- */
+
+typedef struct c_job {
+  work *w;
+  const mf_command *command;
+  mfr_buffer events, state;
+  size_t event_count;
+} c_job;
+
+/* Sets a field of the table on top to the value of JSON text. */
+static void set_json(lua_State *S, mfr_state *state, const char *field, const char *json) {
+  if (!json) return;
+  mfr_parse_json(S, state, json, strlen(json), true, 1);
+  lua_setfield(S, -2, field);
+}
+
+/* In the sandbox. Arguments: call, store, decider, nothing, c_job. */
+static int c_stage(lua_State *S) {
+  mfr_state *state = mfr_of(S);
+  c_job *job = lua_touserdata(S, WORK);
+  const mf_command *given = job->command;
+  mfr_decider d;
+  lua_createtable(S, 0, 5);
+  mfr_set_string(S, "type", given->type, strlen(given->type));
+  if (given->id) mfr_set_string(S, "command_id", given->id, strlen(given->id));
+  set_json(S, state, "data", given->data);
+  set_json(S, state, "metadata", given->metadata);
+  if (given->time != MF_NOW) mfr_set_integer(S, "time", given->time);
+  /* The work points at these two, which a script may take out of its command. */
+  lua_getfield(S, -1, "type");
+  lua_getfield(S, -2, "command_id");
+  lua_pushvalue(S, -3);
+  check_command(S, state, "command", job->w->time, &job->w->commands[0]);
+  lua_createtable(S, 1, 0);
+  lua_insert(S, -2);
+  lua_rawseti(S, -2, 1);
+  lua_replace(S, COMMANDS);
+  stage(S, state, job->w, &d);
+  job->event_count = (size_t)lua_rawlen(S, -1);
+  lua_rawgeti(S, LUA_REGISTRYINDEX, state->array_ref);
+  lua_setmetatable(S, -2); /* [], when it is empty */
+  mfr_json_into(S, state, &job->events, lua_gettop(S), "events");
+  if (job->w->want_state) mfr_json_into(S, state, &job->state, d.state, "state");
+  return 0;
+}
+
+static int c_commit(work *w, mf_error *error) {
+  mf_txn *txn = w->call.txn;
+  if (!w->record) {
+    mfr_call_release(&w->call);
+    return MF_OK;
+  }
+  if (!w->call.own) return MF_OK;
+  w->call.own = false;
+  return mf_commit(txn, error);
+}
+
+int mfr_c_handle(const mfr_loaded *loaded, mfr_store *store, mfr_text stream,
+                 const mf_command *given, mf_result *result, mf_error *error) {
+  work *w = calloc(1, sizeof *w + sizeof *w->commands);
+  *error = (mf_error){w ? MF_OK : MF_NO_MEMORY, 0, SIZE_MAX, "no memory for a command"};
+  if (!w) return MF_NO_MEMORY;
+  c_job job = {w, given, {NULL, 0, 0}, {NULL, 0, 0}, 0};
+  w->count = 1;
+  w->record = !given->dry_run;
+  w->want_state = !given->no_state;
+  w->expected_version = given->expected_version;
+  w->time = mf_now(store->store);
+  w->call.store = store;
+  w->call.stream = stream;
+  int status = mfr_domain_enter(loaded, store, &w->call, c_stage, NULL, &job);
+  if (status == MF_OK)
+    status = c_commit(w, error);
+  else
+    mfr_call_release(&w->call);
+  if (status == MF_OK) {
+    result->events = job.events.data;
+    result->state = job.state.data;
+    result->event_count = job.event_count;
+    result->version = w->version;
+    result->last_position = w->last_position;
+    result->created = w->created;
+  } else {
+    mfr_buffer_free(&job.events);
+    mfr_buffer_free(&job.state);
+  }
+  free(w);
+  return status;
 }
 
 /* ---- handle, decide, attempt ---- */

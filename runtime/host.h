@@ -9,6 +9,8 @@
 
 #include "runtime.h"
 
+#include <lua.h>
+
 /* Adds functions to the table `host`, which is on top of the stack. [-0, +0] */
 void mfr_host_open(lua_State *L);
 

@@ -344,16 +344,14 @@ static lua_Integer place_of(lua_State *L, const mfr_state *state, int list,
       place = i;
       continue;
     }
-    for (size_t k = 0; k < mfr_domain_count(other->domain); k++)
-      for (size_t m = 0; m < mfr_domain_count(host->domain); m++) {
-        const mfr_loaded *a = mfr_domain_decider(other->domain, k),
-                         *b = mfr_domain_decider(host->domain, m);
-        if (a->category && b->category && strcmp(a->category, b->category) == 0)
-          mfr_misuse(
-              L, state, "path",
-              "the category \"%.80s\" is in use: %.200s of \"%.200s\" has it, and so has %.200s",
-              a->category, a->file, mfr_domain_path(other->domain), b->file);
-      }
+    for (size_t k = 0; k < mfr_domain_count(host->domain); k++) {
+      const mfr_loaded *mine = mfr_domain_decider(host->domain, k), *taken = NULL;
+      if (mine->category) taken = mfr_has_category(&other->domain, 1, mine->category);
+      if (taken)
+        mfr_misuse(L, state, "path",
+                   "the category \"%.80s\" is in use: %.200s has it, and so has %.200s",
+                   mine->category, taken->path, mine->path);
+    }
   }
   return place;
 }

@@ -58,6 +58,8 @@ const char *mfr_domain_path(const mfr_domain *domain); /* what was loaded, as it
 
 /* The decider of these domains whose category the stream has, the longest that fits; or NULL. */
 const mfr_loaded *mfr_owner_of(mfr_domain *const *domains, size_t count, mfr_text stream);
+/* The decider that has exactly this category, or NULL. */
+const mfr_loaded *mfr_has_category(mfr_domain *const *domains, size_t count, const char *category);
 /* Why there is none, and which categories there are. */
 void mfr_say_no_owner(mfr_domain *const *domains, size_t count, mfr_text stream, char message[512]);
 
@@ -66,7 +68,6 @@ int mfr_domain_call(mfr_domain *domain, lua_CFunction body, void *argument);
 /* In S: pushes what the last failed call raised, as an error object that tells the place. Raises
  * when memory is out. [-0, +1] */
 void mfr_push_failure(lua_State *S, mfr_domain *domain);
-void mfr_domain_settle(mfr_domain *domain); /* the failure has been told */
 /* Takes the buffer over: what scripts receive as `...`. */
 void mfr_domain_set_params(mfr_domain *domain, mfr_buffer *params);
 
@@ -100,6 +101,27 @@ int mfr_domain_enter(const mfr_loaded *loaded, mfr_store *store, mfr_call *call,
 int mfr_status_of(const char *code); /* of an error object */
 /* Pushes on L what the last failed call in S raised, as an error object. [-0, +1] */
 void mfr_cross_error(lua_State *L, mfr_state *state, mfr_domain *domain, int status);
+
+/* ---- for C hosts: values cross as JSON ---- */
+
+/* What is asked of a fold, and what it has come to; all that is made is the caller's to free. */
+typedef struct mfr_c_fold {
+  int64_t to;
+  bool exists;
+  int64_t version;
+  mfr_buffer state; /* JSON */
+} mfr_c_fold;
+
+/* Stages of mfr_domain_enter(), whose `work` they are. */
+int mfr_c_fold_stage(lua_State *S); /* fold.c; work: mfr_c_fold */
+
+/* Handles a command for the store, and commits. Returns a status; `error` is filled where it was
+ * the commit that failed, its code else 0, and then the failure is the domain's. handle.c */
+int mfr_c_handle(const mfr_loaded *loaded, mfr_store *store, mfr_text stream,
+                 const mf_command *command, mf_result *result, mf_error *error);
+
+/* Appends the JSON of the value at index to a buffer that no error frees. Raises. */
+void mfr_json_into(lua_State *L, mfr_state *state, mfr_buffer *out, int index, const char *path);
 
 /* ---- loaded.c ---- */
 

@@ -6,13 +6,13 @@
  * scripts run in a sandbox (see SECURITY in the README).
  *
  * CAVEATS, first:
- *  - A runtime belongs to one thread at a time. Make one for each thread; any number of runtimes may
- *    share a store, whose handle is made for that (store.h).
+ *  - A runtime belongs to one thread at a time. Make one for each thread; any number of runtimes
+ * may share a store, whose handle is made for that (store.h).
  *  - Every string that goes in is UTF-8 and ends with a NUL, but where a size is asked for; every
  *    string that comes out is the same, and belongs to what it came out of: an mf_result until
  *    mf_result_free(), what mf_runtime_error() returns until the next call on the runtime.
- *  - While a command is handled the store's write transaction is open, and other writers of the file
- *    wait. A script is bounded by its budget, so they do not wait for long.
+ *  - While a command is handled the store's write transaction is open, and other writers of the
+ * file wait. A script is bounded by its budget, so they do not wait for long.
  *  - The log callback runs in the middle of that. It must not call the runtime, nor write to the
  *    store: note the line, and return.
  *  - A refusal is no error: MF_REJECTED is positive, and the reason stands in the result.
@@ -55,7 +55,8 @@ typedef struct mf_runtime mf_runtime;
 typedef struct mf_log_line {
   const char *text; /* without a newline; NUL-terminated, and may hold NULs before that */
   size_t size;
-  const char *phase;  /* what runs: "decide", "evolve", "upcast", "initial_state"; or NULL: loading */
+  const char
+      *phase; /* what runs: "decide", "evolve", "upcast", "initial_state"; or NULL: loading */
   const char *stream; /* NULL when there is none */
   int64_t position;   /* of the event in its stream; 0 when no event is being folded */
 } mf_log_line;
@@ -111,12 +112,13 @@ MF_API int mf_load_string(mf_runtime *runtime, const char *name, const char *sou
 
 /* A command, and how it is to be handled. Begin with MF_COMMAND_INIT, then set what you need. */
 typedef struct mf_command {
-  size_t size;          /* sizeof(mf_command) */
-  const char *type;     /* required: "AddItem" */
-  const char *data;     /* JSON; NULL: none */
-  const char *metadata; /* a JSON object; NULL: none. Its correlation_id is passed on to the events */
-  const char *id;       /* 1 to 200 bytes; NULL: none. Makes the command safe to repeat: see below */
-  int64_t time;         /* microseconds since 1970; MF_NOW: the store's clock */
+  size_t size;      /* sizeof(mf_command) */
+  const char *type; /* required: "AddItem" */
+  const char *data; /* JSON; NULL: none */
+  const char
+      *metadata;  /* a JSON object; NULL: none. Its correlation_id is passed on to the events */
+  const char *id; /* 1 to 200 bytes; NULL: none. Makes the command safe to repeat: see below */
+  int64_t time;   /* microseconds since 1970; MF_NOW: the store's clock */
   int64_t expected_version; /* of the stream; MF_NO_CONCURRENCY_CHECK and its siblings of store.h */
   bool dry_run;             /* decide, and record nothing: works on a read-only store, too */
   bool no_state;            /* leave the state out of the result: spares its JSON */
@@ -134,7 +136,7 @@ typedef struct mf_result {
   char *events; /* a JSON array of what was recorded, as events are read */
   char *state;  /* JSON: the state after them */
   size_t event_count;
-  int64_t version;       /* of the stream now; of an aggregate: the version that the state stands at */
+  int64_t version; /* of the stream now; of an aggregate: the version that the state stands at */
   int64_t last_position; /* in the log, of the last event; 0 when nothing was recorded */
   bool created;          /* the events began the stream */
   bool exists;           /* of an aggregate: the stream has events */
@@ -145,9 +147,9 @@ typedef struct mf_result {
 
 /*
  * Lets the decider that owns the stream decide on a command, and records what it decides on.
- * Folding, deciding and recording are one transaction: there is no conflict to handle and nothing to
- * retry. What fails on the way records nothing, and the result was made before the commit, so what
- * is recorded is always told.
+ * Folding, deciding and recording are one transaction: there is no conflict to handle and nothing
+ * to retry. What fails on the way records nothing, and the result was made before the commit, so
+ * what is recorded is always told.
  *
  * With an `id`, the same command to the same stream answers with the original result; another
  * command under that id is MF_ID_CONFLICT. In a transaction (`txn`) a call that fails leaves no
@@ -169,8 +171,8 @@ MF_API int mf_handle(mf_runtime *runtime, const char *stream, const mf_command *
  * (MF_LAST: all of it; 0: before the first event). A stream that does not exist has its decider's
  * initial state. Only state, version and exists of the result are set.
  *
- * Errors: MF_SCRIPT_ERROR, MF_BUDGET_EXCEEDED, MF_INVALID_ARGUMENT (no decider owns the stream, `to`
- * is negative), MF_CORRUPT, MF_BUSY, MF_IO, MF_NO_MEMORY.
+ * Errors: MF_SCRIPT_ERROR, MF_BUDGET_EXCEEDED, MF_INVALID_ARGUMENT (no decider owns the stream,
+ * `to` is negative), MF_CORRUPT, MF_BUSY, MF_IO, MF_NO_MEMORY.
  */
 MF_API int mf_aggregate(mf_runtime *runtime, const char *stream, int64_t to, mf_result *result,
                         mf_error *error);
@@ -213,8 +215,8 @@ struct lua_State;
  * ("moonfold.spec", "moonfold.domain.cart", ...). The module keeps no state outside the lua_State:
  * any number of states may have it, each used by one thread at a time. It raises errors as Lua
  * does, by longjmp: call it in a protected call. A state that is inside a write transaction (in the
- * function given to store:transaction) must not be abandoned: the transaction belongs to the thread,
- * and other writers of the file wait for it. Effect on the stack: [-0, +1].
+ * function given to store:transaction) must not be abandoned: the transaction belongs to the
+ * thread, and other writers of the file wait for it. Effect on the stack: [-0, +1].
  */
 MF_API int luaopen_moonfold(struct lua_State *L);
 

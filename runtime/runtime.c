@@ -1,0 +1,348 @@
+/*
+ * What a C host sees: runtime.h. A runtime is a store and the domains that were loaded into it;
+ * each load has a sandbox of its own, so that one that fails is thrown away as a whole. Nothing
+ * here raises: what can runs in a protected call of a sandbox.
+ */
+#include "loaded.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* What is told of a failure: strings, in this order, and numbers. */
+static const char *const detail_fields[] = {"message",      "file", "stream",    "event_type",
+                                            "command_type", "path", "traceback", "reason"};
+enum { MESSAGE, FILE_NAME, STREAM, EVENT_TYPE, COMMAND_TYPE, PATH, TRACEBACK, REASON, DETAILS };
+
+typedef struct details {
+  char *strings[DETAILS];
+  mfr_buffer detail; /* JSON: what was given to moonfold.reject */
+  mf_script_error told;
+  int64_t current; /* MF_VERSION_CONFLICT */
+} details;
+
+struct mf_runtime {
+  mf_runtime_options options;
+  mfr_store *store;
+  size_t count;
+  mfr_domain **domains;
+  details failure;
+};
+
+/* ---- failures ---- */
+
+static void forget_failure(details *d) {
+  for (int i = 0; i < DETAILS; i++)
+    free(d->strings[i]);
+  mfr_buffer_free(&d->detail);
+  memset(d, 0, sizeof *d);
+}
+
+static void tell(details *d, int status) {
+  mf_script_error *told = &d->told;
+  told->code = status;
+  told->message = d->strings[MESSAGE] ? d->strings[MESSAGE] : mf_strerror(status);
+  told->file = d->strings[FILE_NAME];
+  told->stream = d->strings[STREAM];
+  told->event_type = d->strings[EVENT_TYPE];
+  told->command_type = d->strings[COMMAND_TYPE];
+  told->path = d->strings[PATH];
+  told->traceback = d->strings[TRACEBACK];
+}
+
+/* Fills the caller's mf_error from what is known. Returns the status. */
+static int report(const mf_runtime *runtime, int status, mf_error *error) {
+  if (!error || status >= 0) return status;
+  *error = (mf_error){status, runtime->failure.current, SIZE_MAX, ""};
+  snprintf(error->message, sizeof error->message, "%s", runtime->failure.told.message);
+  return status;
+}
+
+__attribute__((format(printf, 4, 5))) static int refuse(mf_runtime *runtime, int status,
+                                                        mf_error *error, const char *format, ...) {
+  char message[1024];
+  va_list args;
+  va_start(args, format);
+  vsnprintf(message, sizeof message, format, args);
+  va_end(args);
+  forget_failure(&runtime->failure);
+  runtime->failure.strings[MESSAGE] = strdup(message);
+  tell(&runtime->failure, status);
+  return report(runtime, status, error);
+}
+
+typedef struct collecting {
+  mfr_domain *domain;
+  details *out;
+} collecting;
+
+static int64_t integer_of(lua_State *S, const char *field) {
+  lua_getfield(S, 2, field);
+  int64_t value = lua_tointeger(S, -1);
+  lua_pop(S, 1);
+  return value;
+}
+
+/* In S: copies what the error object tells. */
+static int collect(lua_State *S) {
+  const collecting *c = lua_touserdata(S, 1);
+  details *d = c->out;
+  mfr_push_failure(S, c->domain);
+  for (int i = 0; i < DETAILS; i++) {
+    lua_getfield(S, 2, detail_fields[i]);
+    if (lua_type(S, -1) == LUA_TSTRING) d->strings[i] = strdup(lua_tostring(S, -1));
+    lua_pop(S, 1);
+  }
+  d->told.line = (int)integer_of(S, "line");
+  d->told.position = integer_of(S, "position");
+  d->current = integer_of(S, "current");
+  if (lua_getfield(S, 2, "detail") != LUA_TNIL)
+    mfr_json_into(S, mfr_domain_state(c->domain), &d->detail, lua_gettop(S), "detail");
+  return 0;
+}
+
+/* The domain's last call failed: notes why. */
+static int domain_failed(mf_runtime *runtime, mfr_domain *domain, int status, mf_error *error) {
+  collecting c = {domain, &runtime->failure};
+  mfr_domain_call(domain, collect, &c); /* what does not fit into memory is left out */
+  tell(&runtime->failure, status);
+  return report(runtime, status, error);
+}
+
+const mf_script_error *mf_runtime_error(const mf_runtime *runtime) {
+  static const mf_script_error none = {
+      MF_OK, "no call has failed", NULL, 0, NULL, 0, NULL, NULL, NULL, NULL};
+  return runtime->failure.told.message ? &runtime->failure.told : &none;
+}
+
+/* ---- runtimes ---- */
+
+int mf_runtime_new(mf_store *store, const mf_runtime_options *options, mf_runtime **runtime,
+                   mf_error *error) {
+  mf_runtime *r = calloc(1, sizeof *r);
+  *runtime = NULL;
+  if (r) r->store = calloc(1, sizeof *r->store + 1);
+  if (!r || !r->store) {
+    free(r);
+    if (error) *error = (mf_error){MF_NO_MEMORY, 0, SIZE_MAX, "no memory for a runtime"};
+    return MF_NO_MEMORY;
+  }
+  /* A host that was compiled for an older, shorter structure leaves the rest at 0. */
+  if (options && options->size <= sizeof r->options) memcpy(&r->options, options, options->size);
+  r->store->store = store;
+  r->store->seed = mf_store_seed(store);
+  r->store->number = 1;
+  *runtime = r;
+  return MF_OK;
+}
+
+void mf_runtime_free(mf_runtime *runtime) {
+  if (!runtime) return;
+  for (size_t i = 0; i < runtime->count; i++)
+    mfr_domain_free(runtime->domains[i]);
+  free(runtime->domains);
+  forget_failure(&runtime->failure);
+  free(runtime->store);
+  free(runtime);
+}
+
+/* ---- loading ---- */
+
+static void log_line(void *context, const char *text, size_t size, const mfr_call *call) {
+  const mf_runtime *runtime = context;
+  char stream[MF_STREAM_NAME_MAX + 1] = "";
+  mf_log_line line = {text, size, NULL, NULL, 0};
+  if (!runtime->options.log) return;
+  if (call && call->phase) {
+    memcpy(stream, call->stream.data, call->stream.size);
+    line.phase = call->phase;
+    line.stream = stream;
+    if (call->event.position && strcmp(call->phase, "decide") != 0)
+      line.position = call->event.version;
+  }
+  runtime->options.log(runtime->options.log_context, &line);
+}
+
+typedef struct parsing {
+  mfr_state *state;
+  const char *json;
+  mfr_buffer out;
+} parsing;
+
+static int parse_params(lua_State *S) {
+  parsing *p = lua_touserdata(S, 1);
+  mfr_parse_json(S, p->state, p->json, strlen(p->json), true, 1);
+  mfr_encode(S, p->state, &p->out, -1, "params");
+  return 0;
+}
+
+static int set_params(mfr_domain *domain, const char *json) {
+  parsing p = {mfr_domain_state(domain), json, {NULL, 0, 0}};
+  int status = mfr_domain_call(domain, parse_params, &p);
+  if (status == MF_OK)
+    mfr_domain_set_params(domain, &p.out);
+  else
+    mfr_buffer_free(&p.out);
+  return status;
+}
+
+/* A category that is taken, and a domain without any, are refused. */
+static int check_categories(mf_runtime *runtime, mfr_domain *domain, mf_error *error) {
+  size_t categories = 0;
+  for (size_t i = 0; i < mfr_domain_count(domain); i++) {
+    const mfr_loaded *loaded = mfr_domain_decider(domain, i);
+    if (!loaded->category) continue;
+    categories++;
+    const mfr_loaded *other = mfr_has_category(runtime->domains, runtime->count, loaded->category);
+    if (other)
+      return refuse(runtime, MF_INVALID_ARGUMENT, error,
+                    "%.200s and %.200s have the same category \"%.100s\": a stream belongs to one "
+                    "decider",
+                    other->path, loaded->path, loaded->category);
+  }
+  if (categories > 0) return MF_OK;
+  return refuse(runtime, MF_INVALID_ARGUMENT, error,
+                "%.200s has no category, so no stream finds it: add category = \"cart\" for the "
+                "streams cart-*",
+                mfr_domain_path(domain));
+}
+
+/* Takes the domain over, or frees it. */
+static int add_domain(mf_runtime *runtime, mfr_domain *domain, mf_error *error) {
+  int status = check_categories(runtime, domain, error);
+  mfr_domain **more = NULL;
+  if (status == MF_OK) {
+    more = realloc(runtime->domains, (runtime->count + 1) * sizeof *more);
+    if (!more) status = refuse(runtime, MF_NO_MEMORY, error, "no memory to load scripts");
+  }
+  if (!more) {
+    mfr_domain_free(domain);
+    return status;
+  }
+  runtime->domains = more;
+  runtime->domains[runtime->count++] = domain;
+  return MF_OK;
+}
+
+/* A path, or a name and source text. */
+typedef struct loading {
+  const char *path, *name, *source, *params;
+  size_t size;
+} loading;
+
+static int load(mf_runtime *runtime, const loading *what, mf_error *error) {
+  mfr_load_options options;
+  memset(&options, 0, sizeof options);
+  options.limits.instructions = runtime->options.budget;
+  options.limits.memory = runtime->options.memory;
+  options.log = log_line;
+  options.log_context = runtime;
+  forget_failure(&runtime->failure);
+  mfr_domain *domain = mfr_domain_new(&options);
+  if (!domain) return refuse(runtime, MF_NO_MEMORY, error, "no memory for a sandbox");
+  int status = what->params ? set_params(domain, what->params) : MF_OK;
+  if (status == MF_OK)
+    status = what->path ? mfr_domain_load(domain, what->path)
+                        : mfr_domain_load_string(domain, what->name, what->source, what->size);
+  if (status == MF_OK) return add_domain(runtime, domain, error);
+  status = domain_failed(runtime, domain, status, error);
+  mfr_domain_free(domain);
+  return status;
+}
+
+int mf_load(mf_runtime *runtime, const char *path, const char *params, mf_error *error) {
+  loading what = {path ? path : "", NULL, NULL, params, 0};
+  return load(runtime, &what, error);
+}
+
+int mf_load_string(mf_runtime *runtime, const char *name, const char *source, size_t size,
+                   const char *params, mf_error *error) {
+  loading what = {NULL, name, source, params, size};
+  if (!name || !source)
+    return refuse(runtime, MF_INVALID_ARGUMENT, error, "a name and a source text are needed");
+  return load(runtime, &what, error);
+}
+
+/* ---- commands and states ---- */
+
+/* The decider that owns the stream, or NULL and a failure. */
+static const mfr_loaded *owner_of(mf_runtime *runtime, const char *stream, mf_error *error) {
+  char message[512];
+  mfr_text name = {stream, stream ? strlen(stream) : 0};
+  forget_failure(&runtime->failure);
+  if (name.size < 1 || name.size > MF_STREAM_NAME_MAX) {
+    refuse(runtime, MF_INVALID_ARGUMENT, error, "a stream's name has 1 to %d bytes, this has %zu",
+           MF_STREAM_NAME_MAX, name.size);
+    return NULL;
+  }
+  const mfr_loaded *owner = mfr_owner_of(runtime->domains, runtime->count, name);
+  if (owner) return owner;
+  mfr_say_no_owner(runtime->domains, runtime->count, name, message);
+  refuse(runtime, MF_INVALID_ARGUMENT, error, "%s", message);
+  return NULL;
+}
+
+static void take(char **to, char **from) {
+  *to = *from;
+  *from = NULL;
+}
+
+int mf_handle(mf_runtime *runtime, const char *stream, const mf_command *given, mf_result *result,
+              mf_error *error) {
+  mf_command command = MF_COMMAND_INIT;
+  mf_error commit;
+  memset(result, 0, sizeof *result);
+  const mfr_loaded *loaded = owner_of(runtime, stream, error);
+  if (!loaded) return MF_INVALID_ARGUMENT;
+  if (given->size <= sizeof command) memcpy(&command, given, given->size);
+  if (!command.type)
+    return refuse(runtime, MF_INVALID_ARGUMENT, error, "command.type: a string is needed");
+  if (!loaded->decides)
+    return refuse(runtime, MF_INVALID_ARGUMENT, error,
+                  "%s has no decide, so it can be folded and cannot handle commands", loaded->file);
+  runtime->store->txn = command.txn;
+  int status = mfr_c_handle(loaded, runtime->store, (mfr_text){stream, strlen(stream)}, &command,
+                            result, &commit);
+  runtime->store->txn = NULL;
+  if (status == MF_OK) return MF_OK;
+  if (commit.code != MF_OK) return refuse(runtime, commit.code, error, "%s", commit.message);
+  status = domain_failed(runtime, loaded->domain, status, error);
+  if (status != MF_REJECTED) return status;
+  details *d = &runtime->failure;
+  take(&result->reason, &d->strings[REASON]);
+  take(&result->message, &d->strings[MESSAGE]);
+  take(&result->detail, &d->detail.data);
+  forget_failure(d);
+  return MF_REJECTED;
+}
+
+int mf_aggregate(mf_runtime *runtime, const char *stream, int64_t to, mf_result *result,
+                 mf_error *error) {
+  mfr_call call = {0};
+  mfr_c_fold fold = {to, false, 0, {NULL, 0, 0}};
+  memset(result, 0, sizeof *result);
+  const mfr_loaded *loaded = owner_of(runtime, stream, error);
+  if (!loaded) return MF_INVALID_ARGUMENT;
+  if (to < 0)
+    return refuse(runtime, MF_INVALID_ARGUMENT, error, "to: %lld is negative", (long long)to);
+  call.stream = (mfr_text){stream, strlen(stream)};
+  int status = mfr_domain_enter(loaded, runtime->store, &call, mfr_c_fold_stage, NULL, &fold);
+  mfr_call_release(&call);
+  if (status != MF_OK) {
+    mfr_buffer_free(&fold.state);
+    return domain_failed(runtime, loaded->domain, status, error);
+  }
+  result->state = fold.state.data;
+  result->version = fold.version;
+  result->exists = fold.exists;
+  return MF_OK;
+}
+
+void mf_result_free(mf_result *result) {
+  if (!result) return;
+  free(result->events);
+  free(result->state);
+  free(result->reason);
+  free(result->message);
+  free(result->detail);
+  memset(result, 0, sizeof *result);
+}
