@@ -277,7 +277,7 @@ static int settle_body(lua_State *S) {
 static int settle(mfr_domain *domain, int status) {
   if (status != MF_OK) mfr_domain_call(domain, settle_body, domain);
   domain->call = NULL;
-  domain->loading = NULL;
+  *domain->loading = '\0';
   return status;
 }
 
