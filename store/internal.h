@@ -242,12 +242,14 @@ void mf__walk_unaccounted(mf__walk *walk, const mf__visitor *visitor);
  * Integers are little-endian; varint is LEB128.
  *
  * Block:  u8 format (1), u8 flags (0), u16 count, u32 size of header and content, content, count *
- * u16 offsets. The content is events back to back; after the last event of a commit of several
- * stands a trailer: u8 1, varint count, u64 checksum over the checksums of those events. The
- * offsets find the events, so that other kinds of trailer (2 is reserved for a hash chain) can be
- * added and skipped. A block that small commits rewrite until it is full has at most
- * MF__BLOCK_SMALL bytes, two pages: a longer run of free pages takes LMDB too long to find. Large
- * commits write blocks of up to MF__BLOCK_LARGE.
+ * u16 offsets. The content is events back to back. After the last event that a commit puts into a
+ * block stand its trailers, each beginning with its kind:
+ *   1  the commit ends here: varint count of its events, u64 hash over their checksums
+ *   3  it goes on in the next block: the same of its events so far
+ * (2 is reserved for a hash chain.) A commit of one event has neither. So of any block it can be
+ * told which of its events belong to a commit that is not whole in it. A block that small commits
+ * rewrite until it is full has at most MF__BLOCK_SMALL bytes, two pages: a longer run of free pages
+ * takes LMDB too long to find. Large commits write blocks of up to MF__BLOCK_LARGE.
  *
  * Event:  u64 checksum of the rest (XXH3, seeded by the store's seed and the position, so that an
  * event that stands in the wrong place is found out), i64 recorded_at, u8 flags, varint stream id,
@@ -276,7 +278,7 @@ enum {
   MF__BLOCK_LARGE = 16 * 4096 - 16, /* offsets fit u16 */
   MF__LARGE_COMMIT = 4 * 8192,      /* from so many bytes on, a commit writes large blocks */
   MF__CHUNK_MAX = 128,              /* bytes of runs in a chunk of postings */
-  MF__TRAILER_MAX = 1 + 5 + 8,
+  MF__TRAILER_MAX = 1 + 10 + 8,
   MF__SEED_MAX = 64,
   MF__EXTENSION_MOST = 2 * MF_EXTENSION_MAX + 512, /* with the command's id and the decision */
   MF__RECORD_FIXED = 17,
@@ -342,6 +344,19 @@ bool mf__block_parse(uint64_t first, mf_bytes value, mf__block *block);
 /* The bytes of events i to j (inclusive) of a block; false when the offsets make no sense. */
 bool mf__block_slice(const mf__block *block, uint32_t i, uint32_t j, mf_bytes *slice);
 void mf__block_header_write(uint8_t *out, uint32_t count, size_t content);
+
+enum { MF__TRAILER_END = 1, MF__TRAILER_MORE = 3 };
+
+typedef struct mf__trailer {
+  uint8_t kind; /* 0: there is none */
+  uint64_t count, hash;
+} mf__trailer;
+
+/* The hash of a commit goes from the store's seed over its events, in order. */
+uint64_t mf__commit_hash(uint64_t hash, const uint8_t *event);
+uint8_t *mf__trailer_write(const mf__trailer *trailer, uint8_t *p);
+/* What stands between a record's end and the next one's begin. False when it makes no sense. */
+bool mf__trailer_parse(const uint8_t *p, const uint8_t *limit, mf__trailer *trailer);
 
 size_t mf__varint_size(uint64_t value);
 uint8_t *mf__varint_write(uint8_t *p, uint64_t value);

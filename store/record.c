@@ -288,6 +288,27 @@ bool mf__block_slice(const mf__block *block, uint32_t i, uint32_t j, mf_bytes *s
   return true;
 }
 
+uint64_t mf__commit_hash(uint64_t hash, const uint8_t *event) {
+  return mf__hash(mf__bytes(event, 8), hash); /* its checksum */
+}
+
+uint8_t *mf__trailer_write(const mf__trailer *trailer, uint8_t *p) {
+  *p++ = trailer->kind;
+  p = mf__varint_write(p, trailer->count);
+  mf__u64_write(p, trailer->hash);
+  return p + 8;
+}
+
+bool mf__trailer_parse(const uint8_t *p, const uint8_t *limit, mf__trailer *trailer) {
+  memset(trailer, 0, sizeof *trailer);
+  if (p == limit) return true;
+  trailer->kind = *p++;
+  if (trailer->kind != MF__TRAILER_END && trailer->kind != MF__TRAILER_MORE) return false;
+  if (!(p = mf__varint_read(p, limit, &trailer->count)) || limit - p != 8) return false;
+  trailer->hash = mf__u64_read(p);
+  return trailer->count > (trailer->kind == MF__TRAILER_END ? 1 : 0);
+}
+
 /* ---- stream heads ---- */
 
 size_t mf__head_write(const mf__head *head, uint8_t out[MF__HEAD_MAX]) {

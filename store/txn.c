@@ -834,44 +834,47 @@ int mf_append(mf_txn *txn, mf_bytes stream, const mf_new_event *events, size_t c
 typedef struct block_plan {
   size_t first_event, events; /* which staged events go into the block */
   size_t content;             /* its header and content in bytes, without the offsets */
-  size_t trailer;             /* of which the trailer takes so many */
   uint32_t count;
 } block_plan;
 
-/* As many events as the block may hold: at least one, where the block is empty. */
+/* As many events as the block may hold, and a trailer of so many bytes: at least one, where the
+ * block is empty. */
 static void plan_block(const mf_txn *txn, size_t limit, size_t trailer, block_plan *plan) {
   while (plan->first_event + plan->events < txn->event_count && plan->count < UINT16_MAX) {
-    size_t i = plan->first_event + plan->events;
-    size_t more = txn->events[i].size;
-    size_t end = i + 1 == txn->event_count ? trailer : 0;
-    if (plan->count > 0 && plan->content + more + end + 2 * ((size_t)plan->count + 1) > limit)
-      return;
-    plan->content += more + end;
-    plan->trailer = end;
+    size_t more = txn->events[plan->first_event + plan->events].size;
+    size_t size = plan->content + more + trailer + 2 * ((size_t)plan->count + 1);
+    if (plan->count > 0 && size > limit) return;
+    plan->content += more;
     plan->count++;
     plan->events++;
   }
 }
 
-static uint8_t *write_trailer(const mf_txn *txn, uint8_t *p) {
-  uint64_t hash = txn->view.env->record.seed;
-  for (size_t i = 0; i < txn->event_count; i++)
-    hash = mf__hash(mf__bytes(txn->bytes.data + txn->events[i].offset, 8), hash);
-  *p++ = 1;
-  p = mf__varint_write(p, txn->event_count);
-  mf__u64_write(p, hash);
-  return p + 8;
+/* What stands behind the last event that a commit puts into a block; nothing, where the commit is
+ * one event. */
+static uint8_t *write_trailer(const mf_txn *txn, const block_plan *plan, uint64_t hash,
+                              uint8_t *p) {
+  size_t done = plan->first_event + plan->events;
+  mf__trailer trailer = {done == txn->event_count ? MF__TRAILER_END : MF__TRAILER_MORE, done, hash};
+  return txn->event_count > 1 ? mf__trailer_write(&trailer, p) : p;
 }
 
-static int put_block(mf_txn *txn, size_t first, const block_plan *plan, const mf__block *tail) {
-  size_t size = plan->content + 2 * (size_t)plan->count;
+/* *hash goes on over the checksums of the block's events. */
+static int put_block(mf_txn *txn, size_t first, const block_plan *plan, const mf__block *tail,
+                     uint64_t *hash) {
+  uint8_t trailer[MF__TRAILER_MAX];
+  for (size_t i = 0; i < plan->events; i++)
+    *hash = mf__commit_hash(*hash, txn->bytes.data + txn->events[plan->first_event + i].offset);
+  size_t trailer_size = (size_t)(write_trailer(txn, plan, *hash, trailer) - trailer);
+  size_t content = plan->content + trailer_size;
+  size_t size = content + 2 * (size_t)plan->count;
   uint32_t kept = tail ? tail->count : 0;
   MDB_val key = {sizeof first, &first}, value = {size, NULL};
   int rc = mdb_cursor_put(txn->view.log, &key, &value, MDB_RESERVE | (tail ? 0 : MDB_APPEND));
   if (rc != 0) return rc;
   uint8_t *start = value.mv_data, *p = start + MF__BLOCK_HEADER;
-  uint8_t *offsets = start + plan->content;
-  mf__block_header_write(start, plan->count, plan->content);
+  uint8_t *offsets = start + content;
+  mf__block_header_write(start, plan->count, content);
   if (tail) {
     memcpy(p, tail->data + MF__BLOCK_HEADER, tail->content - MF__BLOCK_HEADER);
     memcpy(offsets, tail->data + tail->content, 2 * (size_t)kept);
@@ -883,7 +886,7 @@ static int put_block(mf_txn *txn, size_t first, const block_plan *plan, const mf
     memcpy(p, txn->bytes.data + event->offset, event->size);
     p += event->size;
   }
-  if (plan->trailer) write_trailer(txn, p);
+  memcpy(p, trailer, trailer_size);
   return 0;
 }
 
@@ -910,16 +913,16 @@ static int write_log(mf_txn *txn) {
   mf__block tail;
   bool usable;
   size_t n = txn->event_count;
-  size_t trailer = n > 1 ? 1 + mf__varint_size(n) + 8 : 0;
+  size_t trailer = n > 1 ? MF__TRAILER_MAX : 0;
+  uint64_t hash = txn->view.env->record.seed;
   size_t limit = txn->bytes.size > MF__LARGE_COMMIT ? MF__BLOCK_LARGE : MF__BLOCK_SMALL;
-  size_t needed = txn->events[0].size + 2 + (n == 1 ? trailer : 0);
+  size_t needed = txn->events[0].size + 2 + trailer;
   int rc = open_tail(txn, limit, needed, copy, &tail, &usable);
   for (size_t done = 0; rc == 0 && done < n; usable = false) {
-    block_plan plan = {done, 0, usable ? tail.content : MF__BLOCK_HEADER, 0,
-                       usable ? tail.count : 0};
+    block_plan plan = {done, 0, usable ? tail.content : MF__BLOCK_HEADER, usable ? tail.count : 0};
     plan_block(txn, limit, trailer, &plan);
     size_t first = usable ? (size_t)tail.first : (size_t)txn->base_position + done + 1;
-    rc = put_block(txn, first, &plan, usable ? &tail : NULL);
+    rc = put_block(txn, first, &plan, usable ? &tail : NULL, &hash);
     done += plan.events;
   }
   return rc;
