@@ -213,6 +213,17 @@ faults:
 	$(BUILD)/faults/faults all --rounds $(FAULTS_ROUNDS) --folder $(BUILD)/faults
 	@$(LUA) spec/faults/plant.lua $(BUILD) "$(CC)"
 
+# Damages a store in thousands of ways: what is read back is right, or the damage is told. A longer run:
+# make damage ROUNDS=100000 SEED=7
+SEED ?= 1
+ROUNDS ?= 20000
+$(BUILD)/damage: spec/damage/damage.c spec/damage/sample.h $(STORE_OBJECTS)
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(filter-out %.h,$^) -o $@ $(STORE_LIBS)
+
+.PHONY: damage
+damage: $(BUILD)/damage
+	$(BUILD)/damage $(SEED) $(ROUNDS)
+
 .PHONY: test spec check asan bench format
 test:
 	$(call packages,$(TEST_PACKAGES))

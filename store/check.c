@@ -86,8 +86,12 @@ static bool search_entry(void *context, const mf__entry *entry) {
   mf_bytes value = entry->value;
   if (!value.data || entry->tree || value.size < 12 || memcmp(value.data, "moonfold", 8) != 0)
     return false;
+  mf__store_record record;
   s->ours = true;
-  s->version = mf__u32_read((const uint8_t *)value.data + 8);
+  if (mf__store_record_read(value, &record))
+    s->version = record.version;
+  else
+    s->damaged = true;
   return false;
 }
 
@@ -105,8 +109,8 @@ static mf__file_kind find_record(const mf__source *source, const mf__meta *m, ui
   if (!mf__walk_begin(&walk, source, m, MF__WALK_TREES)) return MF__FILE_DAMAGED;
   mf__walk_tree(&walk, &m->main, MF__OWNER_MAIN, &visitor);
   mf__walk_end(&walk);
-  *version = s.version;
-  return s.ours ? MF__FILE_MOONFOLD : s.damaged ? MF__FILE_DAMAGED : MF__FILE_FOREIGN;
+  if (s.ours && !s.damaged) *version = s.version;
+  return s.damaged ? MF__FILE_DAMAGED : s.ours ? MF__FILE_MOONFOLD : MF__FILE_FOREIGN;
 }
 
 static mf__file_kind unreadable(const mf__source *source, const mf__metas *metas) {

@@ -292,8 +292,7 @@ static int open_lmdb(mf__env *env, uint64_t file_size, mf_error *error) {
   return MF_OK;
 }
 
-/* The meta page of a transaction that a reader pins: it is there until the second commit after. */
-static bool pinned_meta(const mf__source *source, size_t txn, mf__meta *meta) {
+bool mf__pinned_meta(const mf__source *source, size_t txn, mf__meta *meta) {
   mf__metas metas = mf__metas_read(source);
   *meta = metas.meta[txn % 2];
   return metas.readable[txn % 2] && meta->txn == txn;
@@ -310,13 +309,13 @@ static int check_pinned(const mf__env *env, MDB_txn *txn, mf_error *error) {
   mf__source source = {rc == 0 ? fd : -1, NULL, 0};
   if (rc == 0) rc = mf__file_stat(fd, &id, &source.size, &regular);
   if (rc != 0) return mf__fail_db(error, rc, env->path);
-  if (!pinned_meta(&source, mdb_txn_id(txn), &meta)) return MF_DONE;
+  if (!mf__pinned_meta(&source, mdb_txn_id(txn), &meta)) return MF_DONE;
   /* mf__check_file() may have seen the store's creation before LMDB tells its readers of it. */
   if (meta.main.root == MF__NO_PAGE) return MF_OK;
   int status = mf__check_pages(&source, &meta, false, env->path, error);
   /* The meta page may have been read while it was written over. */
-  bool same = pinned_meta(&source, mdb_txn_id(txn), &again) && again.main.root == meta.main.root &&
-              again.free.root == meta.free.root;
+  bool same = mf__pinned_meta(&source, mdb_txn_id(txn), &again) &&
+              again.main.root == meta.main.root && again.free.root == meta.free.root;
   return status == MF_OK || same ? status : MF_DONE;
 }
 

@@ -16,6 +16,7 @@
  *   reader.c    reading events and listing streams, a copied batch at a time
  *   follow.c    wait and backup
  *   stats.c     where the space goes, and who reads
+ *   verify.c    checks everything, without LMDB
  */
 #ifndef MF_INTERNAL_H
 #define MF_INTERNAL_H
@@ -428,6 +429,12 @@ enum { MF__CHECK_PAGES = 4096 };
 int mf__check_pages(const mf__source *source, const mf__meta *meta, bool always, const char *path,
                     mf_error *error);
 
+/* ---- verify.c ---- */
+
+/* mf_verify() of a source. `meta`: that of a transaction that is pinned, or NULL for the newest. */
+int mf__verify(const mf__source *source, const mf__meta *meta, const char *path,
+               const mf_verify_options *options, mf_verify_report *report, mf_error *error);
+
 /* ---- env.c ---- */
 
 /* A read transaction and its cursors, kept for the next reader. */
@@ -512,6 +519,8 @@ void mf__store_release(mf_store *store);
 int64_t mf__thread_id(void);
 /* Makes room for `bytes` more before a write transaction begins. Called with env->writing held. */
 int mf__env_make_room(mf__env *env, uint64_t bytes, mf_error *error);
+/* The meta page of a transaction that a reader pins: it is there until the second commit after. */
+bool mf__pinned_meta(const mf__source *source, size_t txn, mf__meta *meta);
 /* The file must not be shorter than LMDB's last page says, or a truncated file could not be told
  * from it. */
 void mf__env_settle(mf__env *env);

@@ -573,6 +573,60 @@ typedef struct mf_stats {
  */
 MF_API int mf_stats_of(mf_store *store, mf_stats *stats, mf_error *error);
 
+/* ---- verifying ---- */
+
+/* The parts of a store, each of which gets a verdict. */
+typedef enum mf_part {
+  MF_PART_PAGES,   /* meta pages, trees of pages, the free list: each page has exactly one use */
+  MF_PART_LOG,     /* positions are dense; the checksum of every event and every commit */
+  MF_PART_STREAMS, /* names, versions are dense, and the index agrees with the log */
+  MF_PART_TYPES,   /* the names of event types */
+  MF_PART_IDS,     /* message ids and command ids agree with the log */
+  MF_PART_OTHER,   /* databases that are kept beside these */
+  MF_PARTS
+} mf_part;
+
+/* "pages", "log", ... Static. */
+MF_API const char *mf_part_name(mf_part part);
+
+/* Something that is wrong. Valid during the call that tells it. */
+typedef struct mf_problem {
+  mf_part part;
+  int64_t position;    /* of the event; 0: it is not about one event */
+  mf_bytes stream;     /* absent: it is not about one stream */
+  uint64_t page;       /* of the file; 0: it is not about one page */
+  const char *message; /* a sentence without an end, for people */
+} mf_problem;
+
+typedef struct mf_verify_options {
+  size_t size; /* sizeof(mf_verify_options) */
+  /* Called now and then with the pages seen so far and those that there are. False: stop. */
+  bool (*progress)(void *context, uint64_t done, uint64_t total);
+  void (*problem)(void *context, const mf_problem *problem); /* called for every one */
+  void *context;
+} mf_verify_options;
+
+typedef struct mf_verify_report {
+  int64_t events, commits, streams, types, ids;
+  uint64_t bytes, pages, free_pages; /* of the file */
+  int64_t problems[MF_PARTS];
+} mf_verify_report;
+
+/*
+ * Checks everything in the file `path`: every page, every checksum, and that the log and its
+ * indexes agree. It does not go through LMDB and takes nothing for granted: whatever bytes the file
+ * holds, it neither crashes nor loops. Others may read and write meanwhile: it looks at the store
+ * as it was when it began, and like a read transaction pins those pages until it returns. Memory:
+ * about 50 bytes a stream, and a byte for each 4 KiB of the file. Only the file is read, but its
+ * lock file is made where it is missing.
+ *
+ * MF_OK: all is well. MF_CORRUPT: something is wrong, which options->problem was told. MF_DONE:
+ * options->progress stopped it. Other errors: MF_NOT_FOUND, MF_INCOMPATIBLE_FORMAT (not a Moonfold
+ * file, or a newer format), MF_INVALID_ARGUMENT, MF_IO, MF_NO_MEMORY. `options` may be NULL.
+ */
+MF_API int mf_verify(const char *path, const mf_verify_options *options, mf_verify_report *report,
+                     mf_error *error);
+
 #ifdef __cplusplus
 }
 #endif

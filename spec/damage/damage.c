@@ -1,0 +1,265 @@
+/*
+ * Damages a store in thousands of ways and looks at what happens to it: damage [SEED [ROUNDS]]
+ *
+ * Bytes and pages are flipped, zeroed, swapped and copied over others, and the file is cut off. For
+ * each variant a child process opens and reads the file, another one verifies it:
+ *   - nobody crashes, and nobody runs for ever;
+ *   - who opens and reads it is told that it is damaged, or gets everything right;
+ *   - what is not read back whole, verify has found.
+ * Prints TAP.
+ */
+#include "sample.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { RIGHT = 0, TOLD = 10, WRONG = 20, STRANGE = 30 };
+
+static char path[300], lock_path[320];
+static uint8_t *original, *damaged;
+static size_t original_size, damaged_size;
+static uint64_t random_state;
+static char what[200];
+
+static uint32_t pick(size_t below) {
+  return sample_random(&random_state) % (uint32_t)below;
+}
+
+/* ---- a child's work ---- */
+
+static int outcome(int status) {
+  if (status == MF_OK || status == MF_DONE) return RIGHT;
+  return status == MF_CORRUPT || status == MF_INCOMPATIBLE_FORMAT ? TOLD : STRANGE;
+}
+
+static int read_log(mf_store *store) {
+  mf_reader *reader;
+  mf_event event;
+  int64_t position = 0;
+  int status = mf_reader_open(store, NULL, NULL, &reader, NULL);
+  if (status != MF_OK) return outcome(status);
+  while ((status = mf_reader_next(reader, &event, NULL)) == MF_OK)
+    if (event.position != ++position || !sample_is(&event, position)) return WRONG;
+  mf_reader_close(reader);
+  if (status != MF_DONE) return outcome(status);
+  return position == SAMPLE_EVENTS ? RIGHT : WRONG;
+}
+
+static int read_stream(mf_store *store, mf_bytes name, int64_t *events) {
+  mf_read_options options = MF_READ_OPTIONS_INIT;
+  mf_reader *reader;
+  mf_event event;
+  int64_t version = 0;
+  options.stream = name;
+  int status = mf_reader_open(store, NULL, &options, &reader, NULL);
+  if (status != MF_OK) return outcome(status);
+  while ((status = mf_reader_next(reader, &event, NULL)) == MF_OK)
+    if (event.version != ++version || !sample_is(&event, event.position)) return WRONG;
+  mf_reader_close(reader);
+  *events += version;
+  return outcome(status);
+}
+
+static int read_streams(mf_store *store) {
+  mf_streams *streams;
+  mf_bytes name;
+  int64_t version, events = 0;
+  char copy[MF_STREAM_NAME_MAX];
+  int status = mf_streams_open(store, NULL, sample_bytes("", 0), &streams, NULL);
+  if (status != MF_OK) return outcome(status);
+  while ((status = mf_streams_next(streams, &name, &version, NULL)) == MF_OK) {
+    memcpy(copy, name.data, name.size);
+    int seen = read_stream(store, sample_bytes(copy, name.size), &events);
+    if (seen != RIGHT) return seen;
+  }
+  mf_streams_close(streams);
+  if (status != MF_DONE) return outcome(status);
+  return events == SAMPLE_EVENTS ? RIGHT : WRONG;
+}
+
+/* What was appended with ids is known, and is not recorded twice; then something new is. */
+static int append_again(mf_store *store) {
+  mf_txn *txn;
+  mf_error error;
+  int64_t last;
+  int status = mf_begin(store, &txn, &error);
+  if (status != MF_OK) return outcome(status);
+  for (int64_t position = 2; status == MF_OK && position <= SAMPLE_EVENTS; position += 7)
+    status = sample_append(txn, position, &error);
+  for (int64_t position = 3; status == MF_OK && position <= SAMPLE_EVENTS; position += 11)
+    status = sample_append(txn, position, &error);
+  if (status == MF_OK) status = mf_last_position(store, txn, &last, &error);
+  if (status == MF_OK && last != SAMPLE_EVENTS) return WRONG;
+  if (status == MF_OK) status = sample_append(txn, SAMPLE_EVENTS + 1, &error);
+  if (status != MF_OK) {
+    mf_abort(txn);
+    return outcome(status);
+  }
+  return outcome(mf_commit(txn, &error));
+}
+
+static int read_all(void) {
+  mf_open_options options;
+  mf_store *store;
+  memset(&options, 0, sizeof options);
+  options.size = sizeof options;
+  options.no_create = true;
+  options.durability = MF_NONE;
+  int status = mf_open(path, &options, &store, NULL);
+  if (status != MF_OK) return outcome(status);
+  int seen = read_log(store);
+  if (seen == RIGHT) seen = read_streams(store);
+  if (seen == RIGHT) seen = append_again(store);
+  mf_close(store);
+  return seen;
+}
+
+static int verify(void) {
+  return outcome(mf_verify(path, NULL, NULL, NULL));
+}
+
+/* Runs a piece of work in a child. Its outcome, or minus the signal that ended it. */
+static int in_child(int (*work)(void)) {
+  int status;
+  pid_t child = fork();
+  if (child == 0) {
+    alarm(60);
+    _exit(work());
+  }
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+/* ---- damage ---- */
+
+static void write_damaged(void) {
+  int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+  if (fd < 0 || write(fd, damaged, damaged_size) != (ssize_t)damaged_size) exit(2);
+  close(fd);
+  unlink(lock_path);
+}
+
+static void damage_somehow(void) {
+  const size_t page = 4096, pages = original_size / page;
+  size_t at = pick(original_size), n, a = pick(pages) * page, b = pick(pages) * page;
+  memcpy(damaged, original, original_size);
+  damaged_size = original_size;
+  /* Half of all single bytes in the head of a page or in its table, where they hurt most. */
+  if (pick(2)) at = at / page * page + pick(64);
+  switch (pick(10)) {
+  case 0:
+  case 1:
+  case 2:
+  case 3:
+    damaged[at] ^= (uint8_t)(1 << pick(8));
+    snprintf(what, sizeof what, "a bit of byte %zu is flipped", at);
+    break;
+  case 4:
+    damaged[at] = (uint8_t)pick(256);
+    snprintf(what, sizeof what, "byte %zu has another value", at);
+    break;
+  case 5:
+    n = 1 + pick(600);
+    if (n > original_size - at) n = original_size - at;
+    memset(damaged + at, pick(2) ? 0 : 255, n);
+    snprintf(what, sizeof what, "%zu bytes from %zu on are overwritten", n, at);
+    break;
+  case 6:
+    memset(damaged + a, 0, page);
+    snprintf(what, sizeof what, "page %zu is zeros", a / page);
+    break;
+  case 7:
+    memcpy(damaged + a, original + b, page);
+    memcpy(damaged + b, original + a, page);
+    snprintf(what, sizeof what, "pages %zu and %zu are swapped", a / page, b / page);
+    break;
+  case 8:
+    memcpy(damaged + a, original + b, page);
+    snprintf(what, sizeof what, "page %zu holds what page %zu does", a / page, b / page);
+    break;
+  default:
+    damaged_size = pick(3) ? a : at;
+    snprintf(what, sizeof what, "the file ends after %zu bytes", damaged_size);
+  }
+}
+
+/* ---- telling ---- */
+
+static struct {
+  const char *sentence;
+  int failures;
+} claims[] = {
+    {"no damage makes an ordinary open and read crash", 0},
+    {"no damage brings back an event that differs, or less than was recorded, in silence", 0},
+    {"no damage makes an ordinary open and read fail with another code than it should", 0},
+    {"no damage makes verify crash, or run for ever", 0},
+    {"verify finds the damage of every file that cannot be read whole", 0}};
+
+static void fail(int claim, int reading, int verifying) {
+  if (claims[claim].failures++ < 5)
+    printf("# %s: %s (reading %d, verify %d)\n", claims[claim].sentence, what, reading, verifying);
+}
+
+static void judge(int *told, int *found) {
+  int reading = in_child(read_all);
+  write_damaged();
+  int verifying = in_child(verify);
+  if (reading < 0) fail(0, reading, verifying);
+  if (reading == WRONG) fail(1, reading, verifying);
+  if (reading == STRANGE) fail(2, reading, verifying);
+  if (verifying < 0 || verifying == STRANGE) fail(3, reading, verifying);
+  if (reading != RIGHT && verifying == RIGHT) fail(4, reading, verifying);
+  *told += reading == TOLD;
+  *found += verifying == TOLD;
+}
+
+static void load(void) {
+  struct stat st;
+  int fd = open(path, O_RDONLY);
+  if (fd < 0 || fstat(fd, &st) != 0) exit(2);
+  original_size = (size_t)st.st_size;
+  original = malloc(original_size);
+  damaged = malloc(original_size);
+  if (!original || !damaged || read(fd, original, original_size) != (ssize_t)original_size) exit(2);
+  close(fd);
+}
+
+int main(int argc, char **argv) {
+  char folder[] = "/tmp/moonfold-damage-XXXXXX", command[320];
+  uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
+  long rounds = argc > 2 ? strtol(argv[2], NULL, 10) : 2000;
+  int told = 0, found = 0, failures = 0;
+  if (!mkdtemp(folder)) return 2;
+  snprintf(path, sizeof path, "%s/store.fold", folder);
+  snprintf(lock_path, sizeof lock_path, "%s-lock", path);
+  sample_build(path, MF_NONE);
+  load();
+  memcpy(damaged, original, original_size);
+  damaged_size = original_size;
+  int verifying = in_child(verify), reading = in_child(read_all);
+  bool sound = verifying == RIGHT && reading == RIGHT && in_child(verify) == RIGHT;
+  printf("# seed %llu, %ld rounds, a file of %zu bytes\n", (unsigned long long)seed, rounds,
+         original_size);
+  printf("%sok 1 - a store without damage is read whole, and verify finds nothing\n",
+         sound ? "" : "not ");
+  for (long round = 0; round < rounds; round++) {
+    random_state = seed * 1000003 + (uint64_t)round;
+    damage_somehow();
+    write_damaged();
+    judge(&told, &found);
+  }
+  size_t count = sizeof claims / sizeof *claims;
+  for (size_t i = 0; i < count; i++) {
+    printf("%sok %zu - %s\n", claims[i].failures ? "not " : "", i + 2, claims[i].sentence);
+    failures += claims[i].failures;
+  }
+  printf("# told %d of %ld readers, found %d\n1..%zu\n", told, rounds, found, count + 1);
+  snprintf(command, sizeof command, "rm -rf %s", folder);
+  if (system(command) != 0) return 2;
+  return !sound || failures > 0;
+}

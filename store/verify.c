@@ -1,0 +1,603 @@
+/*
+ * Checks everything that is in a file, on the walker of walk.c. The log is read first, once, from
+ * its first position to its last: what it tells of each stream and each id is summed up in a few
+ * bytes, and what the indexes say must come to the same sums.
+ */
+#include "internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* What is known of a stream: what the log tells, and what the index does. */
+typedef struct stream_sum {
+  uint64_t name;                     /* hash of its name; 0: it has none */
+  uint64_t events, positions;        /* in the log: how many, and a hash of where */
+  uint64_t indexed, index_positions; /* in the index */
+  uint64_t index_last;               /* the last position that the index has told so far */
+} stream_sum;
+
+typedef struct verification {
+  mf__walk walk;
+  mf__contents contents;
+  mf_verify_options options;
+  mf_verify_report *report;
+  uint64_t seed;
+  const char *database; /* that is being walked */
+  mf_part part;
+  bool no_memory;
+
+  stream_sum *streams; /* by id */
+  size_t stream_capacity;
+  uint64_t names;     /* how many streams have a name */
+  mf__map type_names; /* owned copies, in the arena */
+  mf__arena arena;
+  uint64_t types;
+
+  uint64_t next;            /* the position that the log must go on with */
+  uint64_t open, open_hash; /* events of a commit that began in an earlier block, and their hash */
+  bool log_damaged;
+  uint64_t messages, commands, id_sum; /* in the log; the index's are subtracted from id_sum */
+  uint64_t index_messages, index_commands;
+} verification;
+
+const char *mf_part_name(mf_part part) {
+  static const char *const names[MF_PARTS] = {"pages", "log", "streams", "types", "ids", "other"};
+  return part < MF_PARTS ? names[part] : "unknown";
+}
+
+/* ---- telling ---- */
+
+static void tell(verification *v, const mf_problem *problem) {
+  v->report->problems[problem->part]++;
+  if (v->options.problem) v->options.problem(v->options.context, problem);
+}
+
+__attribute__((format(printf, 5, 6))) static void
+wrong(verification *v, mf_part part, int64_t position, uint64_t page, const char *format, ...) {
+  char message[256];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(message, sizeof message, format, arguments);
+  va_end(arguments);
+  mf_problem problem = {part, position, {NULL, 0}, page, message};
+  if (part == MF_PART_LOG) v->log_damaged = true;
+  tell(v, &problem);
+}
+
+static void wrong_stream(verification *v, mf_bytes stream, uint64_t page, const char *message) {
+  mf_problem problem = {MF_PART_STREAMS, 0, stream, page, message};
+  tell(v, &problem);
+}
+
+static void page_problem(void *context, uint64_t page, const char *why) {
+  verification *v = context;
+  wrong(v, MF_PART_PAGES, 0, page, "%s: %s", v->database, why);
+  /* What stood there is missing in what the others are compared with. */
+  if (v->part == MF_PART_LOG) v->log_damaged = true;
+}
+
+/* ---- sums ---- */
+
+static uint64_t mix(uint64_t hash, uint64_t value) {
+  hash = (hash ^ value) * 0x9e3779b97f4a7c15u;
+  return hash ^ hash >> 29;
+}
+
+/* NULL: no memory, or an id that no file of this size can have. */
+static stream_sum *stream_of(verification *v, uint64_t id) {
+  if (id == 0 || id > v->walk.pages * v->walk.meta.page_size / 16) return NULL;
+  if (id > v->stream_capacity) {
+    size_t capacity = v->stream_capacity ? v->stream_capacity * 2 : 1024;
+    while (capacity < id)
+      capacity *= 2;
+    stream_sum *streams = realloc(v->streams, capacity * sizeof *streams);
+    if (!streams) {
+      v->no_memory = true;
+      return NULL;
+    }
+    memset(streams + v->stream_capacity, 0, (capacity - v->stream_capacity) * sizeof *streams);
+    v->streams = streams;
+    v->stream_capacity = capacity;
+  }
+  return &v->streams[id - 1];
+}
+
+static uint64_t message_sum(mf_bytes id, uint64_t position) {
+  return mf__hash(id, mix(1, position));
+}
+
+static uint64_t command_sum(uint64_t stream, mf_bytes id, const uint8_t *digest, uint64_t version,
+                            uint64_t position) {
+  return mf__hash(mf__bytes(digest, 16), mf__hash(id, mix(mix(mix(2, stream), version), position)));
+}
+
+/* ---- names of streams and types ---- */
+
+static bool check_name(void *context, const mf__entry *entry) {
+  verification *v = context;
+  uint64_t id = mf__u64_read(entry->key.data);
+  mf_bytes name = entry->value;
+  if (id != v->names + 1)
+    wrong(v, MF_PART_STREAMS, 0, entry->page, "the number of stream %llu is followed by %llu",
+          (unsigned long long)v->names, (unsigned long long)id);
+  v->names = id;
+  if (!name.data || !mf__unseal(&name, entry->key, v->seed) || name.size < 1 ||
+      name.size > MF_STREAM_NAME_MAX) {
+    wrong(v, MF_PART_STREAMS, 0, entry->page, "the name of stream number %llu is damaged",
+          (unsigned long long)id);
+    return true;
+  }
+  stream_sum *stream = stream_of(v, id);
+  if (stream) stream->name = mf__hash(name, 0) | 1;
+  return !v->no_memory;
+}
+
+static bool check_type(void *context, const mf__entry *entry) {
+  verification *v = context;
+  uint64_t id = mf__u64_read(entry->key.data), other;
+  mf_bytes name = entry->value;
+  if (id != v->types + 1)
+    wrong(v, MF_PART_TYPES, 0, entry->page, "the number of type %llu is followed by %llu",
+          (unsigned long long)v->types, (unsigned long long)id);
+  v->types = id;
+  if (!name.data || !mf__unseal(&name, entry->key, v->seed) || name.size < 1 ||
+      name.size > MF_TYPE_MAX) {
+    wrong(v, MF_PART_TYPES, 0, entry->page, "the name of type number %llu is damaged",
+          (unsigned long long)id);
+    return true;
+  }
+  if (mf__map_get(&v->type_names, name, &other))
+    wrong(v, MF_PART_TYPES, 0, entry->page, "types %llu and %llu have the same name",
+          (unsigned long long)other, (unsigned long long)id);
+  void *copy = mf__arena_copy(&v->arena, name.data, name.size);
+  if (!copy || !mf__map_reserve(&v->type_names, 1)) {
+    v->no_memory = true;
+    return false;
+  }
+  mf__map_set(&v->type_names, mf__bytes(copy, name.size), id);
+  return true;
+}
+
+/* ---- the log ---- */
+
+static void sum_ids(verification *v, const mf__record *r, uint64_t position) {
+  if (r->message_id.data) {
+    v->messages++;
+    v->id_sum += message_sum(r->message_id, position);
+  }
+  mf_bytes command = mf__extension_find(r->extension, MF__EXT_COMMAND);
+  if (command.data && command.size > 16) {
+    const uint8_t *digest = command.data;
+    v->commands++;
+    v->id_sum += command_sum(r->stream_id, mf__bytes(digest + 16, command.size - 16), digest,
+                             r->version, position);
+  }
+}
+
+static void check_event(verification *v, const mf__record *r, int64_t position, uint64_t page) {
+  if (r->type_id < 1 || r->type_id > v->types)
+    wrong(v, MF_PART_LOG, position, page, "its type has no name");
+  stream_sum *stream = stream_of(v, r->stream_id);
+  if (!stream || stream->name == 0) {
+    wrong(v, MF_PART_LOG, position, page, "its stream has no name");
+    return;
+  }
+  if (r->version != stream->events + 1)
+    wrong(v, MF_PART_LOG, position, page,
+          "it has version %llu in its stream, and the one before it has %llu",
+          (unsigned long long)r->version, (unsigned long long)stream->events);
+  stream->events = r->version;
+  stream->positions = mix(stream->positions, (uint64_t)position);
+  sum_ids(v, r, (uint64_t)position);
+}
+
+/* A trailer behind event i of a block, of which events from `start` on have none yet. */
+static void check_trailer(verification *v, const mf__block *block, uint32_t start, uint32_t i,
+                          const mf__trailer *trailer, uint64_t page) {
+  int64_t position = (int64_t)(block->first + i);
+  uint64_t here = (uint64_t)i + 1 - start, before = start == 0 ? v->open : 0;
+  uint64_t hash = v->seed;
+  uint32_t from = start;
+  if (before > 0) {
+    hash = v->open_hash;
+    if (trailer->count != before + here) {
+      wrong(v, MF_PART_LOG, position, page, "a commit ends here that has lost its beginning");
+      return;
+    }
+  } else if (trailer->count > here) {
+    wrong(v, MF_PART_LOG, position, page, "a commit ends here that has lost its beginning");
+    return;
+  } else
+    from = i + 1 - (uint32_t)trailer->count;
+  mf_bytes one;
+  for (uint32_t k = from; k <= i; k++) {
+    if (!mf__block_slice(block, k, k, &one) || one.size < 8) return; /* told already */
+    hash = mf__commit_hash(hash, one.data);
+  }
+  if (hash != trailer->hash)
+    wrong(v, MF_PART_LOG, position, page, "the checksum of the commit that ends here differs");
+  if (trailer->kind == MF__TRAILER_END) {
+    v->report->commits += 1 - (int64_t)trailer->count; /* its events were counted one by one */
+    return;
+  }
+  if (i + 1 != block->count)
+    wrong(v, MF_PART_LOG, position, page, "a commit goes on here, and others follow it");
+}
+
+static void check_block(verification *v, const mf__block *block, uint64_t page) {
+  uint32_t start = 0;
+  uint64_t open = 0, open_hash = 0;
+  for (uint32_t i = 0; i < block->count; i++) {
+    int64_t position = (int64_t)(block->first + i);
+    mf_bytes slice;
+    mf__record record;
+    mf__trailer trailer = {0, 0, 0};
+    if (!mf__block_slice(block, i, i, &slice)) {
+      wrong(v, MF_PART_LOG, position, page, "its block's table of offsets makes no sense");
+      continue;
+    }
+    const uint8_t *p = slice.data, *limit = p + slice.size;
+    if (!mf__record_parse(p, limit, &record) || !mf__record_verify(p, &record, v->seed, position)) {
+      wrong(v, MF_PART_LOG, position, page, "its checksum differs");
+      continue;
+    }
+    check_event(v, &record, position, page);
+    if (!mf__trailer_parse(p + record.size, limit, &trailer))
+      wrong(v, MF_PART_LOG, position, page, "what stands behind it makes no sense");
+    if (trailer.kind == 0) continue;
+    check_trailer(v, block, start, i, &trailer, page);
+    start = i + 1;
+    v->open = 0;
+    if (trailer.kind == MF__TRAILER_MORE) {
+      open = trailer.count;
+      open_hash = trailer.hash;
+    }
+  }
+  if (v->open > 0)
+    wrong(v, MF_PART_LOG, (int64_t)block->first, page,
+          "the commit that began before it is not ended");
+  v->open = open;
+  v->open_hash = open_hash;
+}
+
+static bool check_log_entry(void *context, const mf__entry *entry) {
+  verification *v = context;
+  uint64_t first = mf__u64_read(entry->key.data);
+  uint64_t page = entry->overflow ? entry->overflow : entry->page;
+  mf__block block;
+  if (first > v->next && first <= (uint64_t)1 << 60) {
+    wrong(v, MF_PART_LOG, (int64_t)v->next, entry->page,
+          "positions %llu to %llu are missing from the log", (unsigned long long)v->next,
+          (unsigned long long)(first - 1));
+    v->open = 0;
+  } else if (first < v->next)
+    wrong(v, MF_PART_LOG, (int64_t)first, entry->page, "two blocks hold its position");
+  if (entry->missing || !entry->value.data || !mf__block_parse(first, entry->value, &block)) {
+    wrong(v, MF_PART_LOG, first <= (uint64_t)1 << 60 ? (int64_t)first : 0, page,
+          "the block that begins with it cannot be read");
+    if (first >= v->next && first <= (uint64_t)1 << 60) v->next = first + 1;
+    v->open = 0;
+    return true;
+  }
+  v->report->events += block.count;
+  v->report->commits += block.count;
+  check_block(v, &block, page);
+  v->next = first + block.count;
+  return !v->no_memory;
+}
+
+/* ---- the index of each stream's events ---- */
+
+/* Adds runs of positions to what the index has told of a stream. */
+static bool add_runs(verification *v, stream_sum *stream, mf_bytes runs) {
+  const uint8_t *p = runs.data, *limit = p + runs.size;
+  while (p < limit) {
+    uint64_t gap, length;
+    if (!(p = mf__varint_read(p, limit, &gap)) || !(p = mf__varint_read(p, limit, &length)))
+      return false;
+    uint64_t room = v->next - 1 - stream->index_last; /* to the log's end */
+    if (stream->index_last >= v->next || length == 0 || gap > room || length > room - gap)
+      return false;
+    stream->index_last += gap;
+    for (uint64_t i = 0; i < length; i++)
+      stream->index_positions = mix(stream->index_positions, ++stream->index_last);
+    stream->indexed += length;
+  }
+  return true;
+}
+
+static bool check_posting(void *context, const mf__entry *entry) {
+  verification *v = context;
+  const uint8_t *key = entry->key.data;
+  mf_bytes value = entry->value;
+  uint64_t base;
+  stream_sum *stream = entry->key.size == 16 ? stream_of(v, mf__be64_read(key)) : NULL;
+  if (!stream || !value.data || !mf__unseal(&value, entry->key, v->seed)) {
+    wrong(v, MF_PART_STREAMS, 0, entry->page, "an entry of the index of events is damaged");
+    return !v->no_memory;
+  }
+  const uint8_t *p = value.data, *limit = p + value.size;
+  p = mf__varint_read(p, limit, &base);
+  if (mf__be64_read(key + 8) != stream->indexed + 1 || !p || base != stream->index_last ||
+      !add_runs(v, stream, mf__bytes(p, (size_t)(limit - p))))
+    wrong(v, MF_PART_STREAMS, 0, entry->page,
+          "an entry of the index of events does not follow the one before it");
+  return true;
+}
+
+static bool check_head(void *context, const mf__entry *entry) {
+  verification *v = context;
+  mf_bytes value = entry->value, name = entry->key;
+  mf__head head;
+  v->report->streams++;
+  if (!value.data || !mf__unseal(&value, name, v->seed) || !mf__head_read(value, &head)) {
+    wrong_stream(v, name, entry->page, "its head is damaged");
+    return true;
+  }
+  stream_sum *stream = stream_of(v, head.id);
+  if (!stream || stream->name != (mf__hash(name, 0) | 1)) {
+    wrong_stream(v, name, entry->page, "its number belongs to another name");
+    return !v->no_memory;
+  }
+  uint8_t last[20];
+  uint8_t *end = mf__varint_write(mf__varint_write(last, head.last_gap), head.last_length);
+  if (head.chunk_version != stream->indexed + 1 || head.chunk_base != stream->index_last ||
+      !add_runs(v, stream, head.runs) ||
+      !add_runs(v, stream, mf__bytes(last, (size_t)(end - last))) ||
+      stream->indexed != head.version || stream->index_last != head.last_position)
+    wrong_stream(v, name, entry->page, "its head and the index of its events do not fit");
+  else if (!v->log_damaged &&
+           (stream->events != head.version || stream->positions != stream->index_positions))
+    wrong_stream(v, name, entry->page, "the index of its events and the log differ");
+  return true;
+}
+
+static void check_streams_all(verification *v) {
+  if (v->names != (uint64_t)v->report->streams)
+    wrong(v, MF_PART_STREAMS, 0, 0, "there are %llu names of streams, and %lld streams",
+          (unsigned long long)v->names, (long long)v->report->streams);
+}
+
+/* ---- ids ---- */
+
+static bool sum_command(verification *v, mf_bytes key, mf_bytes value) {
+  const uint8_t *k = key.data, *p = value.data, *limit = p + value.size;
+  uint64_t first, last, position;
+  if (key.size < 10 || value.size < 16) return false;
+  if (!(p = mf__varint_read(p + 16, limit, &first)) || !(p = mf__varint_read(p, limit, &last)) ||
+      !mf__varint_read(p, limit, &position) || first < 1 || last < first || position >= v->next ||
+      position <= last - first)
+    return false;
+  v->index_commands++;
+  v->id_sum -= command_sum(mf__be64_read(k + 1), mf__bytes(k + 9, key.size - 9), value.data, first,
+                           position - (last - first));
+  return true;
+}
+
+static bool check_id(void *context, const mf__entry *entry) {
+  verification *v = context;
+  mf_bytes key = entry->key, value = entry->value;
+  const uint8_t *k = key.data;
+  v->report->ids++;
+  bool fine = value.data && mf__unseal(&value, key, v->seed);
+  if (fine && k[0] == 'm' && key.size > 1 && value.size == 8) {
+    v->index_messages++;
+    v->id_sum -= message_sum(mf__bytes(k + 1, key.size - 1), mf__u64_read(value.data));
+  } else
+    fine = fine && k[0] == 'c' && sum_command(v, key, value);
+  if (!fine) wrong(v, MF_PART_IDS, 0, entry->page, "an entry of the index of ids is damaged");
+  return true;
+}
+
+static void check_ids_all(verification *v) {
+  if (v->log_damaged || v->report->problems[MF_PART_IDS] > 0) return;
+  if (v->id_sum != 0 || v->messages != v->index_messages || v->commands != v->index_commands)
+    wrong(v, MF_PART_IDS, 0, 0,
+          "the log has %llu message ids and %llu command ids, their index %llu and %llu: they are "
+          "not the same",
+          (unsigned long long)v->messages, (unsigned long long)v->commands,
+          (unsigned long long)v->index_messages, (unsigned long long)v->index_commands);
+}
+
+/* ---- everything else ---- */
+
+static bool check_other(void *context, const mf__entry *entry) {
+  verification *v = context;
+  mf_bytes value = entry->value;
+  const mf__database *kind = mf__database_find(mf__bytes(v->database, strlen(v->database)));
+  if (kind && kind->sealed && !entry->missing && !mf__unseal(&value, entry->key, v->seed))
+    wrong(v, MF_PART_OTHER, 0, entry->page, "%s: an entry's checksum differs", v->database);
+  return true;
+}
+
+/* ---- all of it ---- */
+
+/* In this order: who is compared comes after what it is compared with. */
+static const struct step {
+  const char *database;
+  mf_part part;
+  bool (*entry)(void *, const mf__entry *);
+  void (*end)(verification *);
+} steps[] = {
+    {"names", MF_PART_STREAMS, check_name, NULL},
+    {"types", MF_PART_TYPES, check_type, NULL},
+    {"log", MF_PART_LOG, check_log_entry, NULL},
+    {"postings", MF_PART_STREAMS, check_posting, NULL},
+    {"streams", MF_PART_STREAMS, check_head, check_streams_all},
+    {"ids", MF_PART_IDS, check_id, check_ids_all},
+};
+enum { STEPS = sizeof steps / sizeof *steps };
+
+static bool is_step(const char *name) {
+  for (size_t i = 0; i < STEPS; i++)
+    if (strcmp(steps[i].database, name) == 0) return true;
+  return false;
+}
+
+static bool walk_database(verification *v, const char *name, mf_part part,
+                          bool (*entry)(void *, const mf__entry *)) {
+  mf__visitor visitor = {v, entry, page_problem, true};
+  const mf__tree *tree = mf__contents_find(&v->contents, name);
+  v->database = name;
+  v->part = part;
+  if (!tree) {
+    wrong(v, MF_PART_PAGES, 0, 0, "%s: there is no such database", name);
+    return true;
+  }
+  size_t i = 0;
+  while (&v->contents.databases[i].tree != tree)
+    i++;
+  return mf__walk_tree(&v->walk, tree, (uint8_t)(MF__OWNER_FIRST + i), &visitor);
+}
+
+static bool walk_databases(verification *v) {
+  for (size_t i = 0; i < STEPS; i++) {
+    if (!walk_database(v, steps[i].database, steps[i].part, steps[i].entry)) return false;
+    if (steps[i].end) steps[i].end(v);
+    if (steps[i].part == MF_PART_LOG && v->open > 0)
+      wrong(v, MF_PART_LOG, (int64_t)v->next - 1, 0, "the last commit is not ended");
+  }
+  for (size_t i = 0; i < v->contents.count; i++) {
+    const char *name = v->contents.databases[i].name;
+    if (!is_step(name) && !walk_database(v, name, MF_PART_OTHER, check_other)) return false;
+  }
+  return true;
+}
+
+static bool walk_all(verification *v) {
+  mf__visitor visitor = {v, NULL, page_problem, true};
+  v->database = "the list of databases";
+  v->part = MF_PART_PAGES;
+  if (!mf__walk_main(&v->walk, &v->contents, &visitor)) return false;
+  if (!v->contents.found) {
+    wrong(v, MF_PART_PAGES, 0, 0,
+          "the store's own record is damaged, without which nothing can be "
+          "checked");
+    return true;
+  }
+  v->seed = v->contents.record.seed;
+  v->next = 1;
+  if (!walk_databases(v)) return false;
+  v->database = "the free list";
+  v->part = MF_PART_PAGES;
+  int64_t before = v->report->problems[MF_PART_PAGES];
+  if (!mf__walk_free(&v->walk, &visitor)) return false;
+  /* Where a tree was cut off, its pages are missing, too. */
+  if (before == 0 && v->report->problems[MF_PART_PAGES] == 0)
+    mf__walk_unaccounted(&v->walk, &visitor);
+  return true;
+}
+
+static int conclude(const verification *v, const char *path, mf_error *error) {
+  int64_t problems = 0;
+  mf_part first = MF_PARTS;
+  for (int i = MF_PARTS - 1; i >= 0; i--) {
+    problems += v->report->problems[i];
+    if (v->report->problems[i] > 0) first = (mf_part)i;
+  }
+  if (problems == 0) return MF_OK;
+  return mf__fail(error, MF_CORRUPT, "%s is damaged: %lld problem%s, the first of them in its %s",
+                  path, (long long)problems, problems == 1 ? "" : "s", mf_part_name(first));
+}
+
+int mf__verify(const mf__source *source, const mf__meta *meta, const char *path,
+               const mf_verify_options *given, mf_verify_report *report, mf_error *error) {
+  verification v;
+  mf_verify_report ignored;
+  memset(&v, 0, sizeof v);
+  v.report = report ? report : &ignored;
+  memset(v.report, 0, sizeof *v.report);
+  if (given)
+    memcpy(&v.options, given, given->size < sizeof v.options ? given->size : sizeof v.options);
+  mf__metas metas = mf__metas_read(source);
+  if (!meta && !metas.sound)
+    wrong(&v, MF_PART_PAGES, 0, 0, "the meta pages, which tell where everything is, are damaged");
+  if (!meta && !metas.readable[metas.newest]) return conclude(&v, path, error);
+  if (!meta) meta = &metas.meta[metas.newest];
+  v.report->bytes = source->size;
+  bool memory = mf__walk_begin(&v.walk, source, meta, MF__WALK_ALL);
+  bool whole = false;
+  if (memory) {
+    v.walk.progress = v.options.progress;
+    v.walk.progress_context = v.options.context;
+    whole = walk_all(&v);
+    memory = !v.no_memory && !v.walk.no_memory;
+    v.report->types = (int64_t)v.types;
+    v.report->pages = v.walk.pages;
+    v.report->free_pages = v.walk.free;
+  }
+  mf__walk_end(&v.walk);
+  mf__map_free(&v.type_names);
+  mf__arena_free(&v.arena);
+  free(v.streams);
+  if (!memory) return mf__fail(error, MF_NO_MEMORY, "%s: no memory to verify it", path);
+  return whole ? conclude(&v, path, error) : MF_DONE;
+}
+
+/* ---- of a file ---- */
+
+/* While others write, a read transaction keeps the pages as they are. */
+static int verify_pinned(mf_store *store, mf__source *source, const char *path,
+                         const mf_verify_options *options, mf_verify_report *report,
+                         mf_error *error) {
+  for (int tries = 0; tries < 1000; tries++) {
+    mf_txn *txn;
+    mf__meta meta, again;
+    mf__file_id id;
+    bool regular;
+    int status = mf_begin_read(store, &txn, error);
+    if (status != MF_OK) return status;
+    size_t number = mdb_txn_id(txn->view.db);
+    mf__file_stat(source->fd, &id, &source->size, &regular);
+    bool pinned = mf__pinned_meta(source, number, &meta) &&
+                  mf__pinned_meta(source, number, &again) && again.main.root == meta.main.root &&
+                  again.free.root == meta.free.root;
+    if (pinned) status = mf__verify(source, &meta, path, options, report, error);
+    mf_abort(txn);
+    if (pinned) return status;
+    mf__yield();
+  }
+  return mf__fail(error, MF_BUSY, "%s is written to without a pause: verify it again", path);
+}
+
+static int refuse(mf__file_kind kind, uint32_t version, const char *path, mf_error *error) {
+  if (kind == MF__FILE_FOREIGN || kind == MF__FILE_NEW)
+    return mf__fail(error, MF_INCOMPATIBLE_FORMAT, "%s is not a Moonfold file", path);
+  if (version > MF__FORMAT_VERSION)
+    return mf__fail(error, MF_INCOMPATIBLE_FORMAT,
+                    "%s has format %u, this program knows format %d: use a newer Moonfold", path,
+                    version, MF__FORMAT_VERSION);
+  return MF_OK;
+}
+
+int mf_verify(const char *path, const mf_verify_options *options, mf_verify_report *report,
+              mf_error *error) {
+  mf__source source = {-1, NULL, 0};
+  mf_open_options opening = {sizeof opening, true, true, MF_DURABILITY_ANY, NULL, NULL};
+  mf_verify_report ignored;
+  mf__file_id id;
+  mf_store *store;
+  uint32_t version = MF__FORMAT_VERSION;
+  bool regular = false;
+  if (!report) report = &ignored;
+  memset(report, 0, sizeof *report);
+  if (!path || !*path)
+    return mf__fail(error, MF_INVALID_ARGUMENT, "the path is empty: name a store's file");
+  int rc = mf__file_open(path, false, false, &source.fd);
+  if (rc == 0) rc = mf__file_stat(source.fd, &id, &source.size, &regular);
+  int status = mf__fail_db(error, rc, path);
+  if (status == MF_OK && !regular)
+    status = mf__fail(error, MF_INVALID_ARGUMENT, "%s is not a regular file", path);
+  if (status == MF_OK) status = refuse(mf__check_file(source.fd, &version), version, path, error);
+  if (status == MF_OK) {
+    /* Where the damage keeps it from being opened, nobody else can write to it either. */
+    if (mf_open(path, &opening, &store, NULL) == MF_OK) {
+      status = verify_pinned(store, &source, path, options, report, error);
+      mf_close(store);
+    } else
+      status = mf__verify(&source, NULL, path, options, report, error);
+  }
+  mf__file_close(source.fd);
+  return status;
+}
