@@ -7,6 +7,7 @@
 #   make faults     kills, power cuts, failing calls, planted bugs: minutes; FAULTS_ROUNDS=20
 #   make asan       the specs under the address and undefined-behaviour sanitizers
 #   make spec       one spec file: make spec SPEC=spec/20-read_spec.lua
+#   make damage     a store damaged in thousands of ways: ROUNDS=100000 SEED=7
 #   make format     clang-format on the C files
 #   make bench      ratios to yardsticks; BENCH=--quick or BENCH=--full
 #   make install    PREFIX=/usr/local DESTDIR=
@@ -256,7 +257,7 @@ bench:
 	@BUILD=$(BUILD) CC="$(CC)" $(LUA) spec/bench/run.lua $(BENCH)
 
 format:
-	clang-format -i store/*.[ch] runtime/*.[ch] spec/*.c spec/faults/*.[ch]
+	clang-format -i store/*.[ch] runtime/*.[ch] spec/*.c spec/faults/*.[ch] spec/damage/*.[ch]
 
 .PHONY: install clean
 install: all

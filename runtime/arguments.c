@@ -90,6 +90,13 @@ mfr_text mfr_check_string(lua_State *L, const mfr_state *state, int index, const
   return text;
 }
 
+mfr_text mfr_check_path(lua_State *L, const mfr_state *state, int index, const char *what) {
+  mfr_text path = mfr_check_string(L, state, index, what);
+  if (strlen(path.data) != path.size || path.size == 0)
+    mfr_misuse(L, state, what, "a path is not empty and has no NUL");
+  return path;
+}
+
 mfr_text mfr_check_stream(lua_State *L, const mfr_state *state, int index) {
   mfr_text stream = mfr_check_string(L, state, index, "stream");
   if (stream.size < 1 || stream.size > MF_STREAM_NAME_MAX)

@@ -114,6 +114,8 @@ const char *mfr_type_name(lua_State *L, int index);
 /* The nearest of `names` (NULL-terminated), or NULL when none is near. */
 const char *mfr_nearest(const char *name, const char *const *names);
 mfr_text mfr_check_string(lua_State *L, const mfr_state *state, int index, const char *what);
+/* A path: not empty, without NULs. */
+mfr_text mfr_check_path(lua_State *L, const mfr_state *state, int index, const char *what);
 mfr_text mfr_check_stream(lua_State *L, const mfr_state *state, int index);
 /* Checks that the table (or nothing) at index has only the named keys. False: there is nothing. */
 bool mfr_check_options(lua_State *L, const mfr_state *state, int index, const char *what,
@@ -123,6 +125,10 @@ bool mfr_option_boolean(lua_State *L, const mfr_state *state, int index, const c
 int64_t mfr_option_count(lua_State *L, const mfr_state *state, int index, const char *name,
                          int64_t otherwise);
 int64_t mfr_check_expected(lua_State *L, const mfr_state *state, int index);
+
+/* ---- verify.c ---- */
+
+int mfr_verify(lua_State *L); /* moonfold.verify */
 
 /* ---- codec.c ---- */
 

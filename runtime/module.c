@@ -46,6 +46,7 @@ static const luaL_Reg functions[] = {{"open", mfr_open},
                                      {"to_json", mfr_to_json},
                                      {"from_json", mfr_from_json},
                                      {"load_decider", mfr_load_decider},
+                                     {"verify", mfr_verify},
                                      {NULL, NULL}};
 
 static const char *const expectations[] = {"STREAM_EXISTS", "STREAM_DOES_NOT_EXIST",

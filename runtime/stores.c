@@ -501,9 +501,7 @@ static int backup(lua_State *L) {
   mfr_state *state = mfr_of(L);
   mf_error error;
   mfr_store *store = mfr_check_store(L, state, 1);
-  mfr_text path = mfr_check_string(L, state, 2, "path");
-  if (strlen(path.data) != path.size || path.size == 0)
-    mfr_misuse(L, state, "path", "a path is not empty and has no NUL");
+  mfr_text path = mfr_check_path(L, state, 2, "path");
   refuse_in_transaction(L, state, store, "backup");
   if (mf_backup(store->store, path.data, &error) != MF_OK) {
     mfr_push_store_error(L, state, &error, NULL, 0, 0);

@@ -64,7 +64,7 @@ end
 
 local function check()
   step("luacheck", "luacheck --quiet .")
-  step("clang-format", "clang-format --dry-run -Werror store/*.[ch] runtime/*.[ch] spec/*.c spec/faults/*.[ch]")
+  step("clang-format", "clang-format --dry-run -Werror store/*.[ch] runtime/*.[ch] spec/*.c spec/faults/*.[ch] spec/damage/*.[ch]")
   step("the rules of the layers", "lua5.4 spec/layers.lua")
 end
 
@@ -94,6 +94,7 @@ else
     local plain = "$(setarch -R true 2>/dev/null && echo setarch -R)"
     tap("the store in C, under ThreadSanitizer",
       make .. "build/store_spec_tsan && " .. plain .. " build/store_spec_tsan")
+    tap("damage", make .. "build/damage && build/damage 1 1500")
     tap("faults", make .. "build/faults/faults && build/faults/faults all --folder build/faults")
     tap("planted bugs", "lua5.4 spec/faults/plant.lua build gcc")
   end

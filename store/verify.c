@@ -37,6 +37,7 @@ typedef struct verification {
   uint64_t next;            /* the position that the log must go on with */
   uint64_t open, open_hash; /* events of a commit that began in an earlier block, and their hash */
   bool log_damaged;
+  uint64_t unreadable;                 /* events so far */
   uint64_t messages, commands, id_sum; /* in the log; the index's are subtracted from id_sum */
   uint64_t index_messages, index_commands;
 } verification;
@@ -183,7 +184,9 @@ static void check_event(verification *v, const mf__record *r, int64_t position, 
     wrong(v, MF_PART_LOG, position, page, "its stream has no name");
     return;
   }
-  if (r->version != stream->events + 1)
+  bool missing =
+      r->version > stream->events + 1 && r->version - stream->events - 1 <= v->unreadable;
+  if (r->version != stream->events + 1 && !missing) /* what is missing was told */
     wrong(v, MF_PART_LOG, position, page,
           "it has version %llu in its stream, and the one before it has %llu",
           (unsigned long long)r->version, (unsigned long long)stream->events);
@@ -235,11 +238,13 @@ static void check_block(verification *v, const mf__block *block, uint64_t page) 
     mf__trailer trailer = {0, 0, 0};
     if (!mf__block_slice(block, i, i, &slice)) {
       wrong(v, MF_PART_LOG, position, page, "its block's table of offsets makes no sense");
+      v->unreadable++;
       continue;
     }
     const uint8_t *p = slice.data, *limit = p + slice.size;
     if (!mf__record_parse(p, limit, &record) || !mf__record_verify(p, &record, v->seed, position)) {
       wrong(v, MF_PART_LOG, position, page, "its checksum differs");
+      v->unreadable++;
       continue;
     }
     check_event(v, &record, position, page);
@@ -270,13 +275,17 @@ static bool check_log_entry(void *context, const mf__entry *entry) {
     wrong(v, MF_PART_LOG, (int64_t)v->next, entry->page,
           "positions %llu to %llu are missing from the log", (unsigned long long)v->next,
           (unsigned long long)(first - 1));
+    v->unreadable += first - v->next;
     v->open = 0;
   } else if (first < v->next)
     wrong(v, MF_PART_LOG, (int64_t)first, entry->page, "two blocks hold its position");
   if (entry->missing || !entry->value.data || !mf__block_parse(first, entry->value, &block)) {
     wrong(v, MF_PART_LOG, first <= (uint64_t)1 << 60 ? (int64_t)first : 0, page,
           "the block that begins with it cannot be read");
-    if (first >= v->next && first <= (uint64_t)1 << 60) v->next = first + 1;
+    if (first >= v->next && first <= (uint64_t)1 << 60) {
+      v->next = first + 1;
+      v->unreadable++;
+    }
     v->open = 0;
     return true;
   }
@@ -574,7 +583,7 @@ static int refuse(mf__file_kind kind, uint32_t version, const char *path, mf_err
 int mf_verify(const char *path, const mf_verify_options *options, mf_verify_report *report,
               mf_error *error) {
   mf__source source = {-1, NULL, 0};
-  mf_open_options opening = {sizeof opening, true, true, MF_DURABILITY_ANY, NULL, NULL};
+  mf_open_options opening = {sizeof opening, true, true, MF_DURABILITY_ANY, NULL, NULL, 0};
   mf_verify_report ignored;
   mf__file_id id;
   mf_store *store;

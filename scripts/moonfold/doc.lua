@@ -206,6 +206,27 @@ local result = store:handle("counter-1", counter, moonfold.command("Count", 2))
 print(result.events[1].type, result.state.count)              --> Counted 2
 ]] },
 
+        { name = "moonfold.verify", kind = "function", since = since,
+          signature = "moonfold.verify(path [, options]) -> report",
+          summary = "Checks everything in a store's file: pages, checksums, and that the log and its indexes agree.",
+          text = [[
+Others may read and write meanwhile. Damage is no error but a result: `report.sound` is false then, and
+`report.problems` tells what is wrong and where. Whatever bytes the file holds, `verify` neither crashes nor loops.]],
+          parameters = { { name = "path", type = "string", text = "the store's file" } },
+          options_class = "VerifyOptions",
+          options = {
+            option("progress", "fun(done: integer, total: integer)", "none",
+              "called now and then, with the pages seen so far and those that there are; an error in it ends the work"),
+          },
+          returns = { { name = "report", type = "VerifyReport" } },
+          errors = { "not_found", "incompatible_format", "io", "no_memory" },
+          example = [[
+store:append_to_stream("cart-1", { moonfold.event("ItemAdded"), moonfold.event("ItemAdded") })
+store:backup("copy.fold")
+local report = moonfold.verify("copy.fold")
+print(report.sound, report.events, report.commits, #report.problems)     --> true 2 1 0
+]] },
+
         { name = "moonfold.event", kind = "function", since = since,
           signature = "moonfold.event(type [, data [, metadata]]) -> event",
           summary = "Makes an event: short for writing the table.",
@@ -1023,6 +1044,31 @@ print(store:aggregate_stream("cart-1", cart, { to = 1 }).current_stream_version)
 local add = moonfold.command("AddItem", { price = 30 })
 local result = store:handle("cart-1", cart, { add, add }, { state = false })
 print(#result.events, result.state)           --> 2 nil
+]] },
+
+        { name = "VerifyReport", kind = "shape", class = "VerifyReport", since = since,
+          signature = "{ sound, problems, parts, events, commits, streams, ... }",
+          summary = "What `moonfold.verify` returns.",
+          fields = {
+            { name = "sound", type = "boolean", text = "whether nothing is wrong" },
+            { name = "problems", type = "table[]",
+              text = "the first 100: `{ part, message, position, stream, page }`, the last three where they are known" },
+            { name = "problem_count", type = "integer", text = "how many there are" },
+            { name = "parts", type = "table<string, integer>",
+              text = "how many there are of each part: `pages`, `log`, `streams`, `types`, `ids`, `other`" },
+            { name = "events", type = "integer", text = "in the log" },
+            { name = "commits", type = "integer", text = "that recorded them" },
+            { name = "streams", type = "integer", text = "in the index" },
+            { name = "types", type = "integer", text = "of events" },
+            { name = "ids", type = "integer", text = "of messages and commands, in the index" },
+            { name = "bytes", type = "integer", text = "of the file" },
+            { name = "pages", type = "integer", text = "of the file" },
+            { name = "free_pages", type = "integer", text = "of those: they are used for what is recorded next" },
+          },
+          example = [[
+store:append_to_stream("cart-1", moonfold.event("ItemAdded"))
+store:backup("copy.fold")
+print(moonfold.verify("copy.fold").parts.log)                            --> 0
 ]] },
 
         { name = "Error", kind = "shape", class = "Error", since = since,

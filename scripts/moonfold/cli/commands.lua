@@ -209,6 +209,16 @@ local commands = {
     text = { "The copy is consistent and compacted. It is made beside DEST and appears there when it is complete." },
     examples = { { "moonfold backup shop.fold shop-$(date +%F).fold", "a copy for today" } },
   },
+  {
+    name = "verify",
+    summary = "check every page and every checksum of a store",
+    arguments = { store },
+    options = { json },
+    text = { "Each part of the store gets a verdict; problems are named with position, stream and page, the first of"
+      .. " them at least. Others may use the store meanwhile. The exit status is 0 when nothing is wrong, 1 when the"
+      .. " store is damaged." },
+    examples = { { "moonfold verify shop.fold", "is everything as it was recorded?" } },
+  },
 }
 
 return commands

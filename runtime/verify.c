@@ -1,0 +1,130 @@
+/* moonfold.verify: what mf_verify() finds, as a table. */
+#include "internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { MOST_PROBLEMS = 100 }; /* in the list; all are counted */
+
+/* Problems are collected in C: nothing may raise before the store's function has returned. */
+typedef struct found {
+  int64_t position;
+  uint64_t page;
+  mf_part part;
+  size_t stream_size;
+  char stream[MF_STREAM_NAME_MAX];
+  char message[256];
+} found;
+
+typedef struct verifying {
+  lua_State *L;
+  int progress; /* the stack index of what is called */
+  bool arguments, failed;
+  found *problems;
+  int count;
+} verifying;
+
+static bool on_progress(void *context, uint64_t done, uint64_t total) {
+  verifying *v = context;
+  lua_pushvalue(v->L, v->progress);
+  if (v->arguments) {
+    lua_pushinteger(v->L, (lua_Integer)done);
+    lua_pushinteger(v->L, (lua_Integer)total);
+  }
+  v->failed =
+      lua_pcall(v->L, v->arguments ? 2 : 0, 0, 0) != LUA_OK; /* its error stays on the top */
+  return !v->failed;
+}
+
+static void on_problem(void *context, const mf_problem *problem) {
+  verifying *v = context;
+  if (v->count == MOST_PROBLEMS) return;
+  found *one = &v->problems[v->count++];
+  one->position = problem->position;
+  one->page = problem->page;
+  one->part = problem->part;
+  one->stream_size =
+      problem->stream.size > MF_STREAM_NAME_MAX ? MF_STREAM_NAME_MAX : problem->stream.size;
+  if (one->stream_size) memcpy(one->stream, problem->stream.data, one->stream_size);
+  snprintf(one->message, sizeof one->message, "%s", problem->message);
+}
+
+static void push_problem(lua_State *L, const found *one) {
+  const char *part = mf_part_name(one->part);
+  lua_createtable(L, 0, 4);
+  mfr_set_string(L, "part", part, strlen(part));
+  mfr_set_string(L, "message", one->message, strlen(one->message));
+  if (one->position) mfr_set_integer(L, "position", one->position);
+  if (one->page) mfr_set_integer(L, "page", (lua_Integer)one->page);
+  if (one->stream_size) mfr_set_string(L, "stream", one->stream, one->stream_size);
+}
+
+static void push_report(lua_State *L, const verifying *v, const mf_verify_report *report) {
+  lua_Integer sum = 0;
+  lua_createtable(L, 0, 13);
+  mfr_set_integer(L, "events", report->events);
+  mfr_set_integer(L, "commits", report->commits);
+  mfr_set_integer(L, "streams", report->streams);
+  mfr_set_integer(L, "types", report->types);
+  mfr_set_integer(L, "ids", report->ids);
+  mfr_set_integer(L, "bytes", (lua_Integer)report->bytes);
+  mfr_set_integer(L, "pages", (lua_Integer)report->pages);
+  mfr_set_integer(L, "free_pages", (lua_Integer)report->free_pages);
+  lua_createtable(L, 0, MF_PARTS);
+  for (int i = 0; i < MF_PARTS; i++) {
+    mfr_set_integer(L, mf_part_name((mf_part)i), report->problems[i]);
+    sum += report->problems[i];
+  }
+  lua_setfield(L, -2, "parts");
+  mfr_set_integer(L, "problem_count", sum);
+  lua_pushboolean(L, sum == 0);
+  lua_setfield(L, -2, "sound");
+  lua_createtable(L, v->count, 0);
+  for (int i = 0; i < v->count; i++) {
+    push_problem(L, &v->problems[i]);
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_setfield(L, -2, "problems");
+}
+
+/* Leaves what is to be called at index `at`: the caller's function, or one that lets Ctrl-C in. */
+static void check_progress(lua_State *L, mfr_state *state, int options, verifying *v) {
+  static const char *const names[] = {"progress", NULL};
+  bool given = mfr_check_options(L, state, options, "options", names);
+  int type = given ? lua_getfield(L, options, "progress") : LUA_TNIL;
+  if (type != LUA_TNIL && type != LUA_TFUNCTION)
+    mfr_misuse(L, state, "options.progress", "a function is needed, this is %s",
+               lua_typename(L, type));
+  v->arguments = type == LUA_TFUNCTION;
+  if (!v->arguments) lua_rawgeti(L, LUA_REGISTRYINDEX, state->run_hooks_ref);
+  v->progress = lua_gettop(L);
+}
+
+/* Raises what ended the work, if it is neither well done nor well known. */
+static void check_outcome(lua_State *L, const mfr_state *state, const verifying *v, int status,
+                          const mf_error *error, mfr_text path) {
+  if (v->failed) lua_error(L); /* of the caller's function, on the top */
+  if (status == MF_OK || status == MF_CORRUPT) return;
+  mfr_push_store_error(L, state, error, NULL, 0, 0);
+  mfr_set_string(L, "file", path.data, path.size);
+  lua_error(L);
+}
+
+int mfr_verify(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  verifying v = {L, 0, false, false, NULL, 0};
+  mf_verify_options options = {sizeof options, on_progress, on_problem, &v};
+  mf_verify_report report;
+  mf_error error;
+  lua_settop(L, 2);
+  mfr_text path = mfr_check_path(L, state, 1, "path");
+  if (state->calling)
+    mfr_misuse(L, state, "path", "a store cannot be verified from %s", state->calling);
+  v.problems = lua_newuserdatauv(L, MOST_PROBLEMS * sizeof *v.problems, 0);
+  check_progress(L, state, 2, &v);
+  luaL_checkstack(L, 8, "verify");
+  int status = mf_verify(path.data, &options, &report, &error);
+  check_outcome(L, state, &v, status, &error, path);
+  push_report(L, &v, &report);
+  return 1;
+}
