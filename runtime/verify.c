@@ -67,6 +67,7 @@ static void push_report(lua_State *L, const verifying *v, const mf_verify_report
   mfr_set_integer(L, "streams", report->streams);
   mfr_set_integer(L, "types", report->types);
   mfr_set_integer(L, "ids", report->ids);
+  mfr_set_integer(L, "beside", report->beside);
   mfr_set_integer(L, "bytes", (lua_Integer)report->bytes);
   mfr_set_integer(L, "pages", (lua_Integer)report->pages);
   mfr_set_integer(L, "free_pages", (lua_Integer)report->free_pages);

@@ -12,8 +12,9 @@
 /* ---- the main database ---- */
 
 static const mf__database databases[] = {
-    {"log", true, false},      {"streams", false, true}, {"names", true, true},
-    {"postings", false, true}, {"types", true, true},    {"ids", false, true},
+    {"log", true, false},      {"streams", false, true},   {"names", true, true},
+    {"postings", false, true}, {"types", true, true},      {"ids", false, true},
+    {"code", false, true},     {"snapshots", false, true}, {"commands", false, true},
 };
 
 const mf__database *mf__database_find(mf_bytes name) {

@@ -582,7 +582,7 @@ typedef enum mf_part {
   MF_PART_STREAMS, /* names, versions are dense, and the index agrees with the log */
   MF_PART_TYPES,   /* the names of event types */
   MF_PART_IDS,     /* message ids and command ids agree with the log */
-  MF_PART_OTHER,   /* databases that are kept beside these */
+  MF_PART_BESIDE,  /* code, snapshots and commands that are kept beside the log */
   MF_PARTS
 } mf_part;
 
@@ -608,6 +608,7 @@ typedef struct mf_verify_options {
 
 typedef struct mf_verify_report {
   int64_t events, commits, streams, types, ids;
+  int64_t beside;                    /* entries of MF_PART_BESIDE */
   uint64_t bytes, pages, free_pages; /* of the file */
   int64_t problems[MF_PARTS];
 } mf_verify_report;

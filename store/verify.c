@@ -43,7 +43,7 @@ typedef struct verification {
 } verification;
 
 const char *mf_part_name(mf_part part) {
-  static const char *const names[MF_PARTS] = {"pages", "log", "streams", "types", "ids", "other"};
+  static const char *const names[MF_PARTS] = {"pages", "log", "streams", "types", "ids", "beside"};
   return part < MF_PARTS ? names[part] : "unknown";
 }
 
@@ -409,15 +409,28 @@ static void check_ids_all(verification *v) {
           (unsigned long long)v->index_messages, (unsigned long long)v->index_commands);
 }
 
-/* ---- everything else ---- */
+/* ---- what stands beside the log ---- */
 
-static bool check_other(void *context, const mf__entry *entry) {
+static bool fits(verification *v, mf_bytes key) {
+  if (strcmp(v->database, "snapshots") != 0) return key.size == 16;
+  if (key.size != MF__BESIDE_KEY_MAX) return false;
+  const uint8_t *k = key.data;
+  const stream_sum *stream = stream_of(v, mf__be64_read(k));
+  uint64_t version = mf__be64_read(k + 24);
+  return stream && version >= 1 && (v->log_damaged || version <= stream->events);
+}
+
+static bool check_beside(void *context, const mf__entry *entry) {
   verification *v = context;
   mf_bytes value = entry->value;
   const mf__database *kind = mf__database_find(mf__bytes(v->database, strlen(v->database)));
-  if (kind && kind->sealed && !entry->missing && !mf__unseal(&value, entry->key, v->seed))
-    wrong(v, MF_PART_OTHER, 0, entry->page, "%s: an entry's checksum differs", v->database);
-  return true;
+  v->report->beside++;
+  if (entry->missing || !kind) return true; /* told already; of a later version */
+  if (!mf__unseal(&value, entry->key, v->seed))
+    wrong(v, MF_PART_BESIDE, 0, entry->page, "%s: an entry's checksum differs", v->database);
+  else if (!fits(v, entry->key))
+    wrong(v, MF_PART_BESIDE, 0, entry->page, "%s: an entry belongs to nothing", v->database);
+  return !v->no_memory;
 }
 
 /* ---- all of it ---- */
@@ -469,7 +482,7 @@ static bool walk_databases(verification *v) {
   }
   for (size_t i = 0; i < v->contents.count; i++) {
     const char *name = v->contents.databases[i].name;
-    if (!is_step(name) && !walk_database(v, name, MF_PART_OTHER, check_other)) return false;
+    if (!is_step(name) && !walk_database(v, name, MF_PART_BESIDE, check_beside)) return false;
   }
   return true;
 }

@@ -3,7 +3,7 @@
 local moonfold = require "moonfold"
 local text = require "moonfold.cli.text"
 
-local PARTS = { "pages", "log", "streams", "types", "ids", "other" }
+local PARTS = { "pages", "log", "streams", "types", "ids", "beside" }
 
 --- A function for options.progress, which shows a line on a terminal, and one that wipes it.
 local function shown(call)
@@ -27,7 +27,7 @@ local function checked(report)
     streams = text.plural(report.streams, "stream"),
     types = text.plural(report.types, "type"),
     ids = text.plural(report.ids, "id"),
-    other = "",
+    beside = ("%s of code, snapshots and commands"):format(text.plural(report.beside, "record")),
   }
 end
 
