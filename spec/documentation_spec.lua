@@ -148,6 +148,11 @@ describe("documented options", function()
   local calls = {
     ["moonfold.open"] = function(_, options) moonfold.open(":memory:", options):close() end,
     ["moonfold.load_decider"] = function(_, options) moonfold.load_decider(script(), options) end,
+    ["moonfold.verify"] = function(store, options)
+      local path = support.path("copy.fold")
+      store:backup(path)
+      moonfold.verify(path, options)
+    end,
     ["store:use"] = function(store, options) store:use(script(), options) end,
     ["store:append_to_stream"] = function(store, options)
       store:append_to_stream("s", { type = "Counted" }, options)
@@ -172,6 +177,7 @@ describe("documented options", function()
     expected_stream_version = 0, from = 1, to = 1, max_count = 1, types = { "Counted" }, backwards = false, upcast = {},
     state = false, dry_run = true, initial_state = 0, trace = {}, check_shapes = true, check_invariant = true,
     params = {}, budget = 1000000, memory = 8000000, keep_commands = true, log = print, strict = true,
+    progress = function() end,
   }
 
   local function refused(call, options)
