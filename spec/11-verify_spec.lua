@@ -9,7 +9,9 @@ local function written()
     store:append_to_stream("stream-" .. i % 7, { type = "Noted", data = data, message_id = "m" .. i })
   end
   store:transaction(function()
-    for i = 1, 200 do store:append_to_stream("many-" .. i % 50, { type = "Counted" .. i % 3, data = ("x"):rep(100) }) end
+    for i = 1, 200 do
+      store:append_to_stream("many-" .. i % 50, { type = "Counted" .. i % 3, data = ("x"):rep(100) })
+    end
   end)
   local decider = { initial_state = 0, evolve = function(n) return n + 1 end,
     decide = function() return { { type = "Decided" }, { type = "Decided" } } end }

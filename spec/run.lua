@@ -64,7 +64,8 @@ end
 
 local function check()
   step("luacheck", "luacheck --quiet .")
-  step("clang-format", "clang-format --dry-run -Werror store/*.[ch] runtime/*.[ch] spec/*.c spec/faults/*.[ch] spec/damage/*.[ch]")
+  step("clang-format", "clang-format --dry-run -Werror "
+    .. "store/*.[ch] runtime/*.[ch] spec/*.c spec/faults/*.[ch] spec/damage/*.[ch]")
   step("the rules of the layers", "lua5.4 spec/layers.lua")
 end
 

@@ -1052,7 +1052,7 @@ print(#result.events, result.state)           --> 2 nil
           fields = {
             { name = "sound", type = "boolean", text = "whether nothing is wrong" },
             { name = "problems", type = "table[]",
-              text = "the first 100: `{ part, message, position, stream, page }`, the last three where they are known" },
+              text = "the first 100: `{ part, message, position, stream, page }`; the last three may be nil" },
             { name = "problem_count", type = "integer", text = "how many there are" },
             { name = "parts", type = "table<string, integer>",
               text = "how many there are of each part: `pages`, `log`, `streams`, `types`, `ids`, `beside`" },
