@@ -2,6 +2,7 @@
 #include "host.h"
 #include "internal.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -296,6 +297,106 @@ static int host_lines(lua_State *L) {
   return mfr_protect(L, state, &call, lines_body, 5, 4);
 }
 
+/* ---- what stands beside the log ---- */
+
+static void write_hex(char *out, const uint8_t *bytes, size_t size) {
+  for (size_t i = 0; i < size; i++)
+    snprintf(out + 2 * i, 3, "%02x", bytes[i]);
+}
+
+static bool read_hex(const char *text, uint8_t *bytes, size_t size) {
+  for (size_t i = 0; i < size; i++) {
+    unsigned value;
+    if (!isxdigit((unsigned char)text[2 * i]) || !isxdigit((unsigned char)text[2 * i + 1]))
+      return false;
+    sscanf(text + 2 * i, "%2x", &value);
+    bytes[i] = (uint8_t)value;
+  }
+  return text[2 * size] == '\0';
+}
+
+static void raise_plain(lua_State *L, const mfr_state *state, const mf_error *error) {
+  mfr_push_store_error(L, state, error, NULL, 0, 0);
+  lua_error(L);
+}
+
+/*
+ * host.code_line(store, after or nil) -> line, digest; nothing after the last one
+ * A piece of code that decided, in the order of the digests.
+ */
+static int host_code_line(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  const mfr_store *store = mfr_check_store(L, state, 1);
+  uint8_t after[MF_DIGEST_SIZE];
+  mf_code_record record;
+  mf_error error;
+  char hex[2 * MF_DIGEST_SIZE + 1];
+  bool first = lua_isnoneornil(L, 2);
+  if (!first && !read_hex(luaL_checkstring(L, 2), after, sizeof after))
+    return luaL_argerror(L, 2, "no digest");
+  mfr_buffer *out = mfr_borrow(L, state);
+  int status = mf_next_code(store->store, first ? NULL : after, &record, &error);
+  if (status < 0) raise_plain(L, state, &error);
+  if (status == MF_DONE) return 0;
+  write_hex(hex, record.digest, sizeof record.digest);
+  bool fine = mfr_buffer_reserve(out, 6 * record.code.size + 256);
+  if (fine) {
+    put(L, state, out, "{\"kept_code\":\"");
+    put(L, state, out, hex);
+    put(L, state, out, "\",\"source\":");
+    mfr_json_write_string(L, state, out, record.code);
+    put(L, state, out, "}\n");
+  }
+  mf_free(record.code);
+  if (!fine) room(L, state, out, SIZE_MAX / 4);
+  lua_pushlstring(L, out->data, out->size);
+  lua_pushstring(L, hex);
+  return 2;
+}
+
+/* Arguments: store, the listing (a light userdata), the function. */
+static int command_lines_body(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  mf_commands *commands = lua_touserdata(L, 1);
+  mf_kept_command kept;
+  mf_error error;
+  int status;
+  mfr_buffer *out = mfr_borrow(L, state);
+  while ((status = mf_commands_next(commands, &kept, &error)) == MF_OK) {
+    out->size = 0;
+    put(L, state, out, "{\"kept_command\":");
+    put_base64(L, state, out, kept.command);
+    put(L, state, out, ",\"stream_name\":");
+    mfr_json_write_string(L, state, out, kept.stream);
+    put_time(L, state, out, kept.time);
+    put(L, state, out, "}\n");
+    lua_pushvalue(L, 2);
+    lua_pushlstring(L, out->data, out->size);
+    lua_call(L, 1, 0);
+  }
+  if (status < 0) raise_plain(L, state, &error);
+  return 0;
+}
+
+/* host.command_lines(store, write): hands the line of every kept command to the function. */
+static int host_command_lines(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  mf_commands *commands;
+  mf_error error;
+  const mfr_store *store = mfr_check_store(L, state, 1);
+  luaL_checktype(L, 2, LUA_TFUNCTION);
+  lua_settop(L, 2);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushcclosure(L, command_lines_body, 1);
+  if (mf_commands_open(store->store, INT64_MIN, (mf_bytes){NULL, 0}, &commands, &error) != MF_OK)
+    raise_plain(L, state, &error);
+  lua_pushlightuserdata(L, commands);
+  lua_pushvalue(L, 2);
+  int status = lua_pcall(L, 2, 0, 0);
+  mf_commands_close(commands);
+  return status == LUA_OK ? 0 : lua_error(L);
+}
+
 /* ---- lines to events ---- */
 
 /* Where a field of an event stands among the bytes that were collected. */
@@ -489,7 +590,7 @@ static void compare(importer *im, const line_event *event, int64_t position, int
 static void raise_append_error(importer *im, const mf_error *error) {
   mf_bytes stream = bytes_of(im, im->stream);
   mf_error told = *error;
-  snprintf(told.message, sizeof told.message, "line %zu, column 1: %.460s", im->line,
+  snprintf(told.message, sizeof told.message, "text: line %zu, column 1: %.450s", im->line,
            error->message);
   mfr_push_store_error(im->L, im->state, &told, stream.data, stream.size, 0);
   lua_error(im->L);
@@ -575,14 +676,73 @@ static void add_event(importer *im) {
   if (++im->count == im->wanted) flush_append(im);
 }
 
+/* The code of a digest, which the line that is parsed holds. */
+static void add_code(importer *im) {
+  uint8_t digest[MF_DIGEST_SIZE];
+  mf_error error;
+  part hex = text_field(im, "kept_code", true);
+  part source = text_field(im, "source", true);
+  im->bytes->data[hex.at + hex.size] = '\0'; /* the byte that keep() has made room for */
+  char text[2 * MF_DIGEST_SIZE + 1] = "";
+  if (hex.size == sizeof text - 1) memcpy(text, im->bytes->data + hex.at, hex.size);
+  if (!read_hex(text, digest, sizeof digest))
+    bad_line(im, "kept_code", "a digest has 32 hexadecimal digits");
+  if (mf_put_code(im->call->txn, digest, bytes_of(im, source), NULL, &error) != MF_OK)
+    raise_append_error(im, &error);
+}
+
+/* Whether the store keeps this very command already. */
+static bool keeps_command(importer *im, const mf_kept_command *wanted) {
+  mf_commands *commands;
+  mf_kept_command kept;
+  mf_error error;
+  bool found = false;
+  if (mf_commands_open(im->call->store->store, wanted->time, wanted->stream, &commands, &error) !=
+      MF_OK)
+    raise_append_error(im, &error);
+  while (!found && mf_commands_next(commands, &kept, &error) == MF_OK && kept.time == wanted->time)
+    found = same(kept.stream, wanted->stream) && same(kept.command, wanted->command);
+  mf_commands_close(commands);
+  return found;
+}
+
+static void add_command(importer *im) {
+  mf_error error;
+  im->stream = text_field(im, "stream_name", true);
+  im->envelope = base64_field(im, "kept_command");
+  mf_kept_command kept = {time_field(im), bytes_of(im, im->stream), bytes_of(im, im->envelope)};
+  if (kept.time == MF_NOW) bad_line(im, NULL, "\"recorded_at\" is missing");
+  if (keeps_command(im, &kept)) return;
+  if (mf_keep_command(im->call->txn, &kept, &error) != MF_OK) raise_append_error(im, &error);
+}
+
+/* Whether the line is no event but something that stands beside the log; it is taken then. */
+static bool add_beside(importer *im) {
+  static const struct {
+    const char *key;
+    void (*add)(importer *);
+  } kinds[] = {{"kept_code", add_code}, {"kept_command", add_command}};
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    if (!get_field(im, kinds[i].key)) continue;
+    lua_pop(im->L, 1);
+    if (im->count != im->wanted)
+      bad_line(im, kinds[i].key, "an append that an earlier line began has more events");
+    im->bytes->size = 0;
+    kinds[i].add(im);
+    return true;
+  }
+  return false;
+}
+
 static void import_line(importer *im) {
   lua_State *L = im->L;
   int top = lua_gettop(L);
   lua_pushlstring(L, im->text, (size_t)(im->limit - im->text));
   mfr_parse_json(L, im->state, im->text, (size_t)(im->limit - im->text), true, im->line);
-  if (lua_type(L, -1) != LUA_TTABLE) bad_line(im, NULL, "a line is one JSON object");
+  if (*(im->text + strspn(im->text, " \t\r")) != '{')
+    bad_line(im, NULL, "a line is one JSON object, an event");
   im->event = lua_gettop(L);
-  add_event(im);
+  if (!add_beside(im)) add_event(im);
   lua_settop(L, top);
 }
 
@@ -706,6 +866,14 @@ static int host_stats(lua_State *L) {
   mfr_set_integer(L, "reader_slots", stats.reader_slots);
   mfr_set_integer(L, "readers", stats.readers);
   set_reading(L, &stats);
+  mf_beside_stats beside;
+  if (mf_beside(store->store, &beside, &error) != MF_OK) raise_plain(L, state, &error);
+  mfr_set_integer(L, "codes", beside.codes);
+  mfr_set_integer(L, "code_bytes", beside.code_bytes);
+  mfr_set_integer(L, "snapshots", beside.snapshots);
+  mfr_set_integer(L, "snapshot_bytes", beside.snapshot_bytes);
+  mfr_set_integer(L, "kept_commands", beside.commands);
+  mfr_set_integer(L, "kept_command_bytes", beside.command_bytes);
   return 1;
 }
 
@@ -739,50 +907,73 @@ static void settle(lua_State *L, int census, const char *type, size_t size, tall
   *t = (tally){0, 0};
 }
 
-/* Arguments: call, store, from, to, census. */
+/* The text of the digest of the code that decided the event, "" when nothing is known of it. */
+static void code_of(const mf_event *event, char hex[2 * MF_DIGEST_SIZE + 1]) {
+  mf_bytes code = mf_event_decision(event, MF_DECISION_CODE);
+  *hex = '\0';
+  if (code.size == MF_DIGEST_SIZE) write_hex(hex, code.data, code.size);
+}
+
+/* Arguments: call, store, from, to, census by type, census by code. */
 static int census_body(lua_State *L) {
+  enum { BY_TYPE = 5, BY_CODE };
   mfr_state *state = mfr_of(L);
   mfr_call *call = lua_touserdata(L, 1);
   mfr_range range = {MF_READ_OPTIONS_INIT, 0};
   mf_event event;
-  char type[MF_TYPE_MAX];
+  char type[MF_TYPE_MAX], code[2 * MF_DIGEST_SIZE + 1] = "", hex[2 * MF_DIGEST_SIZE + 1];
   size_t type_size = 0;
-  tally t = {0, 0};
+  tally of_type = {0, 0}, of_code = {0, 0};
   range.options.from = lua_tointeger(L, 3);
   range.options.to = lua_tointeger(L, 4);
   mfr_open_reader(L, state, call, &range);
   while (mfr_next(L, state, call, &event)) {
     if (event.type.size != type_size || memcmp(event.type.data, type, type_size) != 0) {
-      settle(L, 5, type, type_size, &t);
+      settle(L, BY_TYPE, type, type_size, &of_type);
       type_size = event.type.size;
       memcpy(type, event.type.data, type_size);
     }
-    t.events++;
-    t.bytes += (lua_Integer)(event.data.size + event.metadata.size);
+    code_of(&event, hex);
+    if (strcmp(hex, code) != 0) {
+      settle(L, BY_CODE, code, strlen(code), &of_code);
+      strcpy(code, hex);
+    }
+    lua_Integer bytes = (lua_Integer)(event.data.size + event.metadata.size);
+    of_type = (tally){of_type.events + 1, of_type.bytes + bytes};
+    of_code = (tally){of_code.events + 1, of_code.bytes + bytes};
   }
-  settle(L, 5, type, type_size, &t);
+  settle(L, BY_TYPE, type, type_size, &of_type);
+  settle(L, BY_CODE, code, strlen(code), &of_code);
   mf_reader_close(call->reader);
   call->reader = NULL;
   return 0;
 }
 
 /*
- * host.census(store, from, to, census): adds to census[type] how many events of the log from one
- * position to another have this type, and how many bytes of data and metadata.
+ * host.census(store, from, to, types, codes): adds to types[type] how many events of the log from
+ * one position to another have this type, and how many bytes of data and metadata; and the same to
+ * codes[digest of the code that decided], "" where nothing is known of it.
  */
 static int host_census(lua_State *L) {
   mfr_state *state = mfr_of(L);
   mfr_call call = {0};
-  lua_settop(L, 4);
+  lua_settop(L, 5);
   call.store = mfr_check_store(L, state, 1);
-  return mfr_protect(L, state, &call, census_body, 4, 0);
+  return mfr_protect(L, state, &call, census_body, 5, 0);
 }
 
-static const luaL_Reg functions[] = {{"json", host_json},   {"parse_json", host_parse_json},
-                                     {"time", host_time},   {"parse_time", host_parse_time},
-                                     {"lines", host_lines}, {"import", host_import},
-                                     {"seed", host_seed},   {"create", host_create},
-                                     {"stats", host_stats}, {"census", host_census},
+static const luaL_Reg functions[] = {{"json", host_json},
+                                     {"parse_json", host_parse_json},
+                                     {"time", host_time},
+                                     {"parse_time", host_parse_time},
+                                     {"lines", host_lines},
+                                     {"import", host_import},
+                                     {"code_line", host_code_line},
+                                     {"command_lines", host_command_lines},
+                                     {"seed", host_seed},
+                                     {"create", host_create},
+                                     {"stats", host_stats},
+                                     {"census", host_census},
                                      {NULL, NULL}};
 
 void mfr_host_open(lua_State *L) {

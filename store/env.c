@@ -484,7 +484,7 @@ static int publish_new_file(mf__env *env, const char *path, mf_error *error) {
  * it or nothing, and nobody sees it half made. Returns an errno when no file can be made in the
  * folder; *status tells of what follows.
  */
-static int create_file(const char *path, int *status, mf_error *error) {
+static int create_file(const char *path, uint64_t seed, int *status, mf_error *error) {
   size_t size = strlen(path) + 32;
   char *temporary = malloc(size);
   if (!temporary) return ENOMEM;
@@ -492,6 +492,7 @@ static int create_file(const char *path, int *status, mf_error *error) {
   mf__env *env = env_new(temporary);
   int fd, rc = env ? mf__file_create_new(temporary, &fd) : ENOMEM;
   if (rc == 0) {
+    env->record.seed = seed;
     mf__file_close(fd);
     *status = publish_new_file(env, path, error);
     mf__file_remove(temporary);
@@ -579,7 +580,7 @@ static int open_file(mf_store *store, const char *path, const mf_open_options *o
   int rc = mf__file_open(path, true, false, &store->fd);
   if (rc == ENOENT && create) {
     int status = MF_OK;
-    rc = create_file(path, &status, error);
+    rc = create_file(path, options->seed, &status, error);
     if (status != MF_OK) return status;
     /* Creating again is for what create_file() cannot do: a link to nowhere, a name too long to be
      * added to. */
@@ -608,7 +609,7 @@ static int open_file(mf_store *store, const char *path, const mf_open_options *o
   return status;
 }
 
-static int open_memory(mf_store *store, mf_error *error) {
+static int open_memory(mf_store *store, uint64_t seed, mf_error *error) {
   char path[64];
   int fd;
   int rc = mf__memory_file(&fd, path);
@@ -619,6 +620,7 @@ static int open_memory(mf_store *store, mf_error *error) {
     return mf__fail(error, MF_NO_MEMORY, ":memory:: no memory to open it");
   }
   env->memory_fd = fd;
+  env->record.seed = seed;
   int status = open_lmdb(env, 0, error);
   if (status == MF_OK) status = prepare(env, true, error);
   if (status == MF_OK) {
@@ -691,7 +693,7 @@ int mf_open(const char *path, const mf_open_options *given, mf_store **out, mf_e
   store->clock = options.clock;
   store->clock_context = options.clock_context;
   store->durability = MF_NONE;
-  int status = memory ? open_memory(store, error) : open_file(store, path, &options, error);
+  int status = memory ? open_memory(store, options.seed, error) : open_file(store, path, &options, error);
   if (status == MF_OK && !memory && !options.read_only) {
     status = take_level(store, path, options.durability, error);
     if (status != MF_OK) env_release(store->env);

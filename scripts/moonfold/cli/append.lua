@@ -11,8 +11,9 @@ return function(call)
     message_id = options.id,
   }
   local clock = options.time and function() return options.time end
-  local store <close> = call:open { create = true, clock = clock }
-  local result = store:append_to_stream(arguments.stream, event, { expected_stream_version = options.expect })
+  local result = call:write({ clock = clock }, function(store)
+    return store:append_to_stream(arguments.stream, event, { expected_stream_version = options.expect })
+  end)
   local out = call.out
   if out.mode == "json" then
     out:json(result)

@@ -72,6 +72,7 @@ local function all_options(command)
 end
 
 local function unknown_option(command, given)
+  if not given:find("^%-%-") then arguments.usage("unknown option " .. given, command) end
   local names = {}
   for i, option in ipairs(all_options(command)) do names[i] = option.name end
   local near = nearest.of(given:gsub("^%-+", ""), names)

@@ -6,6 +6,7 @@
 --     call.host                   the C functions of the binary
 --     call.out                    see output.lua
 --     call:open([options])        the store that the argument STORE names
+--     call:write(options, f)      runs f(store) on the store, which is created when it is missing
 --     call:note(text)             says something on standard error
 --     call:usage(text)            ends with "called wrongly"
 --     call:fail(code, text)       ends with a failure
@@ -52,6 +53,19 @@ function Call:fail(code, message, fields) -- luacheck: no self
   error(failure, 0)
 end
 
+--- Runs f(store), which writes to the store that the argument names, and returns what it returns. A store that is
+--- missing is created, and that is said: but not before f has succeeded on a store in memory, so that what is refused
+--- creates nothing.
+function Call:write(options, f)
+  if not self.host.kind(self.arguments.store) then
+    local trial <close> = moonfold.open(":memory:", { clock = options.clock })
+    f(trial)
+  end
+  options.create = true
+  local store <close> = self:open(options)
+  return f(store)
+end
+
 --- Opens the store. It must exist, but for `create = true`, when a missing one is made, and that is said. Every other
 --- option is one of moonfold.open; reading alone opens it read_only.
 function Call:open(options)
@@ -79,7 +93,7 @@ function Call:json(given, what)
   local fine, value = pcall(self.host.parse_json, given)
   if fine then return value end
   local message = type(value) == "table" and (value.message:gsub("^text: ", "")) or tostring(value)
-  self:fail("invalid_argument", ("%s is no JSON: %s"):format(origin, message))
+  self:fail("invalid_argument", ("%s: %s"):format(origin, message))
 end
 
 return call

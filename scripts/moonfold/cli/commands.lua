@@ -17,7 +17,8 @@ local function option(name, value, kind, text, short)
   return { name = name, value = value, kind = kind, text = text, short = short }
 end
 
-local json = option("json", nil, nil, "print JSON: one object, or one a line (JSON Lines) where there may be many")
+local json = option("json", nil, nil, "print JSON: one object, or one a line (JSON Lines) where there may be many;"
+  .. " failures, too")
 local tables = option("table", nil, nil, "print a table also where the output is no terminal")
 
 local store = { "STORE", "the file of the store" }

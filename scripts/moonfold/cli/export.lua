@@ -3,6 +3,16 @@
 local lines = require "moonfold.cli.lines"
 local progress = require "moonfold.cli.progress"
 
+-- Code and commands that the store keeps.
+local function write_beside(call, store)
+  local line, digest
+  repeat
+    line, digest = call.host.code_line(store, digest)
+    if line then call.out:write(line) end
+  until not line
+  call.host.command_lines(store, function(text) call.out:write(text) end)
+end
+
 return function(call)
   local options, out = call.options, call.out
   local store <close> = call:open { read_only = true }
@@ -12,6 +22,7 @@ return function(call)
     math.max(to, from - 1)))
   local shown = progress.new(call, "exporting", to - from + 1)
   local count = lines.write(out, store, nil, { from = from, to = to }, true, function(sum) shown:at(sum) end)
+  if to == last then write_beside(call, store) end
   out:flush()
   shown:finish("exported", count)
 end

@@ -24,9 +24,17 @@ return function(call)
   }
   local clock = options.time and function() return options.time end
   local decider = deciders.load(call, arguments.script, arguments.stream)
-  local store <close> = call:open { create = not dry, read_only = dry, clock = clock }
-  local decide = dry and store.decide or store.handle
-  local result = decide(store, arguments.stream, decider, command, { expected_stream_version = options.expect })
+  local function handle(store)
+    local act = dry and store.decide or store.handle
+    return act(store, arguments.stream, decider, command, { expected_stream_version = options.expect })
+  end
+  local result
+  if dry then
+    local store <close> = call:open { read_only = true }
+    result = handle(store)
+  else
+    result = call:write({ clock = clock }, handle)
+  end
   local out = call.out
   if out.mode == "json" then
     local list = {}

@@ -26,15 +26,24 @@ local function interrupted(failure)
   return type(failure) == "string" and failure:find("interrupted$") ~= nil
 end
 
--- A message as one would read it, on one line but for what a script says itself.
+-- A message as one would read it: the code, a refusal's reason, and what happened.
 local function describe(failure)
   if type(failure) ~= "table" then return tostring(failure) end
   local code, message = failure.code or "failure", failure.message or tostring(failure)
-  if message:find(code, 1, true) == 1 then return message end
+  if failure.reason and failure.reason ~= message then message = failure.reason .. ": " .. message end
   return code .. ": " .. message
 end
 
-local function report(host, failure)
+-- The fields of a failure that are plain values, for machines.
+local function as_json(host, failure)
+  local fields = {}
+  for name, value in pairs(failure) do
+    if type(name) == "string" and pcall(host.json, value) then fields[name] = value end
+  end
+  return host.json(fields)
+end
+
+local function report(host, failure, json)
   if failure == output.BROKEN_PIPE then return status.fine end
   if interrupted(failure) and host.interrupts() > 0 then return status.interrupted end
   if type(failure) == "table" and failure.usage then
@@ -42,8 +51,12 @@ local function report(host, failure)
     io.stderr:write("Try: moonfold ", failure.command and failure.command.name .. " " or "", "--help\n")
     return status.usage
   end
-  complain(describe(failure))
-  if type(failure) == "table" and failure.hint then io.stderr:write(failure.hint, "\n") end
+  if json and type(failure) == "table" then
+    io.stdout:flush()
+    io.stderr:write(as_json(host, failure), "\n")
+  else
+    complain(describe(failure))
+  end
   return type(failure) == "table" and status.of_code[failure.code] or status.failed
 end
 
@@ -55,9 +68,11 @@ end
 
 -- ## Running a command
 
--- A command returns its exit status (nil: fine); `run` returns nil and a program that takes over.
-local function run(host, command, argv, i)
+-- A command returns its exit status (nil: fine); `run` returns nil and a program that takes over. `seen` gets the
+-- call, for when it fails.
+local function run(host, seen, command, argv, i)
   local this = call.new(host, command, argv, i)
+  seen.call = this
   if this.options.help then
     this.out:write(help.of(command))
     return status.fine
@@ -69,8 +84,9 @@ local function run(host, command, argv, i)
 end
 
 local function protected(host, ...)
-  local result = table.pack(xpcall(run, with_traceback, host, ...))
-  if not result[1] then return report(host, result[2]) end
+  local seen = {}
+  local result = table.pack(xpcall(run, with_traceback, host, seen, ...))
+  if not result[1] then return report(host, result[2], seen.call and seen.call.options.json) end
   if result[2] == nil and result[3] == nil then return status.fine end
   return table.unpack(result, 2, result.n)
 end

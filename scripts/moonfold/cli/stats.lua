@@ -36,15 +36,26 @@ local function hottest(store, last)
   return list
 end
 
-local function types(call, store, last)
-  local census, list = {}, {}
-  for from = 1, last, STEP do call.host.census(store, from, math.min(from + STEP - 1, last), census) end
+local function by_events(a, b)
+  if a.events ~= b.events then return a.events > b.events end
+  return a.name < b.name
+end
+
+local function sorted(census)
+  local list = {}
   for name, sums in pairs(census) do list[#list + 1] = { name = name, events = sums.events, bytes = sums.bytes } end
-  table.sort(list, function(a, b)
-    if a.events ~= b.events then return a.events > b.events end
-    return a.name < b.name
-  end)
+  table.sort(list, by_events)
   return list
+end
+
+-- Events by type, and by the digest of the code that decided them.
+local function census(call, store, last)
+  local types, codes = {}, {}
+  for from = 1, last, STEP do
+    call.host.census(store, from, math.min(from + STEP - 1, last), types, codes)
+  end
+  codes[""] = nil
+  return sorted(types), sorted(codes)
 end
 
 local function time_of(store, options)
@@ -56,7 +67,7 @@ end
 local function collect(call, store)
   local facts = call.host.stats(store)
   local last = lines.last_position(store)
-  facts.event_types = types(call, store, last)
+  facts.event_types, facts.decided_by = census(call, store, last)
   facts.largest_streams = largest(store)
   facts.hottest_streams = hottest(store, last)
   facts.first_recorded_at = time_of(store, { max_count = 1 })
@@ -68,7 +79,7 @@ end
 
 local function as_json(call, facts)
   local moonfold = require "moonfold"
-  for _, name in ipairs { "event_types", "largest_streams", "hottest_streams", "reading" } do
+  for _, name in ipairs { "event_types", "decided_by", "largest_streams", "hottest_streams", "reading" } do
     facts[name] = moonfold.array(facts[name])
   end
   for _, name in ipairs { "created_at", "first_recorded_at", "last_recorded_at" } do
@@ -123,6 +134,13 @@ local function overview(call, facts)
   add("indexes take", bytes(facts.index_bytes))
   add("free in the file", bytes(facts.free_bytes))
   if facts.pinned_bytes > 0 then add("of it held by readers", bytes(facts.pinned_bytes)) end
+  if facts.codes > 0 then add("code", ("%s, %s"):format(number(facts.codes), bytes(facts.code_bytes))) end
+  if facts.snapshots > 0 then
+    add("snapshots", ("%s, %s"):format(number(facts.snapshots), bytes(facts.snapshot_bytes)))
+  end
+  if facts.kept_commands > 0 then
+    add("kept commands", ("%s, %s"):format(number(facts.kept_commands), bytes(facts.kept_command_bytes)))
+  end
   add("readers now", ("%d of %d"):format(facts.readers, facts.reader_slots))
   return rows
 end
@@ -146,6 +164,9 @@ return function(call)
   local rows = {}
   for i, row in ipairs(facts.event_types) do rows[i] = { row.events, row.bytes, row.name } end
   section(out, "event types", { "events", "bytes", "type" }, rows)
+  rows = {}
+  for i, row in ipairs(facts.decided_by) do rows[i] = { row.events, row.name } end
+  section(out, "decided by code", { "events", "digest" }, rows)
   section(out, "largest streams", { "events", "stream" }, streams_of(facts.largest_streams))
   section(out, "hottest streams", { "events", "stream" }, streams_of(facts.hottest_streams))
   section(out, "readers of old pages", { "process", "commits behind" }, pinning(facts))
