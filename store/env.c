@@ -693,7 +693,8 @@ int mf_open(const char *path, const mf_open_options *given, mf_store **out, mf_e
   store->clock = options.clock;
   store->clock_context = options.clock_context;
   store->durability = MF_NONE;
-  int status = memory ? open_memory(store, options.seed, error) : open_file(store, path, &options, error);
+  int status =
+      memory ? open_memory(store, options.seed, error) : open_file(store, path, &options, error);
   if (status == MF_OK && !memory && !options.read_only) {
     status = take_level(store, path, options.durability, error);
     if (status != MF_OK) env_release(store->env);
