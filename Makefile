@@ -30,8 +30,8 @@ VERSION := 0.1.0
 BUILD_PACKAGES := gcc make pkg-config libc6-dev lua5.4 liblua5.4-dev liblmdb-dev libxxhash-dev
 #   git   the example git_history reads a history of it
 DEMO_PACKAGES := $(BUILD_PACKAGES) git
-#   lua-busted: specs   lua-check, clang-format: make check   clang: the second compiler
-TEST_PACKAGES := $(DEMO_PACKAGES) lua-busted lua-check clang-format clang
+#   lua-busted: specs   lua-check, clang-format: make check   clang: the second compiler   g++: a host in C++
+TEST_PACKAGES := $(DEMO_PACKAGES) g++ lua-busted lua-check clang-format clang
 
 #   nodejs: JSON.parse and a fold, which an aggregate is compared with
 BENCH_PACKAGES := $(BUILD_PACKAGES) nodejs
@@ -108,7 +108,7 @@ $(BUILD)/moonfold.pc: Makefile
 	@mkdir -p $(@D)
 	printf '%s\n' 'prefix=$(PREFIX)' 'includedir=$${prefix}/include' 'libdir=$${prefix}/lib' '' \
 	  'Name: moonfold' 'Description: Lua-scriptable event store runtime' 'Version: $(VERSION)' \
-	  'Requires: lua5.4' 'Requires.private: lmdb' 'Cflags: -I$${includedir}' \
+	  'Requires.private: lua5.4 lmdb' 'Cflags: -I$${includedir}' \
 	  'Libs: -L$${libdir} -lmoonfold' 'Libs.private: -lpthread -lm' > $@
 
 $(BUILD)/moonfold.d.lua: scripts/moonfold/doc.lua scripts/moonfold/reference.lua
@@ -188,6 +188,14 @@ $(BUILD)/tokens_spec: spec/tokens_spec.c $(BUILD)/runtime/tokens.o
 
 $(BUILD)/value_spec: spec/value_spec.c $(OBJECTS)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ -o $@ $(LUA_LIBS) $(STORE_LIBS) -lm -ldl
+
+# The C API: plain, and under ThreadSanitizer with a store and a runtime that are built for it.
+$(BUILD)/runtime_spec: spec/runtime_spec.c $(OBJECTS)
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ -o $@ $(LUA_LIBS) $(STORE_LIBS) -lm -ldl
+
+$(BUILD)/runtime_spec_tsan: spec/runtime_spec.c $(STORE_SOURCES) $(RUNTIME_SOURCES) $(BUILD)/embedded.c $(wildcard store/*.h runtime/*.h)
+	$(CC) -std=c11 -O1 -g -fsanitize=thread -D_GNU_SOURCE -Iruntime -Istore $(DEP_CFLAGS) $(filter %.c,$^) -o $@ \
+	  $(LUA_LIBS) $(STORE_LIBS) -lm -ldl
 
 $(BUILD)/sandbox_spec: spec/sandbox_spec.c $(OBJECTS)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ -o $@ $(LUA_LIBS) $(STORE_LIBS) -lm -ldl

@@ -89,6 +89,7 @@ else
     tap("digests of deciders", make .. "build/digest_spec && build/digest_spec")
     tap("values for C hosts", make .. "build/value_spec && build/value_spec")
     tap("the sandbox", make .. "build/sandbox_spec && build/sandbox_spec")
+    tap("the runtime in C", make .. "build/runtime_spec && build/runtime_spec")
     tap("the store in C", make .. "build/store_spec && build/store_spec")
     tap("what stands beside the log", make .. "build/beside_spec && build/beside_spec")
     -- ThreadSanitizer does not bear all of the kernel's address randomisation: without it, where that is allowed.
@@ -96,6 +97,8 @@ else
     tap("the store in C, under ThreadSanitizer",
       make .. "build/store_spec_tsan && " .. plain .. " build/store_spec_tsan")
     tap("damage", make .. "build/damage && build/damage 1 1500")
+    tap("the runtime in C, under ThreadSanitizer",
+      make .. "build/runtime_spec_tsan && " .. plain .. " build/runtime_spec_tsan")
     tap("faults", make .. "build/faults/faults && build/faults/faults all --folder build/faults")
     tap("planted bugs", "lua5.4 spec/faults/plant.lua build gcc")
   end
