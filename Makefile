@@ -83,9 +83,11 @@ $(BUILD)/%.o: %.c Makefile | libraries
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -c $< -o $@
 
-$(BUILD)/embedded.c: runtime/embed.lua $(SCRIPTS)
+# `moonfold new --like` copies the domain scripts and their specs.
+TEMPLATES := $(wildcard scripts/domain/*.lua)
+$(BUILD)/embedded.c: runtime/embed.lua $(SCRIPTS) $(TEMPLATES)
 	@mkdir -p $(@D)
-	$(LUA) runtime/embed.lua $(SCRIPTS) > $@.tmp && mv $@.tmp $@
+	$(LUA) runtime/embed.lua $(SCRIPTS) --texts $(TEMPLATES) > $@.tmp && mv $@.tmp $@
 
 $(BUILD)/embedded.o: $(BUILD)/embedded.c Makefile
 	$(CC) $(CFLAGS_ALL) -c $< -o $@

@@ -1,4 +1,4 @@
--- Writes C source that holds Lua files: lua5.4 runtime/embed.lua FILE... > build/embedded.c
+-- Writes C source that holds Lua files: lua5.4 runtime/embed.lua FILE... [--texts FILE...] > build/embedded.c
 -- scripts/moonfold/spec.lua becomes the module moonfold.spec, scripts/domain/cart.lua moonfold.domain.cart.
 
 local function module_of(path)
@@ -20,11 +20,28 @@ print [[
 #include "internal.h"
 ]]
 
+local function read(path)
+  local file <close> = assert(io.open(path, "rb"))
+  return file:read("a")
+end
+
+-- Scripts, and after "--texts" files that are data: a module that returns their texts by name.
+local scripts, texts = {}, nil
+for _, path in ipairs(arg) do
+  if path == "--texts" then
+    texts = {}
+  elseif texts then
+    texts[#texts + 1] = ("  [%q] = %q,\n"):format(path:match("[^/]+$"), read(path))
+  else
+    scripts[#scripts + 1] = { path = path, source = read(path) }
+  end
+end
+scripts[#scripts + 1] = { path = "scripts/moonfold/templates.lua",
+  source = "-- Made by runtime/embed.lua.\nreturn {\n" .. table.concat(texts or {}) .. "}\n" }
+
 local entries = {}
-for i, path in ipairs(arg) do
-  local file = assert(io.open(path, "rb"))
-  local source = file:read("a")
-  file:close()
+for i, script in ipairs(scripts) do
+  local path, source = script.path, script.source
   local module = module_of(path)
   print(("static const unsigned char source_%d[] = {%s,0};"):format(i, bytes_of(source)))
   -- A stock Lua that looks for moonfold.spec finds moonfold.so and calls this.

@@ -7,6 +7,7 @@
 #include "host.h"
 #include "pool.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <lauxlib.h>
 #include <lualib.h>
@@ -97,6 +98,44 @@ static int host_kind(lua_State *L) {
   return 2;
 }
 
+/* host.list(folder) -> the names in it, sorted, without "." and ".."; nil and a message */
+static int host_list(lua_State *L) {
+  struct dirent **names;
+  const char *folder = luaL_checkstring(L, 1);
+  int count = scandir(folder, &names, NULL, NULL), kept = 0;
+  if (count < 0) {
+    lua_pushnil(L);
+    lua_pushfstring(L, "%s: %s", folder, strerror(errno));
+    return 2;
+  }
+  lua_createtable(L, count, 0);
+  for (int i = 0; i < count; i++) {
+    const char *name = names[i]->d_name;
+    if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0) {
+      lua_pushstring(L, name);
+      lua_rawseti(L, -2, ++kept);
+    }
+    free(names[i]);
+  }
+  free(names);
+  lua_getglobal(L, "table");
+  lua_getfield(L, -1, "sort");
+  lua_pushvalue(L, -3);
+  lua_call(L, 1, 0);
+  lua_pop(L, 1);
+  return 1;
+}
+
+/* host.make_folder(path) -> true; nil and a message */
+static int host_make_folder(lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  lua_pushboolean(L, 1);
+  if (mkdir(path, 0777) == 0) return 1;
+  lua_pushnil(L);
+  lua_pushfstring(L, "%s: %s", path, strerror(errno));
+  return 2;
+}
+
 /* host.monotonic() -> seconds since some point, never set back */
 static int host_monotonic(lua_State *L) {
   struct timespec now;
@@ -158,6 +197,8 @@ static const luaL_Reg host_functions[] = {{"interrupts", host_interrupts},
                                           {"is_terminal", host_is_terminal},
                                           {"width", host_width},
                                           {"kind", host_kind},
+                                          {"list", host_list},
+                                          {"make_folder", host_make_folder},
                                           {"monotonic", host_monotonic},
                                           {"now", host_now},
                                           {NULL, NULL}};

@@ -12,11 +12,12 @@
 static int load_script(lua_State *L) {
   const mfr_script *script = &mfr_scripts[lua_tointeger(L, lua_upvalueindex(1))];
   const char *folder = getenv("MOONFOLD_SCRIPTS");
-  int rc;
+  int rc = LUA_OK;
   if (folder) {
     lua_pushfstring(L, "%s%s", folder, script->path + strlen("scripts"));
     rc = luaL_loadfilex(L, lua_tostring(L, -1), "t");
-  } else {
+  }
+  if (!folder || rc == LUA_ERRFILE) { /* templates.lua, which the build makes, is in no folder */
     lua_pushfstring(L, "@%s", script->path);
     rc = luaL_loadbufferx(L, script->source, script->size, lua_tostring(L, -1), "t");
   }

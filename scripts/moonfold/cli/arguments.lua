@@ -167,7 +167,7 @@ end
 -- At which word the uninterpreted arguments begin, or nil.
 local function rest_of(command)
   for i, argument in ipairs(command.arguments or {}) do
-    if argument.rest then return i end
+    if argument.rest == true then return i end
   end
 end
 

@@ -3,7 +3,8 @@
 -- A command is an entry here and a module that does it. An entry has
 --     name       what one types; the module is moonfold.cli.NAME unless `module` names another
 --     summary    a line for the list of commands
---     arguments  list of { NAME, text, optional =, rest = }. `rest` takes all that follows, uninterpreted. The names
+--     arguments  list of { NAME, text, optional =, rest = }. `rest` takes all that follows, uninterpreted,
+--                or with rest = "mixed" all but options. The names
 --                tell completion what to offer: STORE, STREAM, TYPE, SCRIPT, FILE
 --     options    list of { name =, short =, value = NAME, kind =, text = }; without `value` it is a switch. Kinds:
 --                string (the default), count, expectation, list, time, moment (a count or a time), bytes
@@ -202,6 +203,30 @@ local commands = {
         .. " that have been reading for long: what they may still look at cannot be reused.",
     },
     examples = { { "moonfold stats shop.fold", "an overview" } },
+  },
+  {
+    name = "new", module = "moonfold.cli.new",
+    summary = "begin a domain: a folder with a decider, its spec, and types for editors",
+    arguments = { { "NAME", "the folder to make; its name is the decider's, and its category" } },
+    options = {
+      option("like", "MODEL", nil, "copy one of: account, cart, counter, inventory, pricing, quest"),
+    },
+    text = { "What it makes passes its own spec. Nothing is written over." },
+    examples = {
+      { "moonfold new shop", "the smallest decider that does something" },
+      { "moonfold new dungeon --like quest", "looks at another stream, at the time, and rolls dice" },
+    },
+  },
+  {
+    name = "spec", module = "moonfold.cli.spec",
+    summary = "run the specs of deciders",
+    arguments = {
+      { "PATH", "a spec, or a folder, where they end in _spec.lua; else this folder", optional = true, rest = "mixed" },
+    },
+    options = { option("tap", nil, nil, "print the Test Anything Protocol") },
+    text = { "Specs are written with describe and it, as for busted, which runs them as well. A spec finds the modules"
+      .. " of its own folder. Exit status 1: one failed." },
+    examples = { { "moonfold spec shop", "run what \"moonfold new shop\" made" } },
   },
   {
     name = "backup", module = "moonfold.cli.backup",
