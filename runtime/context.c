@@ -97,10 +97,69 @@ static int64_t check_bound(lua_State *L, const mfr_state *state, int index, cons
   return lua_tointeger(L, index);
 }
 
+/* Instead of chance, what a spec says; it must be what chance could give. */
+static int next_roll(lua_State *L, const mfr_state *state, mfr_rolls *rolls, bool whole,
+                     int64_t low, int64_t high) {
+  char path[48];
+  size_t i = rolls->next;
+  if (i == rolls->count)
+    mfr_misuse(L, state, "options.rolls", "decide rolls once more than the %zu that are given", i);
+  snprintf(path, sizeof path, "options.rolls[%zu]", i + 1);
+  rolls->next++;
+  if (!whole) {
+    double number = rolls->values[i].number;
+    if (rolls->values[i].is_integer ? rolls->values[i].integer != 0 : number < 0 || number >= 1)
+      mfr_misuse(L, state, path, "random() is asked: a number from 0 to below 1 is needed");
+    lua_pushnumber(L, rolls->values[i].is_integer ? 0 : number);
+    return 1;
+  }
+  int64_t value = rolls->values[i].integer;
+  if (!rolls->values[i].is_integer || value < low || value > high)
+    mfr_misuse(L, state, path, "random(%lld, %lld) is asked: an integer between them is needed",
+               (long long)low, (long long)high);
+  lua_pushinteger(L, value);
+  return 1;
+}
+
+mfr_rolls *mfr_check_rolls(lua_State *L, const mfr_state *state, int index) {
+  char path[48];
+  if (lua_isnoneornil(L, index) || lua_getfield(L, index, "rolls") == LUA_TNIL) {
+    if (lua_isnoneornil(L, index)) lua_pushnil(L);
+    return NULL;
+  }
+  if (lua_type(L, -1) != LUA_TTABLE)
+    mfr_misuse(L, state, "options.rolls", "a list of numbers is needed, this is %s",
+               luaL_typename(L, -1));
+  size_t count = (size_t)lua_rawlen(L, -1);
+  mfr_rolls *rolls = lua_newuserdatauv(L, sizeof *rolls + count * sizeof *rolls->values, 0);
+  memset(rolls, 0, sizeof *rolls + count * sizeof *rolls->values);
+  rolls->count = count;
+  for (size_t i = 0; i < count; i++) {
+    lua_rawgeti(L, -2, (lua_Integer)i + 1);
+    snprintf(path, sizeof path, "options.rolls[%zu]", i + 1);
+    if (lua_type(L, -1) != LUA_TNUMBER)
+      mfr_misuse(L, state, path, "a number is needed, this is %s", luaL_typename(L, -1));
+    rolls->values[i].is_integer = lua_isinteger(L, -1);
+    rolls->values[i].integer = lua_tointeger(L, -1);
+    rolls->values[i].number = lua_tonumber(L, -1);
+    lua_pop(L, 1);
+  }
+  lua_remove(L, -2);
+  return rolls;
+}
+
+void mfr_check_rolled(lua_State *L, const mfr_state *state, const mfr_rolls *rolls) {
+  if (rolls && rolls->next < rolls->count)
+    mfr_misuse(L, state, "options.rolls", "%zu are given, and decide rolled %zu times",
+               rolls->count, rolls->next);
+}
+
 static int context_random(lua_State *L) {
   mfr_state *state = mfr_of(L);
   mfr_context *context = check_context(L, state);
   int arguments = lua_gettop(L) - 1;
+  if (arguments == 0 && context->call->rolls)
+    return next_roll(L, state, context->call->rolls, false, 0, 0);
   if (arguments == 0) {
     lua_pushnumber(L, (double)(next_random(context->random) >> 11) * 0x1p-53);
     return 1;
@@ -110,6 +169,7 @@ static int context_random(lua_State *L) {
   if (low > high)
     mfr_misuse(L, state, arguments > 1 ? "n" : "m", "the interval from %lld to %lld is empty",
                (long long)low, (long long)high);
+  if (context->call->rolls) return next_roll(L, state, context->call->rolls, true, low, high);
   uint64_t value = random_up_to(context->random, (uint64_t)high - (uint64_t)low);
   lua_pushinteger(L, (lua_Integer)((uint64_t)low + value));
   return 1;

@@ -607,6 +607,7 @@ static void decide_all(lua_State *L, mfr_state *state, work *w, mfr_decider *d, 
     else if (!repeats(L, state, w, &w->commands[i]))
       decide_one(L, state, w, d, i, result);
   }
+  mfr_check_rolled(L, state, w->call.rolls);
   w->created = w->first_version == 0 && w->recorded > 0;
   w->last_position = w->record && w->recorded > 0 ? w->position : 0;
 }
@@ -841,7 +842,7 @@ int mfr_c_handle(const mfr_loaded *loaded, mfr_store *store, mfr_text stream,
 /* ---- handle, decide, attempt ---- */
 
 static const char *const handle_options[] = {"expected_stream_version", "state", "check_invariant",
-                                             NULL};
+                                             "rolls", NULL};
 
 static int handle(lua_State *L, bool recording) {
   mfr_state *state = mfr_of(L);
@@ -877,7 +878,8 @@ static int handle(lua_State *L, bool recording) {
   w->expected_version = expected_version;
   w->expected_name = expected_name;
   w->time = time;
-  /* 1 store, 2 stream, 3 decider, 4 given, 5 options, 6 expectation, 7 commands, 8 work */
+  w->call.rolls = mfr_check_rolls(L, state, 5);
+  /* 1 store, 2 stream, 3 decider, 4 given, 5 options, 6 expectation, 7 commands, 8 work, 9 rolls */
   lua_pushvalue(L, 1);
   lua_pushvalue(L, 3);
   lua_pushvalue(L, 7);

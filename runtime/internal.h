@@ -274,6 +274,7 @@ typedef struct mfr_call {
   mf_savepoint savepoint;
   mf_reader *reader;
   struct mfr_context *context; /* the one that is valid, while decide runs */
+  struct mfr_rolls *rolls;     /* what its chance gives; NULL: what the seed says */
   /* For messages: which script function runs, and on what. */
   const char *phase;
   mf_event event; /* while evolve or upcast runs */
@@ -425,6 +426,21 @@ int mfr_attempt(lua_State *L);
 int mfr_decide(lua_State *L);
 
 /* What decide is given: a userdata whose user value is the store. */
+/* The option `rolls`: what context:random returns, one after the other, where a spec says it. */
+typedef struct mfr_rolls {
+  size_t count, next;
+  struct {
+    bool is_integer;
+    int64_t integer;
+    double number;
+  } values[];
+} mfr_rolls;
+
+/* Pushes the rolls that the options at an index give, or nil, and returns NULL. [-0, +1] */
+mfr_rolls *mfr_check_rolls(lua_State *L, const mfr_state *state, int index);
+/* Raises when some are left: a decision rolled less often than the spec says. */
+void mfr_check_rolled(lua_State *L, const mfr_state *state, const mfr_rolls *rolls);
+
 typedef struct mfr_context {
   const mfr_call *call; /* NULL: the decision is over */
   uint64_t random[4];

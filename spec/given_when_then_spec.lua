@@ -465,6 +465,54 @@ describe("the clock", function()
   end)
 end)
 
+describe("the dice", function()
+  local die = scenario_of {
+    category = "die",
+    initial_state = 0,
+    evolve = { Rolled = false },
+    decide = function(request, _, context)
+      local sum = 0
+      for _ = 1, request.data.times do sum = sum + context:random(1, 6) end
+      if request.data.fraction then sum = sum + context:random() end
+      return event("Rolled", sum)
+    end,
+  }
+
+  local function roll(times, fraction) return command("Roll", { times = times, fraction = fraction }) end
+
+  it("show what they are told to", function()
+    die {}:rolling(4):when(roll(1)):expect(event("Rolled", 4))
+    die {}:rolling { 6, 1, 5 }:when(roll(3)):expect(event("Rolled", 12))
+    die {}:rolling { 6, 1, 5 }:when { roll(1), roll(2) }:expect { event("Rolled", 6), event("Rolled", 6) }
+    die {}:rolling { 2, 0.25 }:when(roll(1, true)):expect(event("Rolled", 2.25))
+  end)
+
+  it("show the same for the same command without being told", function()
+    local scenario = die {}:when(roll(5))
+    assert.equal(failure(scenario.expect, scenario, event("Rolled", 0)):match("actual.*"),
+      failure(scenario.expect, die {}:when(roll(5)), event("Rolled", 0)):match("actual.*"))
+  end)
+
+  it("show only what they can, exactly as often as they are rolled", function()
+    die {}:rolling(7):when(roll(1)):expect_error(
+      "options.rolls%[1%]: random%(1, 6%) is asked: an integer between them is needed$")
+    die {}:rolling(2.5):when(roll(1)):expect_error("options.rolls%[1%]: ")
+    die {}:rolling { 1, 1 }:when(roll(1, true)):expect_error("options.rolls%[2%]: random%(%) is asked")
+    die {}:rolling(1):when(roll(2)):expect_error("options.rolls: decide rolls once more than the 1 that are given$")
+    die {}:rolling { 1, 2, 3 }:when(roll(2)):expect_error("options.rolls: 3 are given, and decide rolled 2 times$")
+  end)
+
+  it("are numbers", function()
+    support.fails("invalid_argument", { path = "rolls[1]" }, function() die {}:rolling() end)
+    support.fails("invalid_argument", { path = "rolls[2]" }, function() die {}:rolling { 1, "2" } end)
+    local store <close> = moonfold.open(":memory:")
+    for path, rolls in pairs { ["options.rolls"] = 1, ["options.rolls[1]"] = { "1" } } do
+      local options = { rolls = rolls }
+      support.fails("invalid_argument", { path = path }, store.handle, store, "s", recorder, record(), options)
+    end
+  end)
+end)
+
 describe("a scenario", function()
   it("may be the beginning of several", function()
     local beginning = given { seen(1) }

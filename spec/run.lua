@@ -83,6 +83,7 @@ else
     build("clang", "build/clang")
     check()
     specs("specs", "busted --output=plainTerminal")
+    tap("the specs of the domain scripts, without busted", "build/moonfold spec --tap scripts/domain")
     local make = "make --no-print-directory -s -j2 CC=gcc "
     tap("the lexer, judged by Lua's compiler", make ..
       "build/tokens_spec && build/tokens_spec $(find examples runtime scripts spec -name '*.lua')")

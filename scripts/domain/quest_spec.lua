@@ -6,9 +6,6 @@ local command, event = moonfold.command, moonfold.event
 
 local HOUR = 3600 * 1000000
 
--- A foe is beaten by a roll and a level that make up its strength. Against a weak one any roll will do, against a giant
--- none will: so most scenarios need not know what the dice show.
-
 local function offer(strength, foes)
   return { title = "Rats in the cellar", foes = foes or 2, strength = strength, level = 3, hours = 24 }
 end
@@ -62,31 +59,33 @@ describe("accepting a quest", function()
 end)
 
 describe("a fight", function()
-  it("rolls the same dice for the same command at the same time", function()
-    given { offered(10), accepted() }:at(1):when(fight):expect { wounded(1) }
-    given { offered(10), accepted() }:at(2):when(fight):expect { beaten(13) }
+  it("is won by a roll and a level that make up the strength of the foe", function()
+    given { offered(10), accepted() }:rolling(8):when(fight):expect { wounded(8) }
+    given { offered(10), accepted() }:rolling(9):when(fight):expect { beaten(9) }
   end)
 
   it("adds the hero's level, as it is now, to the roll", function()
-    given { offered(10), accepted() }:and_stream("hero-ada", reached(9)):at(1):when(fight):expect { beaten(1) }
-    given { offered(10), accepted() }:and_stream("hero-ada", reached(8)):at(1):when(fight):expect { wounded(1) }
+    given { offered(10), accepted() }:and_stream("hero-ada", reached(9)):rolling(1):when(fight):expect { beaten(1) }
+    given { offered(10), accepted() }:and_stream("hero-ada", reached(8)):rolling(1):when(fight):expect { wounded(1) }
   end)
 
   it("completes the quest when the last foe is beaten, for gold", function()
     given { offered(weak), accepted(), beaten(15) }
+      :rolling { 16, 93 }
       :when(fight)
-      :expect { beaten(14), completed(138) }
+      :expect { beaten(16), completed(186) }
   end)
 
   it("fails the quest with the third wound", function()
     given { offered(giant), accepted(), wounded(1), wounded(2) }
+      :rolling(20)
       :when(fight)
-      :expect { wounded(13), failed("wounds") }
+      :expect { wounded(20), failed("wounds") }
   end)
 
   it("comes too late after the deadline: the quest has failed", function()
     given { offered(weak), accepted(10 * HOUR) }:at(10 * HOUR + 1):when(fight):expect { failed("too late") }
-    given { offered(weak, 5), accepted(10 * HOUR) }:at(10 * HOUR):when(fight):expect { beaten(2) }
+    given { offered(weak, 5), accepted(10 * HOUR) }:at(10 * HOUR):rolling(2):when(fight):expect { beaten(2) }
   end)
 
   it("is for accepted quests that are not over", function()

@@ -55,6 +55,8 @@ local trace = option("trace", "Key[]", "none",
   .. "changed")
 local check_shapes = option("check_shapes", "boolean", "false",
   "each event, after upcast, must have the shape that the decider's `events` declares; otherwise `script_error`")
+local rolls = option("rolls", "number[]", "by chance",
+  "for specs: what `context:random` returns, one after the other; each must be possible, and all are used")
 local check_invariant = option("check_invariant", "boolean", "false",
   "the decider's `invariant` must hold after every event; otherwise `script_error`")
 
@@ -560,7 +562,7 @@ result. Every event gets `metadata.causation_id`, the command's id, when it has 
           options = {
             expected_when_writing,
             option("state", "boolean", "true", "put the new state into the result; false spares the copy"),
-            check_invariant,
+            check_invariant, rolls,
           },
           returns = { { name = "result", type = "HandleResult" } },
           errors = { "rejected", "version_conflict", "unknown_command_type", "unknown_event_type", "id_conflict",
@@ -588,7 +590,7 @@ print(result.events[1].type, result.state.total)              --> ItemAdded 30
           options = {
             expected_when_writing,
             option("state", "boolean", "true", "put the new state into the result; false spares the copy"),
-            check_invariant,
+            check_invariant, rolls,
           },
           returns = {
             { name = "result", type = "HandleResult?" },
@@ -621,7 +623,7 @@ nothing.]],
           options = {
             expected_when_writing,
             option("state", "boolean", "true", "put the new state into the result; false spares the copy"),
-            check_invariant,
+            check_invariant, rolls,
           },
           returns = { { name = "result", type = "HandleResult" } },
           errors = { "rejected", "version_conflict", "unknown_command_type", "unknown_event_type", "id_conflict",
@@ -1346,6 +1348,24 @@ local alarm = {
 }
 local given = require("moonfold.spec")(alarm)
 given {}:at(1000):when(moonfold.command("Ring")):expect { moonfold.event("Rang", { at = 1000 }) }
+]] },
+
+        { name = "scenario:rolling", kind = "method", since = since,
+          signature = "given { events }:rolling(rolls) -> scenario",
+          summary = "Says what the dice show: `context:random` returns this number, or these, one after the other.",
+          text = [[
+Without it chance is what it is elsewhere: the same for the same command to the same stream at the same time. A number
+that could not be rolled, one too few and one too many are an error of the scenario.]],
+          parameters = { { name = "rolls", type = "number|number[]", text = "what is rolled" } },
+          returns = { { name = "scenario", type = "Scenario" } },
+          errors = { "invalid_argument" },
+          example = [[
+local die = {
+  initial_state = {}, evolve = { Rolled = false },
+  decide = function(_, _, context) return moonfold.event("Rolled", context:random(1, 6)) end,
+}
+local given = require("moonfold.spec")(die)
+given {}:rolling(4):when(moonfold.command("Roll")):expect { moonfold.event("Rolled", 4) }
 ]] },
 
         { name = "scenario:when", kind = "method", since = since,

@@ -219,8 +219,8 @@ local function unknown_model(model)
 end
 
 --- Makes the folder that the first argument names; `host` has kind(path) -> "file", "folder" or nil,
---- make_folder(path) -> true, or nil and a message; and `like`, the name of a model, or nil. Returns the exit status and
---- a text: 0 and what to do next, 1 when something is in the way, 2 when it was called wrongly.
+--- make_folder(path) -> true, or nil and a message; and `like`, the name of a model, or nil. Returns the exit status
+--- and a text: 0 and what to do next, 1 when something is in the way, 2 when it was called wrongly.
 function new.main(arguments, host)
   local folder = (arguments[1] or ""):gsub("(.)/+$", "%1")
   local name, complaint = identifier(folder:match("[^/]*$"))

@@ -197,8 +197,11 @@ local function shortened(text)
   local kept = {}
   for line in traceback:gmatch("[^\n]+") do
     if line:find("moonfold/runner.lua", 1, true) then break end
-    if not line:find("^\t%[C%]") then kept[#kept + 1] = line end
+    if not line:find("^\t%[C%]") and not line:find("^\tscripts/moonfold/") then kept[#kept + 1] = line end
   end
+  -- One line that the message begins with says nothing new.
+  local first = #kept == 1 and kept[1]:match("^\t(.-:%d+): ")
+  if first and head:find(first, 1, true) == 1 then return head end
   return #kept > 0 and head .. "\nstack traceback:\n" .. table.concat(kept, "\n") or head
 end
 

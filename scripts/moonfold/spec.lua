@@ -165,7 +165,6 @@ local function fold(store, stream, decider)
   return state
 end
 
-local handling <const> = { check_invariant = true }
 
 --- What became of a scenario: the `state`, and of its command `events`, a `rejection` or an `error`.
 local function play(scenario)
@@ -182,7 +181,7 @@ local function play(scenario)
 
   try(fold)
   if scenario.command and not outcome.error then
-    local result, rejection = try(store.attempt, scenario.command, handling)
+    local result, rejection = try(store.attempt, scenario.command, { check_invariant = true, rolls = scenario.rolls })
     outcome.events, outcome.rejection = result and result.events, rejection
   end
   outcome.state = try(fold)
@@ -218,7 +217,9 @@ local function notes_on(scenario)
   local evolve, upcast = scenario.decider.evolve, scenario.decider.upcast
   local store <close> = moonfold.open(":memory:", { clock = function() return scenario.time end })
   record(store, scenario.past)
-  if scenario.command then pcall(store.attempt, store, scenario.stream, scenario.decider, scenario.command) end
+  if scenario.command then
+    pcall(store.attempt, store, scenario.stream, scenario.decider, scenario.command, { rolls = scenario.rolls })
+  end
   local folded, result = pcall(store.aggregate_stream, store, scenario.stream, scenario.decider, { trace = {} })
   if not folded then return {} end
   local changed, notes, told = {}, {}, {}
@@ -320,6 +321,16 @@ end
 function Scenario:at(time)
   if math.type(time) ~= "integer" then refuse("time", "a time is an integer: microseconds since 1970") end
   return with(self, "time", time)
+end
+
+--- What chance gives to the decision: context:random returns this number, or these, one after the other.
+function Scenario:rolling(rolls)
+  local list = type(rolls) == "table" and rolls or { rolls }
+  for i = 1, math.max(1, #list) do
+    local kind = type(list[i])
+    if kind ~= "number" then refuse(("rolls[%d]"):format(i), "a number is needed, this is " .. kind) end
+  end
+  return with(self, "rolls", list)
 end
 
 --- A command, or a list of them that is handled in order.
