@@ -192,23 +192,48 @@ static int upcast_here(lua_State *L) {
 
 typedef struct upcast_types {
   const mfr_loaded *loaded;
-  mfr_buffer types; /* each with its size */
+  mfr_buffer types;   /* each with its size */
+  mfr_buffer handled; /* the types that evolve and decide know: event_types, command_types */
 } upcast_types;
+
+/* In the sandbox: adds a table by type to the one on top, where handlers are a table. [-0, +0] */
+static void add_types(lua_State *S, int decider, const char *handlers, const char *field) {
+  int top = lua_gettop(S);
+  if (lua_getfield(S, decider, handlers) == LUA_TTABLE) {
+    lua_newtable(S);
+    for (lua_pushnil(S); lua_next(S, top + 1); lua_pop(S, 1)) {
+      lua_pushvalue(S, -2);
+      lua_pushboolean(S, lua_toboolean(S, -2));
+      lua_rawset(S, top + 2);
+    }
+    lua_setfield(S, top, field);
+  }
+  lua_settop(S, top);
+}
 
 /* In the sandbox. */
 static int list_upcasters(lua_State *S) {
   upcast_types *list = lua_touserdata(S, 1);
   lua_rawgeti(S, LUA_REGISTRYINDEX, list->loaded->ref);
+  lua_newtable(S);
+  add_types(S, 2, "evolve", "event_types");
+  add_types(S, 2, "decide", "command_types");
+  mfr_encode_sized(S, mfr_find(S), &list->handled, -1, "types");
+  lua_settop(S, 2);
   if (lua_getfield(S, 2, "upcast") != LUA_TTABLE) return 0;
   for (lua_pushnil(S); lua_next(S, 3); lua_pop(S, 1))
     mfr_encode_sized(S, mfr_find(S), &list->types, -2, "type");
   return 0;
 }
 
-/* Arguments: the list, the decider, its fields. Sets upcast in them. */
+/* Arguments: the list, the decider, its fields. Sets upcast and the types in them. */
 static int set_upcasters(lua_State *L) {
   mfr_state *state = mfr_of(L);
   const upcast_types *list = lua_touserdata(L, 1);
+  size_t handled = 0;
+  mfr_decode_sized(L, state, &list->handled, &handled);
+  mfr_copy_fields(L, lua_gettop(L), 3);
+  lua_pop(L, 1);
   if (list->types.size == 0) return 0;
   lua_newtable(L);
   for (size_t at = 0; at < list->types.size;) {
@@ -227,7 +252,7 @@ static int set_upcasters(lua_State *L) {
 
 /* The decider on top, its fields below it. [-0, +0] */
 static void add_upcasters(lua_State *L, mfr_state *state, const mfr_loaded *loaded) {
-  upcast_types list = {loaded, {NULL, 0, 0}};
+  upcast_types list = {loaded, {NULL, 0, 0}, {NULL, 0, 0}};
   int decider = lua_gettop(L);
   int status = mfr_domain_call(loaded->domain, list_upcasters, &list);
   lua_pushlightuserdata(L, state);
@@ -237,6 +262,7 @@ static void add_upcasters(lua_State *L, mfr_state *state, const mfr_loaded *load
   lua_pushvalue(L, decider - 1);
   int rc = status == MF_OK ? lua_pcall(L, 3, 0, 0) : LUA_OK;
   mfr_buffer_free(&list.types);
+  mfr_buffer_free(&list.handled);
   if (status != MF_OK) mfr_cross_error(L, state, loaded->domain, status);
   if (status != MF_OK || rc != LUA_OK) lua_error(L);
 }

@@ -935,7 +935,7 @@ print(err.message)                            --> command.data.bye: there is no 
 ]] },
 
         { name = "LoadedDecider", kind = "shape", class = "LoadedDecider", since = since,
-          signature = "{ name, category, path, upcast }",
+          signature = "{ name, category, path, upcast, event_types, command_types }",
           summary = "A decider that was loaded from a script; taken wherever a decider is.",
           text = "It cannot be changed but by its script. `initial_state`, `evolve` and `decide` stay in the sandbox.",
           fields = {
@@ -944,11 +944,16 @@ print(err.message)                            --> command.data.bye: there is no 
             { name = "path", type = "string", text = "the script's file" },
             { name = "upcast", type = "table<string, Upcast>", optional = true,
               text = "for the option `upcast` of what reads events" },
+            { name = "event_types", type = "table<string, boolean>", optional = true,
+              text = "where `evolve` is a table: the types that it knows; false for those that change nothing" },
+            { name = "command_types", type = "table<string, boolean>", optional = true,
+              text = "where `decide` is a table: the types that it knows" },
           },
           files = { counter_file },
           example = [[
 local counter = moonfold.load_decider("counter.lua")
 print(counter.name, counter.category, counter.path)           --> nil counter counter.lua
+print(counter.event_types.Counted, counter.command_types.Count)   --> true true
 ]] },
 
         { name = "Domain", kind = "shape", class = "Domain", since = since,

@@ -214,7 +214,7 @@ end
 
 --- A note for every type of event that left the state as it was, though `evolve` does not say that it would.
 local function notes_on(scenario)
-  local evolve, upcast = scenario.decider.evolve, scenario.decider.upcast
+  local evolve, upcast = scenario.decider.evolve or scenario.decider.event_types, scenario.decider.upcast
   local store <close> = moonfold.open(":memory:", { clock = function() return scenario.time end })
   record(store, scenario.past)
   if scenario.command then
