@@ -5,6 +5,7 @@ local lfs = require "lfs"
 local moonfold = require "moonfold"
 local support = require "support"
 local doc = require "moonfold.doc"
+local history = require "moonfold.history"
 local reference = require "moonfold.reference"
 local scenario_of = require "moonfold.spec"
 
@@ -76,6 +77,20 @@ describe("the documentation", function()
     assert.are.same(methods(given {}), documented("spec", "scenario:"))
   end)
 
+  it("has an entry for everything that a history, a walk and a branch can do, and no other", function()
+    local store <close> = moonfold.open(":memory:")
+    store:append_to_stream("s", { type = "Counted" })
+    local past = history.of(store, { initial_state = 0, evolve = {} })
+    assert.are.same(public(history), documented("history", "history."))
+    assert.are.same(methods(past), documented("history", "history:"))
+    assert.are.same(methods(past:walk("s")), documented("walk", "walk:"))
+    local own = methods(past:branch())
+    for i = #own, 1, -1 do   -- it runs functions as every history does, only elsewhere
+      if own[i] == "run" then table.remove(own, i) end
+    end
+    assert.are.same(own, documented("branch", "branch:"))
+  end)
+
   it("has an entry for every error code, and no other", function()
     local codes = {}
     for value, code in support.read("store/store.h"):gmatch('X%([%u_]+, (%-?%d+),%s*"([%l_]+)"') do
@@ -144,8 +159,30 @@ describe("documented options", function()
     return support.write(path, [[return { category = "counter", initial_state = 0, evolve = {} }]])
   end
 
+  -- The history of a store that has a stream "s".
+  local function past_of(store)
+    store:append_to_stream("s", { type = "Counted" })
+    return history.of(store, counter)
+  end
+
+  local function spec_of(store, options)
+    local branch = past_of(store):branch()
+    branch:handle("s", count)
+    branch:spec("s", options)
+  end
+
   -- How to call each function with nothing but options.
   local calls = {
+    ["history:why"] = function(store, options) past_of(store):why("s", "", options) end,
+    ["history:find"] = function(store, options) past_of(store):find("s", function() end, options) end,
+    ["history:walk"] = function(store, options) past_of(store):walk("s", options) end,
+    ["history:fixture"] = function(store, options) past_of(store):fixture("s", options) end,
+    ["branch:append_to_stream"] = function(store, options)
+      history.of(store, counter):branch():append_to_stream("s", { type = "Counted" }, options)
+    end,
+    ["branch:handle"] = function(store, options) history.of(store, counter):branch():handle("s", count, options) end,
+    ["branch:attempt"] = function(store, options) history.of(store, counter):branch():attempt("s", count, options) end,
+    ["branch:spec"] = spec_of,
     ["moonfold.open"] = function(_, options) moonfold.open(":memory:", options):close() end,
     ["moonfold.load_decider"] = function(_, options) moonfold.load_decider(script(), options) end,
     ["moonfold.verify"] = function(store, options)
@@ -177,7 +214,7 @@ describe("documented options", function()
     expected_stream_version = 0, from = 1, to = 1, max_count = 1, types = { "Counted" }, backwards = false, upcast = {},
     state = false, dry_run = true, initial_state = 0, trace = {}, check_shapes = true, check_invariant = true,
     params = {}, budget = 1000000, memory = 8000000, keep_commands = true, log = print, strict = true,
-    progress = function() end, rolls = {},
+    progress = function() end, rolls = {}, version = 1, time = 1, monotonic = true, path = "", script = "counter.lua",
   }
 
   local function refused(call, options)

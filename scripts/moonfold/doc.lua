@@ -137,6 +137,8 @@ local cart = {
         .. "type of its keys. What may be absent ends in `?`: `note = \"string?\"`, `[\"address?\"] = { ... }`." },
     { name = "Invariant", type = "fun(state: any): boolean|string|nil, string?",
       text = "Says whether a state makes sense." },
+    { name = "Moment", type = "integer|{ version: integer? }|{ time: integer|string }",
+      text = "A version, or a time: microseconds since 1970, or text such as `2026-11-25 18:30`, in UTC." },
     { name = "Given", type = "fun(events: Event|Event[]): Scenario",
       text = "Begins a scenario with what happened before." },
     { name = "Spec", type = "fun(decider: Decider|LoadedDecider, options?: SpecOptions): Given",
@@ -734,6 +736,391 @@ print(ok, err.code)                           --> false closed
 ]] },
       } },
 
+    { name = "history", title = "History: travel in time", class = "History", text = [[
+`local history = require "moonfold.history"` tells how a state came to be, and what would happen if. A history is
+made of a store and its rules. It only reads.]],
+      entries = {
+
+        { name = "history.of", kind = "function", since = since,
+          signature = "history.of(store, deciders) -> past",
+          summary = "Makes the history of a store.",
+          text = [[
+With several deciders, a stream belongs to the one whose category its name begins with: `cart-1` to the category
+`cart`.]],
+          parameters = {
+            { name = "store", type = "Store", text = "the store" },
+            { name = "deciders", type = "Decider|Decider[]|fun(stream: string): Decider",
+              text = "the rules: a decider, a list of them, or a function that gives the one for a stream" },
+          },
+          returns = { { name = "past", type = "History" } },
+          errors = { "invalid_argument" },
+          example = [[
+local history = require "moonfold.history"
+store:append_to_stream("cart-1", moonfold.event("ItemAdded", { price = 30 }))
+print(history.of(store, cart):at("cart-1").state.total)       --> 30
+]] },
+
+        { name = "history.changes", kind = "function", since = since,
+          signature = "history.changes(before, after) -> changes",
+          summary = "Tells how one value became another.",
+          parameters = {
+            { name = "before", type = "any", text = "a value" },
+            { name = "after", type = "any", text = "what became of it" },
+          },
+          returns = {
+            { name = "changes", type = "Change[]", text = "in the order of their paths; empty when they are equal" },
+          },
+          errors = {},
+          example = [[
+local history = require "moonfold.history"
+for _, change in ipairs(history.changes({ items = { "tea", "cup" }, total = 3 }, { items = { "cup" }, total = 0 })) do
+  print(change.kind, change.path, change.before)
+end
+--> removed items[1] tea
+--> changed total 3
+]] },
+
+        { name = "history:at", kind = "method", since = since, touches = "read",
+          signature = "past:at(stream [, moment]) -> step",
+          summary = "Tells the state at a version or a time, the event that led to it, and what that changed.",
+          parameters = {
+            { name = "stream", type = "string", text = "the stream's name" },
+            { name = "moment", type = "Moment", optional = true, text = "a version, or a time; now when absent" },
+          },
+          returns = { { name = "step", type = "Step" } },
+          errors = { "not_found", "script_error" },
+          example = [[
+local past = require("moonfold.history").of(store, cart)
+store:append_to_stream("cart-1", { moonfold.event("ItemAdded", { price = 30 }), moonfold.event("Paid") })
+print(past:at("cart-1", 1).state.total, past:at("cart-1", 1).event.type)              --> 30 ItemAdded
+print(past:at("cart-1", { time = "2000-01-01 12:00" }).state.total)                   --> 0
+]] },
+
+        { name = "history:diff", kind = "method", since = since, touches = "read",
+          signature = "past:diff(left, right) -> changes, left, right",
+          summary = "Tells what is different between two versions, two streams or two scripts.",
+          parameters = {
+            { name = "left", type = "string|Place", text = "a stream, or a place: a stream, a moment, a decider" },
+            { name = "right", type = "string|Place",
+              text = "what it does not say is as in `left`; without a moment: now" },
+          },
+          returns = {
+            { name = "changes", type = "Change[]" },
+            { name = "left", type = "table", text = "`{ stream_name, version, state }`" },
+            { name = "right", type = "table", text = "the same for the right side" },
+          },
+          errors = { "not_found", "script_error" },
+          example = [[
+local past = require("moonfold.history").of(store, cart)
+for price = 1, 3 do store:append_to_stream("cart-1", moonfold.event("ItemAdded", { price = price })) end
+local changes = past:diff({ stream = "cart-1", version = 1 }, { version = 3 })
+print(changes[1].path, changes[1].before, changes[1].after)   --> total 1 6
+]] },
+
+        { name = "history:why", kind = "method", since = since, touches = "read",
+          signature = "past:why(stream, path [, options]) -> steps",
+          summary = "Tells every event that changed a part of the state, and how.",
+          text = [[
+A path is written as in Lua: `total`, `items[2].qty`, `slots[-1]["a key"]`; the empty path is the whole state. A
+list of keys will do, too. The steps have no `state`.]],
+          parameters = {
+            { name = "stream", type = "string", text = "the stream's name" },
+            { name = "path", type = "string|Key[]", text = "the part of the state" },
+          },
+          options_class = "RangeOptions",
+          options = { from, to },
+          returns = { { name = "steps", type = "Step[]", text = "empty when nothing ever changed it" } },
+          errors = { "not_found", "script_error" },
+          example = [[
+local past = require("moonfold.history").of(store, cart)
+store:append_to_stream("cart-1", { moonfold.event("Seen"), moonfold.event("ItemAdded", { price = 30 }) })
+for _, step in ipairs(past:why("cart-1", "total")) do
+  print(step.version, step.event.type, step.changes[1].before, step.changes[1].after)   --> 2 ItemAdded 0 30
+end
+]] },
+
+        { name = "history:find", kind = "method", since = since, touches = "read",
+          signature = "past:find(stream, predicate [, options]) -> step | nil",
+          summary = "Finds the first event after which predicate(state) holds.",
+          text = [[
+All states are looked at, one after the other. A predicate that goes on to hold once it does is `monotonic`: then
+about as many states are looked at as the number of events has binary digits. With `path` the predicate is given
+that part of the state, and only where it changes: that is much faster when the state is large.]],
+          parameters = {
+            { name = "stream", type = "string", text = "the stream's name" },
+            { name = "predicate", type = "fun(state: any): boolean", text = "what should hold" },
+          },
+          options_class = "FindOptions",
+          options = {
+            from, to,
+            option("monotonic", "boolean", "false", "once it holds, it holds from then on"),
+            option("path", "string|Key[]", "the whole state", "what the predicate is given"),
+          },
+          returns = { { name = "step", type = "Step?" } },
+          errors = { "not_found", "script_error" },
+          example = [[
+local past = require("moonfold.history").of(store, cart)
+for price = 1, 9 do store:append_to_stream("cart-1", moonfold.event("ItemAdded", { price = price })) end
+print(past:find("cart-1", function(state) return state.total > 10 end).version)        --> 5
+print(past:find("cart-1", function(total) return total < 0 end, { path = "total" }))   --> nil
+]] },
+
+        { name = "history:walk", kind = "method", since = since, touches = "read",
+          signature = "past:walk(stream [, options]) -> walk",
+          summary = "Begins a walk through a stream, event by event, forth and back.",
+          parameters = { { name = "stream", type = "string", text = "the stream's name" } },
+          options_class = "RangeOptions",
+          options = { from, to },
+          returns = { { name = "walk", type = "Walk", text = "for a `for` loop, or to be led by hand" } },
+          errors = { "not_found" },
+          example = [[
+local past = require("moonfold.history").of(store, cart)
+store:append_to_stream("cart-1", { moonfold.event("ItemAdded", { price = 30 }), moonfold.event("Paid") })
+for step in past:walk("cart-1") do print(step.event.type, #step.changes, step.state.total) end
+--> ItemAdded 1 30
+--> Paid 0 30
+]] },
+
+        { name = "history:try", kind = "method", since = since, touches = "read",
+          signature = "past:try(stream, command) -> outcome",
+          summary = "Tells what would be decided on a command now, and what would become of the state.",
+          parameters = {
+            { name = "stream", type = "string", text = "the stream's name" },
+            { name = "command", type = "Command|Command[]", text = "one command or a list" },
+          },
+          returns = {
+            { name = "outcome", type = "table",
+              text = "`{ events, state, changes, rejection }`, the last one when the decider refuses" },
+          },
+          errors = { "unknown_command_type", "unknown_event_type", "script_error" },
+          example = [[
+local past = require("moonfold.history").of(store, cart)
+local outcome = past:try("cart-1", moonfold.command("AddItem", { price = 30 }))
+print(outcome.events[1].type, outcome.state.total)            --> ItemAdded 30
+print(past:try("cart-1", moonfold.command("AddItem", { price = 300 })).rejection.reason)   --> cart_full
+]] },
+
+        { name = "history:fixture", kind = "method", since = since, touches = "read",
+          signature = "past:fixture(stream [, options]) -> text",
+          summary = "Makes a spec from recorded history: with as few events as still show the state.",
+          text = [[
+The text is a file for `moonfold.spec` and busted. It loads the decider's script from its own folder.]],
+          parameters = { { name = "stream", type = "string", text = "the stream's name" } },
+          options_class = "FixtureOptions",
+          options = {
+            option("version", "integer", "the last", "the version whose state is shown"),
+            option("time", "integer|string", "now", "the time whose state is shown, instead"),
+            option("script", "string", "the decider's name and `.lua`",
+              "the file that the spec loads the decider from"),
+          },
+          returns = { { name = "text", type = "string" } },
+          errors = { "not_found", "script_error" },
+          example = [[
+local past = require("moonfold.history").of(store, cart)
+store:append_to_stream("cart-1", { moonfold.event("ItemAdded", { price = 30 }), moonfold.event("Seen") })
+local text = past:fixture("cart-1")
+print(text:match("given {%s+(.-),%s+}"))                      --> event("ItemAdded", { price = 30 })
+]] },
+
+        { name = "history:branch", kind = "method", since = since,
+          signature = "past:branch() -> branch",
+          summary = "Makes a branch: a what-if on top of the store.",
+          parameters = {},
+          returns = { { name = "branch", type = "Branch" } },
+          errors = {},
+          example = [[
+local branch = require("moonfold.history").of(store, cart):branch()
+branch:handle("cart-1", moonfold.command("AddItem", { price = 30 }))
+print(branch:at("cart-1").state.total, store:stream_exists("cart-1"))   --> 30 false
+]] },
+
+        { name = "history:decider", kind = "method", since = since,
+          signature = "past:decider(stream) -> decider",
+          summary = "Gives the rules of a stream.",
+          parameters = { { name = "stream", type = "string", text = "the stream's name" } },
+          returns = { { name = "decider", type = "Decider" } },
+          errors = { "not_found" },
+          example = [[
+local past = require("moonfold.history").of(store, cart)
+print(past:decider("cart-1") == cart)                         --> true
+]] },
+
+        { name = "history:run", kind = "method", since = since,
+          signature = "past:run(function(store) ... end) -> its results",
+          summary = "Calls a function with the store that this history tells of; a branch gives what it makes of it.",
+          parameters = { { name = "f", type = "fun(store: Store): ...", text = "what to do; it receives the store" } },
+          returns = { { name = "...", type = "any", text = "what the function returned" } },
+          errors = {},
+          example = [[
+local branch = require("moonfold.history").of(store, cart):branch()
+branch:append_to_stream("cart-1", moonfold.event("ItemAdded", { price = 30 }))
+print(branch:run(function(dreamt) return dreamt:stream_version("cart-1") end))   --> 1
+print(store:stream_version("cart-1"))                         --> 0
+]] },
+      } },
+
+    { name = "walk", title = "A walk", class = "Walk", text = [[
+What `past:walk` returns. It stands before its first event; `for step in walk do` goes to the end. Its field
+`version` tells where it stands.]],
+      entries = {
+
+        { name = "walk:next", kind = "method", since = since, touches = "read",
+          signature = "walk:next() -> step | nil",
+          summary = "Goes to the next event; nil at the end.",
+          parameters = {},
+          returns = { { name = "step", type = "Step?" } },
+          errors = { "script_error" },
+          example = [[
+store:append_to_stream("cart-1", moonfold.event("ItemAdded", { price = 30 }))
+local walk = require("moonfold.history").of(store, cart):walk("cart-1")
+print(walk:next().state.total, walk:next())                   --> 30 nil
+]] },
+
+        { name = "walk:previous", kind = "method", since = since, touches = "read",
+          signature = "walk:previous() -> step | nil",
+          summary = "Goes back to the event before; nil at the beginning.",
+          parameters = {},
+          returns = { { name = "step", type = "Step?" } },
+          errors = { "script_error" },
+          example = [[
+for price = 1, 3 do store:append_to_stream("cart-1", moonfold.event("ItemAdded", { price = price })) end
+local walk = require("moonfold.history").of(store, cart):walk("cart-1")
+walk:go(3)
+print(walk:previous().state.total, walk:previous().state.total, walk:previous())   --> 3 1 nil
+]] },
+
+        { name = "walk:go", kind = "method", since = since, touches = "read",
+          signature = "walk:go(version) -> step",
+          summary = "Goes to the event with this version.",
+          parameters = { { name = "version", type = "integer", text = "where to go" } },
+          returns = { { name = "step", type = "Step" } },
+          errors = { "script_error" },
+          example = [[
+for price = 1, 3 do store:append_to_stream("cart-1", moonfold.event("ItemAdded", { price = price })) end
+print(require("moonfold.history").of(store, cart):walk("cart-1"):go(2).state.total)   --> 3
+]] },
+      } },
+
+    { name = "branch", title = "A branch", class = "Branch", text = [[
+What `past:branch` returns. It has every method of a history, told of the branch. A branch is the list of what was
+done in it; when it is looked at, all of that is done again on the store as it then is. Commands are decided anew
+when somebody has written meanwhile. Nothing of it is ever recorded, and nothing is held open.]],
+      entries = {
+
+        { name = "branch:append_to_stream", kind = "method", since = since, touches = "read",
+          signature = "branch:append_to_stream(stream, events [, options]) -> result",
+          summary = "Is `store:append_to_stream`, in the branch.",
+          parameters = {
+            { name = "stream", type = "string", text = "the stream's name" },
+            { name = "events", type = "Event|Event[]", text = "one event or a list" },
+          },
+          options_class = "AppendOptions",
+          options = { expected_when_writing },
+          returns = { { name = "result", type = "AppendResult" } },
+          errors = { "version_conflict", "id_conflict" },
+          example = [[
+local branch = require("moonfold.history").of(store, cart):branch()
+branch:append_to_stream("cart-1", moonfold.event("ItemAdded", { price = 30 }))
+print(branch:at("cart-1").version)                            --> 1
+]] },
+
+        { name = "branch:handle", kind = "method", since = since, touches = "read",
+          signature = "branch:handle(stream, command [, options]) -> result",
+          summary = "Lets the stream's decider decide, in the branch; as `store:handle`.",
+          text = "However often it is decided again, the command keeps the time at which it was first given.",
+          parameters = {
+            { name = "stream", type = "string", text = "the stream's name" },
+            { name = "command", type = "Command", text = "the command" },
+          },
+          options_class = "HandleOptions",
+          options = {
+            expected_when_writing,
+            option("state", "boolean", "true", "put the new state into the result; false spares the copy"),
+            check_invariant, rolls,
+          },
+          returns = { { name = "result", type = "HandleResult" } },
+          errors = { "rejected", "version_conflict", "unknown_command_type", "unknown_event_type", "id_conflict",
+            "script_error" },
+          example = [[
+local branch = require("moonfold.history").of(store, cart):branch()
+print(branch:handle("cart-1", moonfold.command("AddItem", { price = 30 })).state.total)   --> 30
+]] },
+
+        { name = "branch:attempt", kind = "method", since = since, touches = "read",
+          signature = "branch:attempt(stream, command [, options]) -> result | nil, rejection",
+          summary = "Is `branch:handle`, but a refusal is returned, and remembered for a spec.",
+          parameters = {
+            { name = "stream", type = "string", text = "the stream's name" },
+            { name = "command", type = "Command", text = "the command" },
+          },
+          options_class = "HandleOptions",
+          options = {
+            expected_when_writing,
+            option("state", "boolean", "true", "put the new state into the result; false spares the copy"),
+            check_invariant, rolls,
+          },
+          returns = {
+            { name = "result", type = "HandleResult?" },
+            { name = "rejection", type = "Error?", text = "the error object of `rejected`" },
+          },
+          errors = { "version_conflict", "unknown_command_type", "unknown_event_type", "id_conflict", "script_error" },
+          example = [[
+local branch = require("moonfold.history").of(store, cart):branch()
+local _, rejection = branch:attempt("cart-1", moonfold.command("AddItem", { price = 500 }))
+print(rejection.reason)                                       --> cart_full
+]] },
+
+        { name = "branch:compare", kind = "method", since = since, touches = "read",
+          signature = "branch:compare() -> differences",
+          summary = "Tells what is different from the real store.",
+          parameters = {},
+          returns = {
+            { name = "differences", type = "table[]",
+              text = "for each stream that was written to: `{ stream_name, real_version, version, events, changes }`" },
+          },
+          errors = { "script_error" },
+          example = [[
+local branch = require("moonfold.history").of(store, cart):branch()
+branch:handle("cart-1", moonfold.command("AddItem", { price = 30 }))
+local difference = branch:compare()[1]
+print(difference.stream_name, difference.real_version, difference.version)   --> cart-1 0 1
+print(difference.changes[1].path, difference.changes[1].after)               --> total 30
+]] },
+
+        { name = "branch:spec", kind = "method", since = since, touches = "read",
+          signature = "branch:spec(stream [, options]) -> text",
+          summary = "Gives the commands of the branch on a stream as a given/when/expect spec that passes.",
+          text = [[
+Each command becomes one scenario, with the events before it, what was decided, and the state that followed. Streams
+that a decider given as a table looks at through its context are part of the scenario.]],
+          parameters = { { name = "stream", type = "string", text = "the stream's name" } },
+          options_class = "BranchSpecOptions",
+          options = {
+            option("script", "string", "the decider's name and `.lua`",
+              "the file that the spec loads the decider from"),
+          },
+          returns = { { name = "text", type = "string" } },
+          errors = { "script_error" },
+          example = [[
+local branch = require("moonfold.history").of(store, cart):branch()
+branch:handle("cart-1", moonfold.command("AddItem", { price = 30 }))
+print(branch:spec("cart-1"):match(":when[^\n]*"))             --> :when(command("AddItem", { price = 30 }))
+]] },
+
+        { name = "branch:drop", kind = "method", since = since,
+          signature = "branch:drop()",
+          summary = "Forgets all that was done: the branch is the store again.",
+          parameters = {},
+          returns = {},
+          errors = {},
+          example = [[
+local branch = require("moonfold.history").of(store, cart):branch()
+branch:handle("cart-1", moonfold.command("AddItem", { price = 30 }))
+branch:drop()
+print(#branch:compare())                                      --> 0
+]] },
+      } },
+
     { name = "context", title = "The context of a decision", class = "Context", text = [[
 The third argument of `decide`. It looks into other streams, inside the same transaction: one decision may rest
 on several streams and still be consistent. It cannot write.]],
@@ -1077,6 +1464,57 @@ print(#result.events, result.state)           --> 2 nil
 store:append_to_stream("cart-1", moonfold.event("ItemAdded"))
 store:backup("copy.fold")
 print(moonfold.verify("copy.fold").parts.log)                            --> 0
+]] },
+
+        { name = "Step", kind = "shape", class = "Step", since = since,
+          signature = "{ stream_name, version, event, state, changes }",
+          summary = "What became of a stream at one version.",
+          fields = {
+            { name = "stream_name", type = "string", text = "the stream" },
+            { name = "version", type = "integer", text = "the version; 0 is before the first event" },
+            { name = "event", type = "RecordedEvent", optional = true, text = "the event; nil at version 0" },
+            { name = "state", type = "any", optional = true, text = "the state after it" },
+            { name = "changes", type = "Change[]", text = "what it changed" },
+          },
+          example = [[
+store:append_to_stream("cart-1", moonfold.event("ItemAdded", { price = 30 }))
+local step = require("moonfold.history").of(store, cart):at("cart-1")
+print(step.version, step.event.type, step.changes[1].path)    --> 1 ItemAdded total
+]] },
+
+        { name = "Change", kind = "shape", class = "Change", since = since,
+          signature = "{ kind, path, keys, before, after }",
+          summary = "One difference between two values.",
+          text = [[
+In lists, what agrees at both ends is left out, so an element that was taken out is one change. The index of what was
+removed is the one that it had, the index of what was added the one that it has.]],
+          fields = {
+            { name = "kind", type = [["added"|"removed"|"changed"]], text = "what happened" },
+            { name = "path", type = "string", text = "where, such as `items[2].qty`; empty for the whole value" },
+            { name = "keys", type = "Key[]", text = "the path as a list" },
+            { name = "before", type = "any", optional = true, text = "nil when it was added" },
+            { name = "after", type = "any", optional = true, text = "nil when it was removed" },
+          },
+          example = [[
+local change = require("moonfold.history").changes({ items = { "tea", "cup" } }, { items = { "cup" } })[1]
+print(change.kind, change.path, change.before, change.after)  --> removed items[1] tea nil
+]] },
+
+        { name = "Place", kind = "shape", class = "Place", since = since,
+          signature = "{ stream, version, time, decider }",
+          summary = "A state to compare: of a stream, at a moment, by some rules.",
+          fields = {
+            { name = "stream", type = "string", optional = true, text = "the stream" },
+            { name = "version", type = "integer", optional = true, text = "at this version" },
+            { name = "time", type = "integer|string", optional = true,
+              text = "or at this time: microseconds since 1970, or text such as `2026-11-25 18:30`, in UTC" },
+            { name = "decider", type = "Aggregate|Decider", optional = true,
+              text = "rules other than those of the history" },
+          },
+          example = [[
+store:append_to_stream("cart-1", { moonfold.event("ItemAdded", { price = 30 }), moonfold.event("Paid") })
+local past = require("moonfold.history").of(store, cart)
+print(#past:diff({ stream = "cart-1", version = 0 }, { version = 2 }))   --> 1
 ]] },
 
         { name = "Error", kind = "shape", class = "Error", since = since,
