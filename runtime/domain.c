@@ -639,13 +639,15 @@ static int enter(lua_State *S) {
 int mfr_domain_enter(const mfr_loaded *loaded, mfr_store *store, mfr_call *call,
                      lua_CFunction stage, const mfr_buffer *in, void *work) {
   mfr_domain *domain = loaded->domain;
-  entry e = {loaded, call, stage, in, work, store->number};
+  entry e = {loaded, call, stage, in, work, store ? store->number : domain->store_number};
   if (domain->running)
     return fail(domain, MF_INVALID_ARGUMENT,
                 "%s is running: it cannot be called from its own print", domain->path);
-  domain->store->store = store->store;
-  domain->store->txn = store->txn;
-  domain->store->seed = store->seed;
+  if (store) {
+    domain->store->store = store->store;
+    domain->store->txn = store->txn;
+    domain->store->seed = store->seed;
+  }
   domain->running = true;
   domain->call = call;
   call->store = domain->store;

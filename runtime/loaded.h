@@ -95,7 +95,7 @@ void mfr_decode_here(lua_State *L, mfr_state *state, const void *data, size_t si
  */
 void mfr_enter(lua_State *L, mfr_state *state, const mfr_loaded *loaded, mfr_call *call,
                lua_CFunction stage, const mfr_buffer *in, void *work);
-/* The same without a Lua host: returns a status. */
+/* The same without a Lua host: returns a status. `store` may be NULL where the stage needs none. */
 int mfr_domain_enter(const mfr_loaded *loaded, mfr_store *store, mfr_call *call,
                      lua_CFunction stage, const mfr_buffer *in, void *work);
 int mfr_status_of(const char *code); /* of an error object */

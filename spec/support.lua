@@ -94,6 +94,18 @@ function support.everywhere(block)
   end)
 end
 
+--- The decider that this source text returns, loaded into a sandbox.
+function support.load(source, options, name)
+  return moonfold.load_decider(support.write(support.path(name or "decider.lua"), source), options)
+end
+
+--- Describes the same behaviour with a decider as a table and loaded into a sandbox: block(decider, kind).
+function support.both(source, block)
+  local busted = require "busted"
+  busted.describe("with a table as the decider", function() block(assert(load(source, "=decider.lua"))(), "table") end)
+  busted.describe("with a loaded decider", function() block(support.load(source), "loaded") end)
+end
+
 --- n events of type "Ticked" whose data are first, first + 1, ...
 function support.ticks(n, first)
   local events = {}
