@@ -232,7 +232,8 @@ support.both(script, function(cart)
           decided[#decided + 1] = given.type
           return plain.decide[given.type](given, state)
         end
-        support.refuses(store, "rejected", { reason = "out_of_stock" }, handle, watched, { add(), add("gold"), confirm })
+        support.refuses(store, "rejected", { reason = "out_of_stock" },
+          handle, watched, { add(), add("gold"), confirm })
         assert.same({ "Add", "Add" }, decided)
         assert.is_false(store:stream_exists("cart-1"))
         assert.same(plain.initial_state, store:aggregate_stream("cart-1", cart).state)
@@ -257,7 +258,8 @@ support.both(script, function(cart)
 
       it("is checked before the first is decided", function()
         local decider, runs = deciding(function() return event "Done" end)
-        support.refuses(store, "invalid_argument", nil, handle, decider, { command "Do", { type = "Do", data = print } })
+        local bad = { type = "Do", data = print }
+        support.refuses(store, "invalid_argument", nil, handle, decider, { command "Do", bad })
         support.refuses(store, "invalid_argument", nil, handle, decider, { command "Do", "Do" })
         assert.equal(0, runs())
       end)
@@ -313,7 +315,9 @@ support.both(script, function(cart)
       end
 
       it("is the command, the state and a context", function()
-        local seen = received { type = "Do", data = { n = 1 }, metadata = { by = "Ada" }, command_id = "id-1", time = 5 }
+        local seen = received {
+          type = "Do", data = { n = 1 }, metadata = { by = "Ada" }, command_id = "id-1", time = 5,
+        }
         assert.equal(3, seen.n)
         local given = seen[1]
         assert.equal("Do", given.type)
@@ -376,7 +380,8 @@ support.both(script, function(cart)
         for _, value in ipairs { false, true, 1, "Done", print } do
           refused("script_error", { stream = "cart-1", command_type = "Do" }, value)
         end
-        for _, value in ipairs { { data = 1 }, { type = 1 }, { type = "" }, { event "Done", 1 }, { { event "Done" } } } do
+        local wrong = { { data = 1 }, { type = 1 }, { type = "" }, { event "Done", 1 }, { { event "Done" } } }
+        for _, value in ipairs(wrong) do
           refused("invalid_argument", nil, value)
         end
       end)
@@ -519,7 +524,8 @@ support.both(script, function(cart)
       end)
 
       it("keeps what decide has put there", function()
-        assert.same({ by = "Ada", causation_id = "id-1" }, metadata({ type = "Do", command_id = "id-1" }, { by = "Ada" }))
+        assert.same({ by = "Ada", causation_id = "id-1" },
+          metadata({ type = "Do", command_id = "id-1" }, { by = "Ada" }))
         assert.same({ by = "Ada" }, metadata({ type = "Do" }, { by = "Ada" }))
       end)
     end)
@@ -539,7 +545,7 @@ support.both(script, function(cart)
       end)
 
       --- A result as plain values.
-      local function plain(result)
+      local function values_of(result)
         return {
           ids = pluck("message_id", result.events), data = pluck("data", result.events),
           positions = pluck("global_position", result.events), times = pluck("recorded_at", result.events),
@@ -551,7 +557,7 @@ support.both(script, function(cart)
       it("that comes again answers with the original result and is not decided again", function()
         local first = handle(decider, once "id-1")
         local second = handle(decider, once "id-1")
-        assert.same(plain(first), plain(second))
+        assert.same(values_of(first), values_of(second))
         assert.equal(1, runs())
         assert.equal(2, store:stream_version("cart-1"))
       end)
@@ -560,14 +566,14 @@ support.both(script, function(cart)
         local first = handle(decider, once "id-1")
         handle(decider, once "id-2")
         store:append_to_stream("other", support.ticks(3))
-        assert.same(plain(first), plain(handle(decider, once "id-1")))
+        assert.same(values_of(first), values_of(handle(decider, once "id-1")))
         assert.equal(4, store:stream_version("cart-1"))
       end)
 
       it("answers so whatever is expected, for the answer to the first may be lost", function()
         local options = { expected_stream_version = 0 }
         local first = handle(decider, once "id-1", options)
-        assert.same(plain(first), plain(handle(decider, once "id-1", options)))
+        assert.same(values_of(first), values_of(handle(decider, once "id-1", options)))
       end)
 
       it("answers so in another handle, and in another process", function()
@@ -661,7 +667,7 @@ support.both(script, function(cart)
       it("is known within the transaction that handles it", function()
         store:transaction(function()
           local first = handle(decider, once "id-1")
-          assert.same(plain(first), plain(handle(decider, once "id-1")))
+          assert.same(values_of(first), values_of(handle(decider, once "id-1")))
         end)
         assert.equal(2, store:stream_version("cart-1"))
       end)

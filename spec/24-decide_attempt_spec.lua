@@ -147,7 +147,8 @@ support.both(script, function(box)
           initial_state = 0,
           evolve = { Looked = function(n) return n + 1 end },
           decide = function(_, state, context)
-            local seen = context:aggregate_stream("looking", { initial_state = 0, evolve = function(n) return n + 1 end })
+            local count = { initial_state = 0, evolve = function(n) return n + 1 end }
+            local seen = context:aggregate_stream("looking", count)
             return event("Looked", { state = state, seen = seen.state, exists = context:stream_exists("looking") })
           end,
         }

@@ -150,7 +150,8 @@ support.both(script, function(cart)
       end)
 
       it("is not asked about events that were not wanted: types names what was stored", function()
-        store:append_to_stream("cart-2", { event("ItemAdded", { price = 7 }), event("ProductItemAdded", { price = 8 }) })
+        store:append_to_stream("cart-2",
+          { event("ItemAdded", { price = 7 }), event("ProductItemAdded", { price = 8 }) })
         local function prices(types)
           local events = store:read_stream("cart-2", { types = types, upcast = upcast }).events
           return pluck("price", pluck("data", events))
