@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <lauxlib.h>
 #include <lualib.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,12 +64,55 @@ static int host_catch_interrupts(lua_State *L) {
   return 0;
 }
 
+/*
+ * Waits until there is something to read; false when Ctrl-C came first, or before. A signal that
+ * arrives just before a read would not end it: it is let through only while this waits.
+ */
+static bool wait_for_input(int fd) {
+  struct pollfd input = {fd, POLLIN, 0};
+  sigset_t interrupt, before;
+  sigemptyset(&interrupt);
+  sigaddset(&interrupt, SIGINT);
+  sigprocmask(SIG_BLOCK, &interrupt, &before);
+  bool ready = interrupts == 0 && ppoll(&input, 1, NULL, &before) >= 0;
+  sigprocmask(SIG_SETMASK, &before, NULL);
+  return ready;
+}
+
+/*
+ * host.read(file, size) -> bytes, "" at the end; nil and a message when it fails
+ * So many bytes, or what there is to the end, past the file's buffer: use nothing else on it.
+ */
+static int host_read(lua_State *L) {
+  luaL_Stream *stream = luaL_checkudata(L, 1, LUA_FILEHANDLE);
+  size_t size = (size_t)luaL_checkinteger(L, 2), taken = 0;
+  luaL_Buffer out;
+  luaL_argcheck(L, stream->closef != NULL, 1, "the file is closed");
+  int fd = fileno(stream->f);
+  char *bytes = luaL_buffinitsize(L, &out, size);
+  while (taken < size && wait_for_input(fd)) {
+    ssize_t n = read(fd, bytes + taken, size - taken);
+    if (n == 0) break;
+    if (n < 0 && errno != EINTR && errno != EAGAIN) return luaL_fileresult(L, 0, NULL);
+    if (n > 0) taken += (size_t)n;
+  }
+  luaL_pushresultsize(&out, taken);
+  return 1;
+}
+
 /* host.ignore_broken_pipes(): writing to a reader that is gone fails with EPIPE, instead of ending
  * the process. */
 static int host_ignore_broken_pipes(lua_State *L) {
   (void)L;
   handle_signal(SIGPIPE, SIG_IGN);
   return 0;
+}
+
+/* host.reader_gone() -> whether standard output is a pipe that nobody reads any more. */
+static int host_reader_gone(lua_State *L) {
+  struct pollfd output = {STDOUT_FILENO, 0, 0};
+  lua_pushboolean(L, poll(&output, 1, 0) > 0 && (output.revents & (POLLERR | POLLNVAL)));
+  return 1;
 }
 
 /* ---- terminal, files, time ---- */
@@ -194,6 +238,8 @@ static int run_program(lua_State *L, int base) {
 static const luaL_Reg host_functions[] = {{"interrupts", host_interrupts},
                                           {"catch_interrupts", host_catch_interrupts},
                                           {"ignore_broken_pipes", host_ignore_broken_pipes},
+                                          {"reader_gone", host_reader_gone},
+                                          {"read", host_read},
                                           {"is_terminal", host_is_terminal},
                                           {"width", host_width},
                                           {"kind", host_kind},

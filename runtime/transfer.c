@@ -500,6 +500,8 @@ static part base64_field(importer *im, const char *key) {
 
 static part payload_field(importer *im, const char *key, const char *base64_key) {
   if (!get_field(im, key)) return base64_field(im, base64_key);
+  if (strcmp(key, "metadata") == 0 && lua_type(im->L, -1) != LUA_TTABLE)
+    bad_line(im, key, "\"metadata\" is an object");
   part p = {im->bytes->size, 0, true};
   mfr_encode(im->L, im->state, im->bytes, lua_gettop(im->L), key);
   p.size = im->bytes->size - p.at;
@@ -682,7 +684,6 @@ static void add_code(importer *im) {
   mf_error error;
   part hex = text_field(im, "kept_code", true);
   part source = text_field(im, "source", true);
-  im->bytes->data[hex.at + hex.size] = '\0'; /* the byte that keep() has made room for */
   char text[2 * MF_DIGEST_SIZE + 1] = "";
   if (hex.size == sizeof text - 1) memcpy(text, im->bytes->data + hex.at, hex.size);
   if (!read_hex(text, digest, sizeof digest))

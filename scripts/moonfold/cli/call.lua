@@ -82,13 +82,24 @@ function Call:open(options)
   return store
 end
 
+--- All of standard input.
+function Call:read_all()
+  local parts = {}
+  repeat
+    local bytes, problem = self.host.read(io.stdin, 1 << 16)
+    if not bytes then self:fail("io", "reading standard input: " .. problem) end
+    parts[#parts + 1] = bytes
+  until bytes == ""
+  return table.concat(parts)
+end
+
 --- Parses JSON that the user gave as an argument; "-" reads it from standard input. nil when nothing was given.
 function Call:json(given, what)
   if not given then return nil end
   local origin = what
   if given == "-" then
-    given, origin = io.stdin:read("a"), what .. " on standard input"
-    if not given or given == "" then self:usage(origin .. ": there is nothing") end
+    given, origin = self:read_all(), what .. " on standard input"
+    if given == "" then self:usage(origin .. ": there is nothing") end
   end
   local fine, value = pcall(self.host.parse_json, given)
   if fine then return value end

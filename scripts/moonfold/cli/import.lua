@@ -53,22 +53,24 @@ end
 local function read_more(call, input, rest)
   local parts = { rest }
   while true do
-    local chunk, problem = input:read(CHUNK)
-    if problem then call:fail("io", problem) end
-    parts[#parts + 1] = chunk or "\n"
-    if not chunk or chunk:find("\n", 1, true) then return table.concat(parts), not chunk end
+    local chunk, problem = call.host.read(input, CHUNK)
+    if not chunk then call:fail("io", problem) end
+    local ended = chunk == ""
+    parts[#parts + 1] = ended and "\n" or chunk
+    if ended or chunk:find("\n", 1, true) then return table.concat(parts), ended end
   end
 end
 
 -- Takes all there is; returns how many events were recorded, and how many were there already.
-local function take(call, store, input, rest, line, shown, as_new)
-  local recorded, repeated, ended = 0, 0, false
-  while not ended do
-    rest, ended = read_more(call, input, rest)
+local function take(call, store, input, rest, ended, line, shown, as_new)
+  local recorded, repeated = 0, 0
+  while true do
     local bytes, lines, new, known = call.host["import"](store, rest, line, as_new)
     rest, line = rest:sub(bytes + 1), line + lines
     recorded, repeated = recorded + new, repeated + known
     shown:at(recorded + repeated)
+    if ended then break end
+    rest, ended = read_more(call, input, rest)
   end
   if rest ~= "" then
     call:fail("invalid_argument", ("text: line %d: the input ends within the events of one append; nothing of these was"
@@ -80,13 +82,14 @@ end
 return function(call)
   local input, name = input_of(call)
   local as_new = call.options["as-new"] or false
-  local first = input:read("L")
-  if not first then call:fail("invalid_argument", name .. " is empty: nothing was imported") end
-  local header = header_of(call, first)
+  local rest, ended = read_more(call, input, "")
+  if ended and rest == "\n" then call:fail("invalid_argument", name .. " is empty: nothing was imported") end
+  local header = header_of(call, rest:match("^[^\n]*"))
+  if header then rest = rest:gsub("^[^\n]*\n", "", 1) end
   local store <close> = open(call, header, as_new)
   if not as_new then check_seed(call, store, header) end
   local shown = progress.new(call, "importing", header and header.to - header.from + 1)
-  local fine, recorded, repeated = pcall(take, call, store, input, header and "" or first, header and 2 or 1, shown,
+  local fine, recorded, repeated = pcall(take, call, store, input, rest, ended, header and 2 or 1, shown,
     as_new or not header)
   if not fine then
     shown:clear()

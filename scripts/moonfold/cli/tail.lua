@@ -5,6 +5,7 @@ local lines = require "moonfold.cli.lines"
 local streams = require "moonfold.cli.streams"
 
 local SHOWN = 10
+local SLICE = 1 -- seconds
 
 local function list(store, stream, range)
   if stream then return store:events(stream, range) end
@@ -31,7 +32,10 @@ return function(call)
   printer:finish(not options.follow and "no events" or nil)
   while options.follow do
     call.out:flush()
-    store:wait(log + 1)
+    -- In slices, to see that nobody reads any more. A commit ends one at once.
+    while not store:wait(log + 1, SLICE) do
+      if call.host.reader_gone() then return end
+    end
     local reached = lines.last_position(store)
     local range = stream and { from = version + 1, types = options.types }
       or { from = log + 1, to = reached, types = options.types }
