@@ -153,7 +153,7 @@ int mf__view_begin(mf__env *env, mf__view *view, mf_error *error) {
     slot_free(slot);
     return mf__fail_db(error, rc, env->path);
   }
-  *view = (mf__view){env, slot->txn, slot->log, slot->postings, slot, NULL};
+  *view = (mf__view){env, slot->txn, slot->log, slot->postings, NULL, slot, NULL};
   return MF_OK;
 }
 

@@ -24,9 +24,11 @@ int mf__corrupt_index(mf_error *error, const mf__env *env, const char *what) {
 
 /* ---- heads and postings ---- */
 
-int mf__stored_head(mf__view *view, mf_bytes stream, mf__head *head, bool *found, mf_error *error) {
+int mf__stored_head(mf__view *view, mf_bytes stream, uint64_t hash, mf__head *head, bool *found,
+                    mf_error *error) {
   MDB_val key = db_val(stream), value;
-  int rc = mdb_get(view->db, view->env->streams, &key, &value);
+  int rc = view->heads ? mdb_cursor_get(view->heads, &key, &value, MDB_SET)
+                       : mdb_get(view->db, view->env->streams, &key, &value);
   *found = rc == 0;
   if (rc == MDB_NOTFOUND) {
     memset(head, 0, sizeof *head);
@@ -34,7 +36,7 @@ int mf__stored_head(mf__view *view, mf_bytes stream, mf__head *head, bool *found
   }
   if (rc != 0) return mf__fail_db(error, rc, view->env->path);
   mf_bytes bytes = from_db(value);
-  if (!mf__unseal(&bytes, stream, view->env->record.seed) || !mf__head_read(bytes, head)) {
+  if (!mf__unseal_hashed(&bytes, hash) || !mf__head_read(bytes, head)) {
     char quoted[MF__QUOTED];
     return mf__fail(error, MF_CORRUPT, "%s: the head of stream %s is damaged", view->env->path,
                     mf__quote(stream, quoted));
@@ -44,7 +46,10 @@ int mf__stored_head(mf__view *view, mf_bytes stream, mf__head *head, bool *found
 
 int mf__view_head(mf__view *view, mf_bytes stream, mf__head *head, bool *found, mf_error *error) {
   const mf__staged_stream *staged = view->staged ? mf__staged_find(view->staged, stream) : NULL;
-  if (!staged) return mf__stored_head(view, stream, head, found, error);
+  if (!staged) {
+    uint64_t hash = mf__hash(stream, view->env->record.seed);
+    return mf__stored_head(view, stream, hash, head, found, error);
+  }
   *head = staged->head;
   head->runs = mf__bytes(staged->runs.data, staged->runs.size);
   *found = head->version > 0;

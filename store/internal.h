@@ -124,11 +124,15 @@ typedef struct mf__map_entry {
 typedef struct mf__map {
   mf__map_entry *entries;
   size_t capacity, count;
+  uint64_t seed; /* of the keys' hashes */
 } mf__map;
 
+/* For look-ups of one key in one map after another; `seed` is the map's. */
 bool mf__map_get(const mf__map *map, mf_bytes key, uint64_t *value);
+bool mf__map_get_hashed(const mf__map *map, mf_bytes key, uint64_t hash, uint64_t *value);
 bool mf__map_reserve(mf__map *map, size_t additional);        /* false: no memory */
 void mf__map_set(mf__map *map, mf_bytes key, uint64_t value); /* after mf__map_reserve */
+void mf__map_set_hashed(mf__map *map, mf_bytes key, uint64_t hash, uint64_t value);
 void mf__map_remove(mf__map *map, mf_bytes key);
 void mf__map_clear(mf__map *map);
 void mf__map_free(mf__map *map);
@@ -279,7 +283,8 @@ enum {
   MF__BLOCK_LARGE = 16 * 4096 - 16, /* offsets fit u16 */
   MF__LARGE_COMMIT = 4 * 8192,      /* from so many bytes on, a commit writes large blocks */
   MF__CHUNK_MAX = 128,              /* bytes of runs in a chunk of postings */
-  MF__TRAILER_MAX = 1 + 10 + 8,
+  MF__VARINT_MAX = 10,
+  MF__TRAILER_MAX = 1 + MF__VARINT_MAX + 8,
   MF__SEED_MAX = 64,
   MF__EXTENSION_MOST = 2 * MF_EXTENSION_MAX + 512, /* with the command's id and the decision */
   MF__RECORD_FIXED = 17,
@@ -342,8 +347,6 @@ typedef struct mf__block {
 } mf__block;
 
 bool mf__block_parse(uint64_t first, mf_bytes value, mf__block *block);
-/* The bytes of events i to j (inclusive) of a block; false when the offsets make no sense. */
-bool mf__block_slice(const mf__block *block, uint32_t i, uint32_t j, mf_bytes *slice);
 void mf__block_header_write(uint8_t *out, uint32_t count, size_t content);
 
 enum { MF__TRAILER_END = 1, MF__TRAILER_MORE = 3 };
@@ -359,22 +362,64 @@ uint8_t *mf__trailer_write(const mf__trailer *trailer, uint8_t *p);
 /* What stands between a record's end and the next one's begin. False when it makes no sense. */
 bool mf__trailer_parse(const uint8_t *p, const uint8_t *limit, mf__trailer *trailer);
 
-size_t mf__varint_size(uint64_t value);
-uint8_t *mf__varint_write(uint8_t *p, uint64_t value);
-const uint8_t *mf__varint_read(const uint8_t *p, const uint8_t *limit, uint64_t *value);
+size_t mf__long_varint_size(uint64_t value);
+uint8_t *mf__long_varint_write(uint8_t *p, uint64_t value);
+const uint8_t *mf__long_varint_read(const uint8_t *p, const uint8_t *limit, uint64_t *value);
+
+/* Nearly all are of one byte. */
+static inline size_t mf__varint_size(uint64_t value) {
+  return value < 0x80 ? 1 : mf__long_varint_size(value);
+}
+
+static inline uint8_t *mf__varint_write(uint8_t *p, uint64_t value) {
+  if (value >= 0x80) return mf__long_varint_write(p, value);
+  *p = (uint8_t)value;
+  return p + 1;
+}
+
+/* NULL when there is none before `limit`. Nearly all have one byte or two. */
+static inline const uint8_t *mf__varint_read(const uint8_t *p, const uint8_t *limit,
+                                             uint64_t *value) {
+  if (p < limit && p[0] < 0x80) {
+    *value = p[0];
+    return p + 1;
+  }
+  if (limit - p >= 2 && p[1] < 0x80) {
+    *value = (uint64_t)(p[0] & 0x7f) | (uint64_t)p[1] << 7;
+    return p + 2;
+  }
+  return mf__long_varint_read(p, limit, value);
+}
+
 void mf__u16_write(uint8_t *p, uint32_t value);
 void mf__u32_write(uint8_t *p, uint32_t value);
 void mf__u64_write(uint8_t *p, uint64_t value);
 void mf__be64_write(uint8_t *p, uint64_t value);
-uint32_t mf__u16_read(const uint8_t *p);
+static inline uint32_t mf__u16_read(const uint8_t *p) {
+  return (uint32_t)p[0] | (uint32_t)p[1] << 8;
+}
 uint32_t mf__u32_read(const uint8_t *p);
 uint64_t mf__u64_read(const uint8_t *p);
 uint64_t mf__be64_read(const uint8_t *p);
+/* The bytes of events i to j (inclusive) of a block; false when the offsets make no sense. */
+static inline bool mf__block_slice(const mf__block *block, uint32_t i, uint32_t j,
+                                   mf_bytes *slice) {
+  const uint8_t *offsets = block->data + block->content;
+  size_t start = mf__u16_read(offsets + 2 * (size_t)i);
+  size_t end = j + 1 < block->count ? mf__u16_read(offsets + 2 * (size_t)(j + 1)) : block->content;
+  if (start < MF__BLOCK_HEADER || start >= end || end > block->content) return false;
+  *slice = (mf_bytes){block->data + start, end - start};
+  return true;
+}
+
 uint64_t mf__hash(mf_bytes bytes, uint64_t seed);
 
 /* Writes the 4 bytes of a seal behind value; verifies it and cuts it off. */
 void mf__seal(uint8_t *value, size_t size, mf_bytes key, uint64_t seed);
 bool mf__unseal(mf_bytes *value, mf_bytes key, uint64_t seed);
+/* The same with mf__hash(key, seed), where that is known. */
+void mf__seal_hashed(uint8_t *value, size_t size, uint64_t key_hash);
+bool mf__unseal_hashed(mf_bytes *value, uint64_t key_hash);
 
 /* A stream as its head tells it. `runs` are those of the newest chunk but the last one. */
 typedef struct mf__head {
@@ -386,7 +431,7 @@ typedef struct mf__head {
   mf_bytes runs;
 } mf__head;
 
-enum { MF__HEAD_MAX = 7 * 10 + MF__CHUNK_MAX + 2 * 10 + MF__SEAL };
+enum { MF__HEAD_MAX = 7 * MF__VARINT_MAX + MF__CHUNK_MAX + 2 * 10 + MF__SEAL };
 size_t mf__head_write(const mf__head *head, uint8_t out[MF__HEAD_MAX]); /* without the seal */
 bool mf__head_read(mf_bytes value, mf__head *head);
 
@@ -530,6 +575,7 @@ typedef struct mf__view {
   mf__env *env;
   MDB_txn *db;
   MDB_cursor *log, *postings;
+  MDB_cursor *heads; /* of a write transaction: neighbours are found from where it stands */
   mf__slot *slot;
   struct mf_txn *staged; /* or NULL */
 } mf__view;
@@ -542,7 +588,9 @@ void mf__view_end(mf__view *view);
 /* Returns MF_OK with *found telling whether the stream exists. head->runs points into the view or
  * the staging. */
 int mf__view_head(mf__view *view, mf_bytes stream, mf__head *head, bool *found, mf_error *error);
-int mf__stored_head(mf__view *view, mf_bytes stream, mf__head *head, bool *found, mf_error *error);
+/* `hash`: that of the name, with the store's seed. */
+int mf__stored_head(mf__view *view, mf_bytes stream, uint64_t hash, mf__head *head, bool *found,
+                    mf_error *error);
 int mf__view_last_position(mf__view *view, int64_t *position, mf_error *error);
 /* The block that holds a position. */
 int mf__view_block(mf__view *view, int64_t position, mf__block *block, mf_error *error);
@@ -578,11 +626,18 @@ typedef struct mf__staged_event {
   size_t size;
 } mf__staged_event;
 
+/* Runs of postings, in the arena. */
+typedef struct mf__runs {
+  uint8_t *data;
+  size_t size, capacity;
+} mf__runs;
+
 typedef struct mf__staged_stream {
   mf_bytes name; /* in the arena */
   mf__head head; /* as it will be, but for the runs */
-  mf__buffer runs;
+  mf__runs runs;
   uint64_t stored_version;
+  uint64_t hash; /* of the name, with the store's seed */
 } mf__staged_stream;
 
 /* A value to be put beside the log. */
@@ -616,6 +671,8 @@ struct mf_txn {
   int doomed;
   int64_t base_position; /* the log's end when the transaction began */
   uint64_t base_stream_id, base_type_id;
+  mf_bytes last_type; /* the stored type that was staged last, and its id */
+  uint32_t last_type_id;
 
   mf__buffer bytes; /* staged records, back to back */
   mf__staged_event *events;
@@ -624,7 +681,7 @@ struct mf_txn {
   size_t stream_count, stream_capacity;
   size_t *created; /* indices into streams, by id - base_stream_id - 1 */
   size_t created_count, created_capacity;
-  mf__map stream_index; /* name -> index into streams */
+  mf__map stream_index; /* name -> index into streams; hashed with the store's seed */
   mf_bytes *types;      /* new ones; ids from base_type_id + 1 */
   size_t type_count, type_capacity;
   mf__map type_ids;

@@ -67,8 +67,12 @@ static mf__map_entry *slot_of(const mf__map *map, mf_bytes key, uint64_t hash) {
 }
 
 bool mf__map_get(const mf__map *map, mf_bytes key, uint64_t *value) {
+  return map->count > 0 && mf__map_get_hashed(map, key, mf__hash(key, map->seed), value);
+}
+
+bool mf__map_get_hashed(const mf__map *map, mf_bytes key, uint64_t hash, uint64_t *value) {
   if (map->count == 0) return false;
-  const mf__map_entry *entry = slot_of(map, key, mf__hash(key, 0));
+  const mf__map_entry *entry = slot_of(map, key, hash);
   if (!entry->key) return false;
   *value = entry->value;
   return true;
@@ -79,7 +83,7 @@ bool mf__map_reserve(mf__map *map, size_t additional) {
   while ((map->count + additional) * 2 > capacity)
     capacity *= 2;
   if (capacity == map->capacity) return true;
-  mf__map larger = {calloc(capacity, sizeof(mf__map_entry)), capacity, map->count};
+  mf__map larger = {calloc(capacity, sizeof(mf__map_entry)), capacity, map->count, map->seed};
   if (!larger.entries) return false;
   for (size_t i = 0; i < map->capacity; i++) {
     const mf__map_entry *entry = &map->entries[i];
@@ -91,7 +95,10 @@ bool mf__map_reserve(mf__map *map, size_t additional) {
 }
 
 void mf__map_set(mf__map *map, mf_bytes key, uint64_t value) {
-  uint64_t hash = mf__hash(key, 0);
+  mf__map_set_hashed(map, key, mf__hash(key, map->seed), value);
+}
+
+void mf__map_set_hashed(mf__map *map, mf_bytes key, uint64_t hash, uint64_t value) {
   mf__map_entry *entry = slot_of(map, key, hash);
   if (!entry->key) map->count++;
   *entry = (mf__map_entry){key.data, key.size, hash, value};
@@ -99,7 +106,7 @@ void mf__map_set(mf__map *map, mf_bytes key, uint64_t value) {
 
 void mf__map_remove(mf__map *map, mf_bytes key) {
   if (map->count == 0) return;
-  mf__map_entry *entry = slot_of(map, key, mf__hash(key, 0));
+  mf__map_entry *entry = slot_of(map, key, mf__hash(key, map->seed));
   if (!entry->key) return;
   map->count--;
   size_t mask = map->capacity - 1, hole = (size_t)(entry - map->entries);
@@ -115,8 +122,10 @@ void mf__map_remove(mf__map *map, mf_bytes key) {
 }
 
 void mf__map_clear(mf__map *map) {
+  enum { KEPT = 1024, ROOMY = 16 };
   if (map->count == 0) return;
-  if (map->capacity > 1024) {
+  /* Memory that was much used will be again; to clear what was hardly used takes too long. */
+  if (map->capacity > KEPT && map->capacity > ROOMY * map->count) {
     mf__map_free(map);
     return;
   }
@@ -126,7 +135,7 @@ void mf__map_clear(mf__map *map) {
 
 void mf__map_free(mf__map *map) {
   free(map->entries);
-  memset(map, 0, sizeof *map);
+  *map = (mf__map){.seed = map->seed};
 }
 
 bool mf__buffer_reserve(mf__buffer *buffer, size_t additional) {

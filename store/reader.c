@@ -24,9 +24,9 @@ typedef struct run {
 typedef struct entry {
   int64_t position;
   uint64_t version; /* that the stream's index tells; 0 when reading the log */
-  size_t offset,
-      limit; /* in the batch's bytes: where the record begins, and where it ends at the latest */
-  size_t name, name_size;
+  /* In the batch's bytes, of which there are never 4 GiB: where the record begins, where it ends at
+   * the latest, and its stream's name. */
+  uint32_t offset, limit, name, name_size;
 } entry;
 
 struct mf_reader {
@@ -51,10 +51,14 @@ struct mf_reader {
   size_t scanned;
   struct {
     uint64_t id;
-    size_t offset, size;
+    uint32_t offset, size;
   } names[NAME_SLOTS];
   uint8_t stream_name[MF_STREAM_NAME_MAX];
 };
+
+static entry entry_of(int64_t position, uint64_t version, size_t offset, size_t size) {
+  return (entry){position, version, (uint32_t)offset, (uint32_t)(offset + size), 0, 0};
+}
 
 static int no_memory(mf_error *error) {
   return mf__fail(error, MF_NO_MEMORY, "no memory to read events");
@@ -126,6 +130,13 @@ static bool wanted_type(const mf_reader *r, uint64_t id) {
   return false;
 }
 
+static bool intact(const mf_reader *r, const mf__view *view, const entry *e) {
+  const uint8_t *p = r->bytes.data + e->offset;
+  mf__record record;
+  return mf__record_parse(p, r->bytes.data + e->limit, &record) &&
+         mf__record_verify(p, &record, view->env->record.seed, e->position);
+}
+
 /* Gives an event of the log its stream's name, which stands once in the batch for many events. */
 static int name_entry(mf_reader *r, mf__view *view, entry *e, mf_error *error) {
   const uint8_t *p = r->bytes.data + e->offset, *limit = r->bytes.data + e->limit;
@@ -134,17 +145,14 @@ static int name_entry(mf_reader *r, mf__view *view, entry *e, mf_error *error) {
     return mf__corrupt_event(error, view->env, e->position, "its record makes no sense");
   size_t slot = (size_t)(id % NAME_SLOTS);
   if (r->names[slot].id != id || id == 0) {
-    mf__record record;
-    /* A wrong id would lead to a wrong name: the checksum comes first. */
-    if (!mf__record_parse(p, limit, &record) ||
-        !mf__record_verify(p, &record, view->env->record.seed, e->position))
-      return mf__corrupt_event(error, view->env, e->position, "its checksum differs");
     size_t offset = r->bytes.size;
     int status = mf__stream_name(view, id, &r->bytes, error);
+    if (status == MF_CORRUPT && !intact(r, view, e)) /* a wrong id, which leads nowhere */
+      return mf__corrupt_event(error, view->env, e->position, "its checksum differs");
     if (status != MF_OK) return status;
     r->names[slot].id = id;
-    r->names[slot].offset = offset;
-    r->names[slot].size = r->bytes.size - offset;
+    r->names[slot].offset = (uint32_t)offset;
+    r->names[slot].size = (uint32_t)(r->bytes.size - offset);
   }
   e->name = r->names[slot].offset;
   e->name_size = r->names[slot].size;
@@ -177,7 +185,7 @@ static int add_filtered(mf_reader *r, mf__view *view, mf_bytes slice, int64_t po
       !mf__record_verify(p, &record, view->env->record.seed, position))
     return mf__corrupt_event(error, view->env, position, "its checksum differs");
   if (!wanted_type(r, record.type_id)) return MF_OK;
-  entry e = {position, version, r->bytes.size, r->bytes.size + record.size, 0, 0};
+  entry e = entry_of(position, version, r->bytes.size, record.size);
   if (!mf__buffer_add(&r->bytes, p, record.size)) return no_memory(error);
   return add_entry(r, view, e, error);
 }
@@ -212,7 +220,7 @@ static int add_slice(mf_reader *r, mf__view *view, const mf__block *block, uint3
       status = add_filtered(r, view, one, position, its_version, error);
     } else {
       size_t offset = base + (size_t)((const uint8_t *)one.data - start);
-      entry e = {position, its_version, offset, offset + one.size, 0, 0};
+      entry e = entry_of(position, its_version, offset, one.size);
       status = add_entry(r, view, e, error);
     }
     if (status != MF_OK) return status;
@@ -230,7 +238,7 @@ static int add_staged(mf_reader *r, mf__view *view, int64_t position, uint64_t v
   if (r->type_count > 0)
     status = add_filtered(r, view, slice, position, version, error);
   else {
-    entry e = {position, version, r->bytes.size, r->bytes.size + slice.size, 0, 0};
+    entry e = entry_of(position, version, r->bytes.size, slice.size);
     if (!mf__buffer_add(&r->bytes, slice.data, slice.size)) return no_memory(error);
     status = add_entry(r, view, e, error);
   }
@@ -455,8 +463,11 @@ static int give(mf_reader *r, const entry *e, mf_event *event, mf_error *error) 
   event->data = record.data;
   event->metadata = record.metadata;
   event->message_id = record.message_id;
-  event->extension = mf__extension_find(record.extension, MF__EXT_CALLER);
-  event->command_id = mf__command_of(record.extension).id;
+  event->extension = event->command_id = mf__bytes(NULL, 0);
+  if (record.extension.data) {
+    event->extension = mf__extension_find(record.extension, MF__EXT_CALLER);
+    event->command_id = mf__command_of(record.extension).id;
+  }
   event->envelope = record.extension;
   event->version = (int64_t)record.version;
   event->position = e->position;

@@ -6,7 +6,7 @@
 
 /* ---- integers ---- */
 
-size_t mf__varint_size(uint64_t value) {
+size_t mf__long_varint_size(uint64_t value) {
   size_t size = 1;
   while (value >= 0x80) {
     value >>= 7;
@@ -15,7 +15,7 @@ size_t mf__varint_size(uint64_t value) {
   return size;
 }
 
-uint8_t *mf__varint_write(uint8_t *p, uint64_t value) {
+uint8_t *mf__long_varint_write(uint8_t *p, uint64_t value) {
   while (value >= 0x80) {
     *p++ = (uint8_t)(value | 0x80);
     value >>= 7;
@@ -24,11 +24,7 @@ uint8_t *mf__varint_write(uint8_t *p, uint64_t value) {
   return p;
 }
 
-const uint8_t *mf__varint_read(const uint8_t *p, const uint8_t *limit, uint64_t *value) {
-  if (p < limit && *p < 0x80) { /* nearly always */
-    *value = *p;
-    return p + 1;
-  }
+const uint8_t *mf__long_varint_read(const uint8_t *p, const uint8_t *limit, uint64_t *value) {
   uint64_t result = 0;
   for (unsigned shift = 0; p < limit && shift < 64; shift += 7) {
     uint8_t byte = *p++;
@@ -61,10 +57,6 @@ void mf__be64_write(uint8_t *p, uint64_t value) {
     p[i] = (uint8_t)(value >> (56 - 8 * i));
 }
 
-uint32_t mf__u16_read(const uint8_t *p) {
-  return (uint32_t)p[0] | (uint32_t)p[1] << 8;
-}
-
 uint32_t mf__u32_read(const uint8_t *p) {
   return mf__u16_read(p) | mf__u16_read(p + 2) << 16;
 }
@@ -90,19 +82,23 @@ static uint64_t event_seed(uint64_t seed, int64_t position) {
   return seed ^ (uint64_t)position * 0x9e3779b97f4a7c15u;
 }
 
-static uint32_t seal_of(mf_bytes value, mf_bytes key, uint64_t seed) {
-  return (uint32_t)mf__hash(value, mf__hash(key, seed));
+void mf__seal_hashed(uint8_t *value, size_t size, uint64_t key_hash) {
+  mf__u32_write(value + size, (uint32_t)mf__hash(mf__bytes(value, size), key_hash));
 }
 
 void mf__seal(uint8_t *value, size_t size, mf_bytes key, uint64_t seed) {
-  mf__u32_write(value + size, seal_of(mf__bytes(value, size), key, seed));
+  mf__seal_hashed(value, size, mf__hash(key, seed));
 }
 
 bool mf__unseal(mf_bytes *value, mf_bytes key, uint64_t seed) {
+  return mf__unseal_hashed(value, mf__hash(key, seed));
+}
+
+bool mf__unseal_hashed(mf_bytes *value, uint64_t key_hash) {
   if (value->size < MF__SEAL) return false;
   value->size -= MF__SEAL;
   const uint8_t *end = (const uint8_t *)value->data + value->size;
-  return mf__u32_read(end) == seal_of(*value, key, seed);
+  return mf__u32_read(end) == (uint32_t)mf__hash(*value, key_hash);
 }
 
 /* ---- the store's record ---- */
@@ -193,6 +189,10 @@ bool mf__record_parse(const uint8_t *start, const uint8_t *limit, mf__record *r)
   if ((flags & MF__HAS_EXTENSION) && !(p = mf__varint_read(p, limit, &extension))) return false;
   r->metadata = r->message_id = r->extension = mf__bytes(NULL, 0);
   if (!take(&p, limit, data, &r->data)) return false;
+  if (flags == 0) {
+    r->size = (size_t)(p - start);
+    return true;
+  }
   if ((flags & MF__HAS_METADATA) && !take(&p, limit, metadata, &r->metadata)) return false;
   if ((flags & MF__HAS_MESSAGE_ID) && !take(&p, limit, message_id, &r->message_id)) return false;
   if ((flags & MF__HAS_EXTENSION) && !take(&p, limit, extension, &r->extension)) return false;
@@ -277,17 +277,6 @@ bool mf__block_parse(uint64_t first, mf_bytes value, mf__block *block) {
          block->content + 2 * (size_t)block->count == value.size;
 }
 
-static size_t event_offset(const mf__block *block, uint32_t i) {
-  return i < block->count ? mf__u16_read(block->data + block->content + 2 * i) : block->content;
-}
-
-bool mf__block_slice(const mf__block *block, uint32_t i, uint32_t j, mf_bytes *slice) {
-  size_t start = event_offset(block, i), end = event_offset(block, j + 1);
-  if (start < MF__BLOCK_HEADER || start >= end || end > block->content) return false;
-  *slice = mf__bytes(block->data + start, end - start);
-  return true;
-}
-
 uint64_t mf__commit_hash(uint64_t hash, const uint8_t *event) {
   return mf__hash(mf__bytes(event, 8), hash); /* its checksum */
 }
@@ -311,15 +300,36 @@ bool mf__trailer_parse(const uint8_t *p, const uint8_t *limit, mf__trailer *trai
 
 /* ---- stream heads ---- */
 
+/* A varint may be longer than it need be, up to ten bytes: takes what it can of `padding`. */
+static uint8_t *write_padded(uint8_t *p, uint64_t value, size_t *padding) {
+  uint8_t *end = mf__varint_write(p, value);
+  size_t room = MF__VARINT_MAX - (size_t)(end - p);
+  size_t more = *padding < room ? *padding : room;
+  if (more == 0) return end;
+  end[-1] |= 0x80;
+  memset(end, 0x80, more);
+  end[more - 1] = 0;
+  *padding -= more;
+  return end + more;
+}
+
+/*
+ * The size is rounded up: an append makes most heads a little larger, and LMDB overwrites in place
+ * what keeps its size, but moves half a page for what does not.
+ */
 size_t mf__head_write(const mf__head *head, uint8_t out[MF__HEAD_MAX]) {
+  enum { STEP = 16 };
   uint8_t *p = out;
   p = mf__varint_write(p, head->id);
   p = mf__varint_write(p, head->version);
   p = mf__varint_write(p, head->chunk_version);
   p = mf__varint_write(p, head->chunk_base);
   p = mf__varint_write(p, head->last_position);
-  p = mf__varint_write(p, head->last_gap);
-  p = mf__varint_write(p, head->last_length);
+  size_t size = (size_t)(p - out) + mf__varint_size(head->last_gap) +
+                mf__varint_size(head->last_length) + head->runs.size;
+  size_t padding = (STEP - size % STEP) % STEP;
+  p = write_padded(p, head->last_gap, &padding);
+  p = write_padded(p, head->last_length, &padding);
   return (size_t)(write_bytes(p, head->runs) - out);
 }
 

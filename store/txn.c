@@ -46,10 +46,9 @@ static void free_arrays(mf_txn *txn) {
 }
 
 static void clear_staging(mf_txn *txn) {
-  for (size_t i = 0; i < txn->stream_count; i++)
-    mf__buffer_free(&txn->streams[i].runs);
   txn->stream_count = txn->created_count = txn->event_count = txn->type_count = txn->id_count = 0;
   txn->undo_count = 0;
+  txn->last_type_id = 0;
   txn->bytes.size = 0;
   if (txn->bytes.capacity > (size_t)1 << 20) mf__buffer_free(&txn->bytes);
   mf__map_clear(&txn->stream_index);
@@ -94,6 +93,7 @@ static int begin_db(mf_txn *txn, mf_error *error) {
   if (rc != 0) return mf__fail_db(error, rc, env->path);
   rc = mdb_cursor_open(txn->view.db, env->log, &txn->view.log);
   if (rc == 0) rc = mdb_cursor_open(txn->view.db, env->postings, &txn->view.postings);
+  if (rc == 0) rc = mdb_cursor_open(txn->view.db, env->streams, &txn->view.heads);
   if (rc == 0) return MF_OK;
   mdb_txn_abort(txn->view.db);
   return mf__fail_db(error, rc, env->path);
@@ -204,7 +204,8 @@ int mf__begin(mf_store *store, bool wait, mf_txn **out, mf_error *error) {
   txn->durability = store->durability;
   txn->commands_most = -1;
   txn->commands_oldest = INT64_MIN;
-  txn->view = (mf__view){env, NULL, NULL, NULL, NULL, txn};
+  txn->view = (mf__view){env, NULL, NULL, NULL, NULL, NULL, txn};
+  txn->stream_index.seed = env->record.seed;
   status = mf__store_usable(store, error);
   if (status == MF_OK && !env->has_beside) status = mf__beside_create(env, error);
   if (status == MF_OK) status = make_headroom(env, error);
@@ -237,6 +238,7 @@ int mf_begin_read(mf_store *store, mf_txn **out, mf_error *error) {
   mf_txn *txn = calloc(1, sizeof *txn);
   if (!txn) return mf__fail(error, MF_NO_MEMORY, "no memory for a transaction");
   txn->store = store;
+  txn->stream_index.seed = store->env->record.seed;
   status = mf__view_begin(store->env, &txn->view, error);
   if (status != MF_OK) {
     free(txn);
@@ -432,7 +434,7 @@ static int compare_batch(mf_txn *txn, mf_bytes stream, const mf_new_event *event
 static int check_message_ids(mf_txn *txn, mf_bytes stream, uint64_t stream_id,
                              const mf_new_event *events, size_t count, bool *known,
                              mf_append_result *result, mf_error *error) {
-  mf__map seen = {NULL, 0, 0};
+  mf__map seen = {0};
   int64_t at = 0, found_at = 0;
   size_t found_index = 0, new_count = 0, found_count = 0;
   int status = MF_OK;
@@ -577,7 +579,6 @@ void mf_rollback(mf_txn *txn, mf_savepoint to) {
   while (txn->stream_count > to.streams) {
     mf__staged_stream *stream = &txn->streams[--txn->stream_count];
     mf__map_remove(&txn->stream_index, stream->name);
-    mf__buffer_free(&stream->runs);
   }
   while (txn->type_count > to.types)
     mf__map_remove(&txn->type_ids, txn->types[--txn->type_count]);
@@ -589,29 +590,63 @@ void mf_rollback(mf_txn *txn, mf_savepoint to) {
   mf__beside_rollback(txn, to.beside);
 }
 
-static mf__staged_stream *stage_stream(mf_txn *txn, mf_bytes name, const mf__head *head) {
-  uint64_t i;
-  if (mf__map_get(&txn->stream_index, name, &i)) return note_undo(txn, i) ? &txn->streams[i] : NULL;
+/* Makes room for more runs; what they had before stays in the arena until the end. */
+static bool reserve_runs(mf_txn *txn, mf__runs *runs, size_t more) {
+  if (runs->capacity - runs->size >= more) return true;
+  size_t capacity = runs->capacity ? 2 * runs->capacity : 32;
+  while (capacity - runs->size < more)
+    capacity *= 2;
+  uint8_t *data = mf__arena_alloc(&txn->arena, capacity);
+  if (!data) return false;
+  if (runs->size) memcpy(data, runs->data, runs->size);
+  runs->data = data;
+  runs->capacity = capacity;
+  return true;
+}
+
+static bool add_runs(mf_txn *txn, mf__runs *runs, const void *data, size_t size) {
+  if (size == 0) return true;
+  if (!reserve_runs(txn, runs, size)) return false;
+  memcpy(runs->data + runs->size, data, size);
+  runs->size += size;
+  return true;
+}
+
+static mf__staged_stream *stage_stream(mf_txn *txn, mf_bytes name, uint64_t hash,
+                                       const mf__head *head) {
   bool create = head->version == 0;
   void *copy = mf__arena_copy(&txn->arena, name.data, name.size);
-  mf__staged_stream staged = {mf__bytes(copy, name.size), *head, {NULL, 0, 0}, head->version};
+  mf__staged_stream staged = {mf__bytes(copy, name.size), *head, {NULL, 0, 0}, head->version, hash};
   if (!copy || !GROW(txn->streams, txn->stream_capacity, txn->stream_count) ||
       !mf__map_reserve(&txn->stream_index, 1) ||
       (create && !GROW(txn->created, txn->created_capacity, txn->created_count)) ||
-      !mf__buffer_add(&staged.runs, head->runs.data, head->runs.size))
+      !add_runs(txn, &staged.runs, head->runs.data, head->runs.size))
     return NULL;
   if (create) {
     staged.head.id = txn->base_stream_id + txn->created_count + 1;
     staged.head.chunk_version = 1;
     txn->created[txn->created_count++] = txn->stream_count;
   }
-  mf__map_set(&txn->stream_index, staged.name, txn->stream_count);
+  mf__map_set_hashed(&txn->stream_index, staged.name, hash, txn->stream_count);
   txn->streams[txn->stream_count] = staged;
   return &txn->streams[txn->stream_count++];
 }
 
+/* Most events are of the type of the one before. */
+static void remember_type(mf_txn *txn, uint32_t id) {
+  const mf__type *type = id <= txn->base_type_id ? mf__type_by_id(txn->view.env, id) : NULL;
+  if (!type) return;
+  txn->last_type = mf__bytes(type->name, type->size);
+  txn->last_type_id = id;
+}
+
 static int stage_type(mf_txn *txn, mf_bytes name, uint32_t *id, mf_error *error) {
+  if (txn->last_type_id && mf__same(name, txn->last_type)) {
+    *id = txn->last_type_id;
+    return MF_OK;
+  }
   int status = mf__type_id(&txn->view, name, id, error);
+  if (status == MF_OK && *id != 0) remember_type(txn, *id);
   if (status != MF_OK || *id != 0) return status;
   uint64_t next = txn->base_type_id + txn->type_count + 1;
   if (next > MF_TYPES_MAX)
@@ -644,7 +679,7 @@ static bool stage_id(mf_txn *txn, mf_bytes key, const uint8_t *value, size_t siz
 }
 
 /* Notes that the stream's next event stands at `position`. */
-static bool add_posting(mf__staged_stream *stream, uint64_t position) {
+static bool add_posting(mf_txn *txn, mf__staged_stream *stream, uint64_t position) {
   mf__head *head = &stream->head;
   head->version++;
   if (head->last_length > 0 && position == head->last_position + 1) {
@@ -655,7 +690,7 @@ static bool add_posting(mf__staged_stream *stream, uint64_t position) {
   if (head->last_length > 0) {
     uint8_t run[20];
     uint8_t *end = mf__varint_write(mf__varint_write(run, head->last_gap), head->last_length);
-    if (!mf__buffer_add(&stream->runs, run, (size_t)(end - run))) return false;
+    if (!add_runs(txn, &stream->runs, run, (size_t)(end - run))) return false;
   }
   head->last_gap = position - head->last_position - 1;
   head->last_length = 1;
@@ -666,7 +701,7 @@ static bool add_posting(mf__staged_stream *stream, uint64_t position) {
 static bool stage_event(mf_txn *txn, mf__staged_stream *stream, const mf_new_event *event,
                         uint32_t type_id, int64_t recorded_at, mf_bytes extension) {
   int64_t position = txn->base_position + (int64_t)txn->event_count + 1;
-  if (!add_posting(stream, (uint64_t)position)) return false;
+  if (!add_posting(txn, stream, (uint64_t)position)) return false;
   mf__record record = {0,
                        recorded_at,
                        stream->head.id,
@@ -733,12 +768,35 @@ static bool stage_command(mf_txn *txn, uint64_t stream_id, const mf_append_optio
                   (size_t)(p - value));
 }
 
-static int stage_append(mf_txn *txn, mf_bytes name, const mf__head *head,
-                        const mf_new_event *events, size_t count, const mf_append_options *options,
-                        mf_append_result *result, mf_error *error) {
+/* Where an append goes: the stream as it is, and its place in the staging, if it has one. */
+typedef struct target {
+  mf_bytes name;
+  uint64_t hash, index;
+  bool staged;
+  mf__head head;
+} target;
+
+static int find_target(mf_txn *txn, mf_bytes name, target *t, mf_error *error) {
+  bool found;
+  t->name = name;
+  t->hash = mf__hash(name, txn->view.env->record.seed);
+  t->staged = mf__map_get_hashed(&txn->stream_index, name, t->hash, &t->index);
+  if (!t->staged) return mf__stored_head(&txn->view, name, t->hash, &t->head, &found, error);
+  t->head = txn->streams[t->index].head;
+  return MF_OK;
+}
+
+static mf__staged_stream *stage_target(mf_txn *txn, const target *t) {
+  if (!t->staged) return stage_stream(txn, t->name, t->hash, &t->head);
+  return note_undo(txn, t->index) ? &txn->streams[t->index] : NULL;
+}
+
+static int stage_append(mf_txn *txn, const target *t, const mf_new_event *events, size_t count,
+                        const mf_append_options *options, mf_append_result *result,
+                        mf_error *error) {
   int64_t recorded_at = options->recorded_at == MF_NOW ? mf_now(txn->store) : options->recorded_at;
   mf_bytes extension;
-  mf__staged_stream *stream = stage_stream(txn, name, head);
+  mf__staged_stream *stream = stage_target(txn, t);
   bool fine = stream && make_extension(txn, options, true, &extension);
   for (size_t i = 0; fine && i < count; i++) {
     uint32_t type_id;
@@ -759,13 +817,13 @@ static int stage_append(mf_txn *txn, mf_bytes name, const mf__head *head,
 
 static int append(mf_txn *txn, mf_bytes stream, const mf_new_event *events, size_t count,
                   const mf_append_options *options, mf_append_result *result, mf_error *error) {
-  mf__head head;
-  bool found, ids = false, known = false;
-  int status = mf__view_head(&txn->view, stream, &head, &found, error);
+  target to;
+  bool ids = false, known = false;
+  int status = find_target(txn, stream, &to, error);
   if (status != MF_OK) return status;
   if (options->command_id.data && count > 0) {
     mf_command_record record;
-    status = find_command(txn, head.id, options->command_id, &record, error);
+    status = find_command(txn, to.head.id, options->command_id, &record, error);
     if (status == MF_OK && memcmp(record.digest, options->command_digest, 16) != 0) {
       char quoted[MF__QUOTED];
       return mf__fail(error, MF_ID_CONFLICT,
@@ -782,15 +840,16 @@ static int append(mf_txn *txn, mf_bytes stream, const mf_new_event *events, size
   for (size_t i = 0; i < count; i++)
     ids = ids || events[i].message_id.data;
   if (ids) {
-    status = check_message_ids(txn, stream, head.id, events, count, &known, result, error);
+    status = check_message_ids(txn, stream, to.head.id, events, count, &known, result, error);
     if (status != MF_OK || known) return status;
   }
-  status = mf__check_expectation(stream, options->expected_version, (int64_t)head.version, error);
+  status =
+      mf__check_expectation(stream, options->expected_version, (int64_t)to.head.version, error);
   if (status != MF_OK) return status;
-  *result = (mf_append_result){(int64_t)head.version, 0, 0, false, false};
+  *result = (mf_append_result){(int64_t)to.head.version, 0, 0, false, false};
   if (count == 0) return MF_OK;
   mf_savepoint before = mf_save(txn);
-  status = stage_append(txn, stream, &head, events, count, options, result, error);
+  status = stage_append(txn, &to, events, count, options, result, error);
   if (status != MF_OK) mf_rollback(txn, before);
   return status;
 }
@@ -928,6 +987,15 @@ static int write_log(mf_txn *txn) {
   return rc;
 }
 
+static int put_head(mf_txn *txn, const mf__staged_stream *stream) {
+  uint8_t value[MF__HEAD_MAX];
+  size_t size = mf__head_write(&stream->head, value);
+  mf__seal_hashed(value, size, stream->hash);
+  MDB_val db_key = {stream->name.size, (void *)(uintptr_t)stream->name.data};
+  MDB_val db_value = {size + MF__SEAL, value};
+  return mdb_cursor_put(txn->view.heads, &db_key, &db_value, 0);
+}
+
 static int put_sealed(mf_txn *txn, MDB_dbi dbi, mf_bytes key, const uint8_t *data, size_t size,
                       unsigned flags) {
   uint8_t value[MF_STREAM_NAME_MAX + MF__HEAD_MAX + MF__SEAL];
@@ -972,17 +1040,42 @@ static int spill_runs(mf_txn *txn, mf__staged_stream *stream) {
 }
 
 static int write_stream(mf_txn *txn, mf__staged_stream *stream) {
-  uint8_t value[MF__HEAD_MAX];
   if (stream->head.version == stream->stored_version) return 0;
   int rc = spill_runs(txn, stream);
-  if (rc == 0 && stream->stored_version == 0) {
+  return rc != 0 ? rc : put_head(txn, stream);
+}
+
+/* The names of the streams that are new, by their ids. */
+static int write_names(mf_txn *txn) {
+  int rc = 0;
+  for (size_t i = 0; rc == 0 && i < txn->created_count; i++) {
+    const mf__staged_stream *stream = &txn->streams[txn->created[i]];
     size_t id = (size_t)stream->head.id;
-    rc = put_sealed(txn, txn->view.env->names, mf__bytes(&id, sizeof id), stream->name.data,
-                    stream->name.size, MDB_APPEND);
+    if (stream->head.version > 0)
+      rc = put_sealed(txn, txn->view.env->names, mf__bytes(&id, sizeof id), stream->name.data,
+                      stream->name.size, MDB_APPEND);
   }
-  if (rc != 0) return rc;
-  size_t size = mf__head_write(&stream->head, value);
-  return put_sealed(txn, txn->view.env->streams, stream->name, value, size, 0);
+  return rc;
+}
+
+static int compare_streams(const void *a, const void *b) {
+  const mf__staged_stream *x = a, *y = b;
+  size_t least = x->name.size < y->name.size ? x->name.size : y->name.size;
+  int order = memcmp(x->name.data, y->name.data, least);
+  return order ? order : (x->name.size > y->name.size) - (x->name.size < y->name.size);
+}
+
+/* Heads, by their names: those that share a page are found from one another, and written while it
+ * is in the cache. The order of txn->streams means nothing any more after this. */
+static int write_streams(mf_txn *txn) {
+  int rc = write_names(txn);
+  bool sorted = true;
+  for (size_t i = 1; i < txn->stream_count && sorted; i++)
+    sorted = compare_streams(&txn->streams[i - 1], &txn->streams[i]) < 0;
+  if (!sorted) qsort(txn->streams, txn->stream_count, sizeof *txn->streams, compare_streams);
+  for (size_t i = 0; rc == 0 && i < txn->stream_count; i++)
+    rc = write_stream(txn, &txn->streams[i]);
+  return rc;
 }
 
 static int write_staging(mf_txn *txn) {
@@ -993,8 +1086,7 @@ static int write_staging(mf_txn *txn) {
     rc = put_sealed(txn, env->types, mf__bytes(&id, sizeof id), txn->types[i].data,
                     txn->types[i].size, MDB_APPEND);
   }
-  for (size_t i = 0; rc == 0 && i < txn->stream_count; i++)
-    rc = write_stream(txn, &txn->streams[i]);
+  if (rc == 0) rc = write_streams(txn);
   for (size_t i = 0; rc == 0 && i < txn->id_count; i++)
     rc = put_sealed(txn, env->ids, txn->id_keys[i], txn->id_values[i].data, txn->id_values[i].size,
                     0);

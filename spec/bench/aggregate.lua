@@ -45,8 +45,8 @@ local function lines_of(command)
   return numbers
 end
 
-local pure = ("%s run %s %s %d x %d"):format(os.getenv("MOONFOLD"), arg[0]:gsub("aggregate%.lua$", "pure.lua"), bench.folder,
-  bench.runs, count)
+local pure = ("%s run %s %s %d x %d")
+  :format(os.getenv("MOONFOLD"), arg[0]:gsub("aggregate%.lua$", "pure.lua"), bench.folder, bench.runs, count)
 local node = ("node %s %d 2>/dev/null"):format(arg[0]:gsub("aggregate%.lua$", "fold.js"), count)
 
 local ours, p, js = {}, {}, {}

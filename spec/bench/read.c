@@ -7,6 +7,9 @@
 
 #include <sys/stat.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #define MANY 10000
 
 /* What is done to the store (ours) and to bare LMDB (yard); returns how many events it was. */
@@ -41,6 +44,29 @@ static uint64_t log_of_store(const subject *s) {
 
 static uint64_t log_of_bare(const subject *s) {
   return bare_read(s->yard, 1, s->yard->next - 1);
+}
+
+/* The same with what a reader that holds no transaction and trusts no disk must do besides: copy each
+ * payload, and compute a checksum of it. */
+static uint64_t log_of_checked(const subject *s) {
+  static volatile uint64_t sink;
+  static unsigned char copies[1024][256];
+  MDB_txn *txn;
+  MDB_cursor *cursor;
+  MDB_val key, value;
+  uint64_t count = 0, sum = 0;
+  DB(mdb_txn_begin(s->yard->env, NULL, MDB_RDONLY, &txn));
+  DB(mdb_cursor_open(txn, s->yard->tree, &cursor));
+  while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
+    unsigned char *copy = copies[count++ % 1024];
+    memcpy(copy, value.mv_data, PAYLOAD);
+    sum += XXH3_64bits_withSeed(copy, PAYLOAD, count);
+  }
+  mdb_cursor_close(cursor);
+  mdb_txn_abort(txn);
+  sink = sum;
+  (void)sink;
+  return count;
 }
 
 /* Every stream of up to 500, spread over the store. */
@@ -131,6 +157,9 @@ int main(int argc, char **argv) {
   report_size(&b, "many-single.fold", &many_single, 1);
   compare(&b, "log, 1 stream", log_of_store, &one, log_of_bare, &bare_one, "LMDB cursor");
   compare(&b, "log, 10000 streams", log_of_store, &many, log_of_bare, &bare_one, "LMDB cursor");
+  compare(&b, "log, 1 stream", log_of_store, &one, log_of_checked, &bare_one, "checked cursor");
+  compare(&b, "log, 10000 streams", log_of_store, &many, log_of_checked, &bare_one,
+          "checked cursor");
   compare(&b, "stream, 1 stream", streams_of_store, &one, log_of_bare, &bare_one, "LMDB cursor");
   compare(&b, "stream, 10000 interleaved", streams_of_store, &many, streams_of_bare, &bare_many,
           "LMDB gets");
