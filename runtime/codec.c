@@ -322,7 +322,10 @@ static bool is_event(lua_State *L, int index) {
 
 static void put_table(encoder *e) {
   lua_State *L = e->L;
-  if (e->state->sandbox) mfr_see_through(L, -1);
+  if (e->state->sandbox) {
+    mfr_see_through(L, -1);
+    mfr_sandbox_charge(L, e->state, 16);
+  }
   const void *table = lua_topointer(L, -1);
   for (int i = 0; i < e->depth; i++)
     if (e->steps[i].table == table) refuse(e, "a table contains itself: that cannot be stored");
@@ -398,8 +401,10 @@ void mfr_encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index, cons
   e.depth = 0;
   luaL_checkstack(L, 8, "value");
   lua_pushvalue(L, index);
+  size_t before = out->size;
   put_value(&e);
   lua_pop(L, 1);
+  mfr_sandbox_charge(L, state, (int64_t)(out->size - before) / 2);
 }
 
 /* ---- decoding ---- */

@@ -617,6 +617,7 @@ void mfr_parse_json(lua_State *L, mfr_state *state, const char *text, size_t siz
 int mfr_from_json(lua_State *L) {
   mfr_state *state = mfr_of(L);
   mfr_text text = mfr_check_string(L, state, 1, "text");
+  mfr_sandbox_charge(L, state, 10 + 2 * (int64_t)text.size);
   lua_settop(L, 1);
   mfr_parse_json(L, state, text.data, text.size, false, 1);
   return 1;

@@ -131,7 +131,7 @@ static int next_key(lua_State *L) {
 static int64_t sorting(lua_Integer n) {
   int64_t steps = 4;
   for (lua_Integer m = n; m > 1; m /= 2)
-    steps += 2;
+    steps += 3;
   return n * steps;
 }
 
@@ -191,12 +191,12 @@ static int base_pairs(lua_State *L) {
 static int base_next(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 2);
-  lua_pushvalue(L, 1);
-  mfr_see_through(L, 3);
   key after, best = {0}, k;
   bool first = lua_isnil(L, 2), found = false;
   int64_t count = 10;
   if (!first) read_key(L, &after);
+  lua_pushvalue(L, 1);
+  mfr_see_through(L, 3);
   lua_pushnil(L); /* 4: the best key */
   for (lua_pushnil(L); lua_next(L, 3); count++) {
     lua_pop(L, 1);

@@ -21,7 +21,7 @@ enum {
 
 /* Sanitizers make everything slower, but not what is meant by a second. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { SLOWER = 20 };
+enum { SLOWER = 5 };
 #else
 enum { SLOWER = 1 };
 #endif

@@ -179,6 +179,24 @@ static int frozen_newindex(lua_State *L) {
   return refuse_frozen(L);
 }
 
+static int refuse_library(lua_State *L) {
+  return luaL_error(L, "the libraries and the globals are read-only: keep functions of your own in "
+                       "local variables");
+}
+
+static int library_newindex(lua_State *L) {
+  return refuse_library(L);
+}
+
+static bool is_frozen_by_script(lua_State *L, int index) {
+  lua_getmetatable(L, index);
+  lua_pushliteral(L, "__newindex");
+  lua_rawget(L, -2);
+  bool is = lua_tocfunction(L, -1) == frozen_newindex;
+  lua_pop(L, 2);
+  return is;
+}
+
 static int frozen_index(lua_State *L) {
   lua_settop(L, 2);
   lua_rawgetp(L, 1, &behind_key);
@@ -289,7 +307,7 @@ static void freeze_table(lua_State *L, freezer *f) {
   else
     lua_pushvalue(L, behind);
   lua_setfield(L, meta, "__index");
-  set_readonly(L, frozen_newindex);
+  set_readonly(L, mfr_sandbox_of(L)->running ? frozen_newindex : library_newindex);
   lua_pushvalue(L, behind);
   lua_rawsetp(L, table, &behind_key);
   lua_setmetatable(L, table);
@@ -491,7 +509,10 @@ void mfr_check_writable(lua_State *L, int index) {
   if (!push_behind(L, index)) return;
   lua_pop(L, 1);
   if (is_view(L, index)) refuse_view(L, index, 0);
-  refuse_frozen(L);
+  if (is_frozen_by_script(L, index))
+    refuse_frozen(L);
+  else
+    refuse_library(L);
 }
 
 /* ---- plain copies for the host ---- */

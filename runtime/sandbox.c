@@ -234,7 +234,6 @@ static void open_pure_module(lua_State *L, int module) {
   lua_newtable(L);
   for (int i = 0; names[i]; i++) {
     lua_getfield(L, module, names[i]);
-    if (strcmp(names[i], "from_json") == 0) mfr_charged(L);
     lua_setfield(L, -2, names[i]);
   }
   mfr_guard(L, "moonfold");

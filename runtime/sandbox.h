@@ -23,7 +23,7 @@ typedef struct mfr_limits {
 } mfr_limits;
 
 #define MFR_LIMITS_DEFAULT                                                                         \
-  { 10 * 1000 * 1000, 2000, (size_t)64 << 20, 70 * 1000 }
+  { 10 * 1000 * 1000, 2000, (size_t)64 << 20, 60 * 1000 }
 
 /* NULL limits: the defaults. NULL result: no memory. */
 mfr_sandbox *mfr_sandbox_new(const mfr_limits *limits);

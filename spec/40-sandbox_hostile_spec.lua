@@ -1,0 +1,84 @@
+local moonfold = require "moonfold"
+local hostile = require "hostile"
+local sandboxed = require "sandboxed"
+
+-- What stands beside the hostile function in its script: harmless work that shows any trace of what the other left.
+local witness = [[
+  local t = { 3, 1, 2, x = ("abc"):upper() }
+  table.sort(t)
+  local keys = {}
+  for k, v in pairs(t) do keys[#keys + 1] = tostring(k) .. tostring(v) end
+  return table.concat(keys, " "), ("a-b"):gsub("-", "+"), #string.format("%s", {}), select("#", pcall(error, "x"))
+]]
+local seen = { "11 22 33 xABC", "a+b", 5, 2 }
+
+local function witnessed(script)
+  local results = { sandboxed.check(script) }
+  assert.same(seen, results)
+end
+
+local function outcome(fine, problem)
+  if fine then return "ends" end
+  local code = type(problem) == "table" and problem.code or tostring(problem)
+  return (code == "script_error" or code == "invalid_argument") and "fails" or code
+end
+
+local function explain(attempt, script)
+  local fine, problem = pcall(sandboxed.call, script)
+  assert.equal(attempt.outcome, outcome(fine, problem), tostring(problem))
+  if attempt.says then
+    assert.truthy(problem.message:find(attempt.says), problem.message .. " does not say " .. attempt.says)
+  end
+  if not fine then assert.falsy(problem.message:find("0x%x%x%x%x"), problem.message) end
+end
+
+describe("a script that tries", function()
+  for _, attempt in ipairs(hostile) do
+    it(attempt.what .. ": " .. attempt.outcome .. ", and leaves no trace", function()
+      attempt.check = witness
+      local fine, script = pcall(sandboxed.load, attempt.body, attempt)
+      if not fine then
+        assert.equal(attempt.outcome, outcome(fine, script), tostring(script))
+        return
+      end
+      witnessed(script)
+      explain(attempt, script)
+      witnessed(script)
+      explain(attempt, script)
+      witnessed(script)
+    end)
+  end
+end)
+
+describe("a hostile script", function()
+  it("records nothing", function()
+    local store <close> = moonfold.open(":memory:")
+    local script = sandboxed.load("if command.data then while true do end end", {})
+    store:handle("spec-1", script, moonfold.command("Run"))
+    local before = store:stream_version("spec-1")
+    assert.equal("budget_exceeded", select(2, pcall(store.handle, store, "spec-1", script,
+      moonfold.command("Run", {}))).code)
+    assert.equal(before, store:stream_version("spec-1"))
+    store:handle("spec-1", script, moonfold.command("Run"))
+    assert.equal(before + 1, store:stream_version("spec-1"))
+  end)
+
+  it("is stopped while it loads, too", function()
+    for _, before in ipairs { "while true do end", "local t = {} while true do t[#t + 1] = {} end",
+      "local function f() pcall(f) pcall(f) end f()", "require('loop')" } do
+      local fine, problem = pcall(sandboxed.load, "", { before = before, files = { ["loop.lua"] = "while true do end" } })
+      assert.falsy(fine)
+      assert.equal("budget_exceeded", problem.code)
+    end
+  end)
+
+  it("is stopped by limits of one's own", function()
+    local body = "for i = 1, command.data do end"
+    local script = sandboxed.load(body, { budget = 100000 })
+    assert.has_no.errors(function() sandboxed.call(script, 10000) end)
+    assert.equal("budget_exceeded", select(2, pcall(sandboxed.call, script, 1000000)).code)
+    script = sandboxed.load("local t = {} for i = 1, command.data do t[i] = {} end", { memory = 2 << 20 })
+    assert.has_no.errors(function() sandboxed.call(script, 1000) end)
+    assert.equal("budget_exceeded", select(2, pcall(sandboxed.call, script, 100000)).code)
+  end)
+end)
