@@ -37,10 +37,12 @@ describe("a script that tries", function()
     it(attempt.what .. ": " .. attempt.outcome .. ", and leaves no trace", function()
       attempt.check = witness
       local fine, script = pcall(sandboxed.load, attempt.body, attempt)
-      if not fine then
+      if attempt.loading then
+        assert.falsy(fine)
         assert.equal(attempt.outcome, outcome(fine, script), tostring(script))
         return
       end
+      assert.truthy(fine, tostring(script))
       witnessed(script)
       explain(attempt, script)
       witnessed(script)

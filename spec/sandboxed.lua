@@ -34,11 +34,14 @@ return {
 
 --- A loaded script whose decide runs `body`, a function's body with command, state and context in scope. `options`:
 --- before = text at the top of the file, state = text of the initial state, check = body of a second function, files =
---- { name = text } beside it, and the options of load_decider.
+--- { name = text } and links = { name = target } beside it, and the options of load_decider.
 function sandboxed.load(body, options)
   options = options or {}
   local folder = support.folder()
   for name, text in pairs(options.files or {}) do support.write(folder .. "/" .. name, text) end
+  for name, target in pairs(options.links or {}) do
+    assert(os.execute(("ln -s %s %s"):format(support.quote(target), support.quote(folder .. "/" .. name))))
+  end
   local text = frame:format(options.before or "", body, options.check or "", options.state or "{}")
   local path = support.write(folder .. "/script.lua", text)
   return moonfold.load_decider(path, { params = options.params, budget = options.budget, memory = options.memory })
