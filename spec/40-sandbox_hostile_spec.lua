@@ -66,9 +66,10 @@ describe("a hostile script", function()
   end)
 
   it("is stopped while it loads, too", function()
+    local files = { ["loop.lua"] = "while true do end" }
     for _, before in ipairs { "while true do end", "local t = {} while true do t[#t + 1] = {} end",
       "local function f() pcall(f) pcall(f) end f()", "require('loop')" } do
-      local fine, problem = pcall(sandboxed.load, "", { before = before, files = { ["loop.lua"] = "while true do end" } })
+      local fine, problem = pcall(sandboxed.load, "", { before = before, files = files })
       assert.falsy(fine)
       assert.equal("budget_exceeded", problem.code)
     end
