@@ -7,6 +7,7 @@
 #   make faults     kills, power cuts, failing calls, planted bugs: minutes; FAULTS_ROUNDS=20
 #   make asan       the specs under the address and undefined-behaviour sanitizers
 #   make spec       one spec file: make spec SPEC=spec/20-read_spec.lua
+#   make fuzz       libFuzzer on everything that decodes bytes: FUZZ_SECONDS=60 each
 #   make damage     a store damaged in thousands of ways: ROUNDS=100000 SEED=7
 #   make format     clang-format on the C files
 #   make bench      ratios to yardsticks; BENCH=--quick or BENCH=--full
@@ -32,6 +33,10 @@ BUILD_PACKAGES := gcc make pkg-config libc6-dev lua5.4 liblua5.4-dev liblmdb-dev
 DEMO_PACKAGES := $(BUILD_PACKAGES) git
 #   lua-busted: specs   lua-check, clang-format: make check   clang: the second compiler   g++: a host in C++
 TEST_PACKAGES := $(DEMO_PACKAGES) g++ lua-busted lua-check clang-format clang
+#   lua-busted: specs   lua-check, clang-format: make check   clang: the second compiler
+TEST_PACKAGES := $(DEMO_PACKAGES) lua-busted lua-check clang-format clang
+#   libclang-rt-14-dev: libFuzzer and the sanitizers of clang
+FUZZ_PACKAGES := libclang-rt-14-dev
 
 #   nodejs: JSON.parse and a fold, which an aggregate is compared with
 BENCH_PACKAGES := $(BUILD_PACKAGES) nodejs
@@ -223,6 +228,33 @@ faults:
 	@$(MAKE) --no-print-directory --silent $(BUILD)/faults/faults
 	$(BUILD)/faults/faults all --rounds $(FAULTS_ROUNDS) --folder $(BUILD)/faults
 	@$(LUA) spec/faults/plant.lua $(BUILD) "$(CC)"
+
+# libFuzzer targets for everything that decodes bytes, each for so many seconds; what they find stays in build/fuzz. In
+# this build every checksum is the same, so that a change is not refused at the first of them.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS := record verify open payload json tokens
+FUZZ := $(BUILD)/fuzz
+FUZZ_FLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+.PHONY: fuzz fuzz-targets
+fuzz-targets:
+	@$(MAKE) --no-print-directory BUILD=$(FUZZ) CC=clang OPTIMIZE="-O1 -g" SANITIZE="$(FUZZ_FLAGS)" \
+	  CFLAGS=-DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION $(FUZZ_TARGETS:%=$(FUZZ)/%) $(FUZZ)/seeds
+
+$(BUILD)/seeds: spec/fuzz/seeds.c spec/damage/sample.h $(STORE_OBJECTS)
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(filter-out %.h,$^) -o $@ $(STORE_LIBS)
+
+$(FUZZ_TARGETS:%=$(BUILD)/%): $(BUILD)/%: spec/fuzz/%.c spec/fuzz/state.h $(OBJECTS)
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -fsanitize=fuzzer $(filter-out %.h,$^) -o $@ $(LUA_LIBS) $(STORE_LIBS) -lm -ldl
+
+fuzz:
+	$(call packages,$(TEST_PACKAGES) $(FUZZ_PACKAGES))
+	@$(MAKE) --no-print-directory --silent fuzz-targets
+	@$(FUZZ)/seeds $(FUZZ)/corpus
+	@for target in $(FUZZ_TARGETS); do echo "== $$target"; \
+	  $(FUZZ)/$$target -max_total_time=$(FUZZ_SECONDS) -max_len=400000 -rss_limit_mb=4096 -timeout=25 -print_final_stats=1 \
+	    -artifact_prefix=$(FUZZ)/$$target- $(FUZZ)/corpus/$$target >$(FUZZ)/$$target.log 2>&1 \
+	    || { tail -40 $(FUZZ)/$$target.log; echo "$$target has found something: $(FUZZ)/$$target.log"; exit 1; }; \
+	  grep -h "number_of_executed_units\|new_units_added" $(FUZZ)/$$target.log; done
 
 # Damages a store in thousands of ways: what is read back is right, or the damage is told. A longer run:
 # make damage ROUNDS=100000 SEED=7

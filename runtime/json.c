@@ -555,7 +555,7 @@ static void parse_object(parser *j) {
     if (j->p >= j->end) refuse(j, at, "the object that begins here does not end");
     const char *key = j->p;
     if (*j->p != '"') refuse(j, j->p, "a key is a string in double quotes");
-    tag = tag || (keys++ == 0 && j->tags && j->end - j->p > 1 && j->p[1] == '$');
+    if (keys++ == 0) tag = j->tags && j->end - j->p > 1 && j->p[1] == '$';
     parse_string(j);
     lua_pushvalue(j->L, -1);
     if (lua_rawget(j->L, -3) != LUA_TNIL) refuse(j, key, "the key stands twice in this object");

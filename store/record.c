@@ -75,7 +75,12 @@ uint64_t mf__be64_read(const uint8_t *p) {
 /* ---- checksums ---- */
 
 uint64_t mf__hash(mf_bytes bytes, uint64_t seed) {
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+  (void)seed;
+  return bytes.size ? 0x5eed5eed5eed5eedu : 1; /* a fuzzer is to get behind the checksums */
+#else
   return XXH3_64bits_withSeed(bytes.size ? bytes.data : "", bytes.size, seed);
+#endif
 }
 
 static uint64_t event_seed(uint64_t seed, int64_t position) {

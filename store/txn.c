@@ -1018,7 +1018,9 @@ static int put_posting(mf_txn *txn, const mf__head *head, const uint8_t *runs, s
 /* Moves the oldest runs of a head that has grown too long into chunks of their own. */
 static int spill_runs(mf_txn *txn, mf__staged_stream *stream) {
   mf__head *head = &stream->head;
-  const uint8_t *start = stream->runs.data, *limit = start + stream->runs.size;
+  static const uint8_t none;
+  const uint8_t *start = stream->runs.size ? stream->runs.data : &none;
+  const uint8_t *limit = start + stream->runs.size;
   while (limit - start > MF__CHUNK_MAX) {
     const uint8_t *p = start;
     uint64_t gap, length, events = 0, base = head->chunk_base;

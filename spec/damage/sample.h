@@ -92,7 +92,7 @@ static void sample_die(const char *what, const mf_error *error) {
 }
 
 /* Makes the store. */
-static void sample_build(const char *path, mf_durability durability) {
+__attribute__((unused)) static void sample_build(const char *path, mf_durability durability) {
   mf_open_options options;
   mf_store *store;
   mf_txn *txn;
@@ -116,7 +116,7 @@ static bool sample_same(mf_bytes found, const void *data, size_t size) {
 }
 
 /* Whether an event is the one that was recorded at `original`. */
-static bool sample_is(const mf_event *event, int64_t original) {
+__attribute__((unused)) static bool sample_is(const mf_event *event, int64_t original) {
   static sample s;
   sample_event(original, &s);
   return sample_same(event->stream, s.stream, strlen(s.stream)) &&
