@@ -33,8 +33,6 @@ BUILD_PACKAGES := gcc make pkg-config libc6-dev lua5.4 liblua5.4-dev liblmdb-dev
 DEMO_PACKAGES := $(BUILD_PACKAGES) git
 #   lua-busted: specs   lua-check, clang-format: make check   clang: the second compiler   g++: a host in C++
 TEST_PACKAGES := $(DEMO_PACKAGES) g++ lua-busted lua-check clang-format clang
-#   lua-busted: specs   lua-check, clang-format: make check   clang: the second compiler
-TEST_PACKAGES := $(DEMO_PACKAGES) lua-busted lua-check clang-format clang
 #   libclang-rt-14-dev: libFuzzer and the sanitizers of clang
 FUZZ_PACKAGES := libclang-rt-14-dev
 
