@@ -51,21 +51,16 @@ static void check_handlers(lua_State *L, const mfr_state *state, const char *pat
 
 /* events, commands, invariant */
 static void check_declarations(lua_State *L, mfr_state *state, int index, const char *what) {
-  static const char *const fields[][2] = {{"events", "evolve"}, {"commands", "decide"}};
   int top = lua_gettop(L);
   char path[64];
-  for (int i = 0; i < 2; i++) {
-    snprintf(path, sizeof path, "%s.%s", what, fields[i][0]);
-    lua_getfield(L, index, fields[i][0]);
-    lua_getfield(L, index, fields[i][1]);
-    mfr_check_shapes(L, state, top + 1, top + 2, path, fields[i][1]);
-    lua_settop(L, top);
-  }
-  snprintf(path, sizeof path, "%s.invariant", what);
+  mfr_check_shapes(L, state, index, what, "events", "evolve");
+  mfr_check_shapes(L, state, index, what, "commands", "decide");
   int type = lua_getfield(L, index, "invariant");
-  if (type != LUA_TNIL && type != LUA_TFUNCTION)
+  if (type != LUA_TNIL && type != LUA_TFUNCTION) {
+    snprintf(path, sizeof path, "%s.invariant", what);
     mfr_misuse(L, state, path, "a function of the state is needed, this is %s",
                lua_typename(L, type));
+  }
   lua_settop(L, top);
 }
 
@@ -338,7 +333,7 @@ static void check_shape(lua_State *L, const mfr_state *state, const mfr_call *ca
   const char *name = lua_tolstring(L, -1, &size);
   mfr_text type = {name, size};
   lua_getfield(L, top, "data");
-  if (!mfr_has_shape(L, state, d->event_shapes, type, top + 2, "data")) {
+  if (!mfr_has_shape(L, state, d->event_shapes, type, top + 2)) {
     mfr_push_error(L, state, MF_SCRIPT_ERROR,
                    "event %lld (%.80s) of stream \"%.80s\" lacks its declared shape: %s: %s",
                    (long long)call->event.version, name, call->stream.data,

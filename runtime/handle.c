@@ -341,27 +341,30 @@ static void seed_of(lua_State *L, mfr_state *state, const work *w, const command
 /* The data of a command must have the shape that is declared for its type: before decide. */
 static void check_command_shape(lua_State *L, mfr_state *state, const work *w, const mfr_decider *d,
                                 size_t i) {
-  char path[48];
   int top = lua_gettop(L);
-  snprintf(path, sizeof path, w->list ? "commands[%zu].data" : "command.data", i + 1);
   lua_rawgeti(L, COMMANDS, (lua_Integer)i + 1);
   lua_getfield(L, -1, "data");
-  if (!mfr_has_shape(L, state, d->command_shapes, w->commands[i].type, top + 2, path))
-    mfr_misuse(L, state, lua_tostring(L, top + 3), "%s", lua_tostring(L, top + 4));
+  if (!mfr_has_shape(L, state, d->command_shapes, w->commands[i].type, top + 2)) {
+    if (w->list)
+      lua_pushfstring(L, "commands[%I].%s", (lua_Integer)i + 1, lua_tostring(L, top + 3));
+    else
+      lua_pushfstring(L, "command.%s", lua_tostring(L, top + 3));
+    mfr_misuse(L, state, lua_tostring(L, -1), "%s", lua_tostring(L, top + 4));
+  }
   lua_settop(L, top);
 }
 
 /* Events that decide made are checked, too, and then the decider is at fault. */
 static void check_event_shapes(lua_State *L, mfr_state *state, const work *w, const mfr_decider *d,
                                const mf_new_event *events, size_t count, int decided) {
-  char path[48];
   int top = lua_gettop(L);
   for (size_t k = 0; k < count; k++, lua_settop(L, top)) {
     mfr_text type = {events[k].type.data, events[k].type.size}, by = w->call.command_type;
-    snprintf(path, sizeof path, "events[%zu].data", k + 1);
     lua_rawgeti(L, decided, (lua_Integer)k + 1);
     lua_getfield(L, -1, "data");
-    if (mfr_has_shape(L, state, d->event_shapes, type, top + 2, path)) continue;
+    if (mfr_has_shape(L, state, d->event_shapes, type, top + 2)) continue;
+    lua_pushfstring(L, "events[%I].%s", (lua_Integer)k + 1, lua_tostring(L, top + 3));
+    lua_replace(L, top + 3);
     lua_pushlstring(L, type.data, type.size);
     mfr_push_error(L, state, MF_SCRIPT_ERROR,
                    "decide of command %.80s on stream \"%.80s\" made an event %.80s that lacks its "

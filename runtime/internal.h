@@ -407,14 +407,13 @@ extern const char *const mfr_aggregate_options[];
 /* ---- shapes.c ---- */
 
 void mfr_shapes_open(lua_State *L, mfr_state *state);
-/* Checks a decider's `events` or `commands` (nil: none) at an index: well-formed, and only of types
- * that `handlers` has. `what`: "evolve" or "decide". Once for each table. */
-void mfr_check_shapes(lua_State *L, const mfr_state *state, int shapes, int handlers,
-                      const char *path, const char *what);
+/* Checks the `field` (events, commands) of the decider at an index, if it has one: well-formed, and
+ * only of types that its `handlers` (evolve, decide) have. Once for each table. */
+void mfr_check_shapes(lua_State *L, const mfr_state *state, int decider, const char *what,
+                      const char *field, const char *handlers);
 /* Whether a type's data has the shape that is declared for it, if any. When not: [-0, +2] the path
- * of what is wrong, which begins with `path`, and what is wrong. */
-bool mfr_has_shape(lua_State *L, const mfr_state *state, int shapes, mfr_text type, int value,
-                   const char *path);
+ * of what is wrong, which begins with "data", and what is wrong. */
+bool mfr_has_shape(lua_State *L, const mfr_state *state, int shapes, mfr_text type, int value);
 /* Calls the decider's invariant with the state; raises script_error when it does not hold. */
 void mfr_check_invariant(lua_State *L, mfr_state *state, mfr_call *call,
                          const mfr_decider *decider);

@@ -32,16 +32,17 @@ enum {
 
 static const struct {
   const char *name;
+  size_t size;
   const char *article; /* for messages: "a string" */
   unsigned kinds;
 } kinds[] = {
-    {"string", "a string", A_STRING},
-    {"integer", "an integer", AN_INTEGER},
-    {"number", "a number", AN_INTEGER | A_FLOAT},
-    {"boolean", "true or false", A_BOOLEAN},
-    {"table", "a table", A_TABLE},
-    {"any", "a value", ANY},
-    {"null", "moonfold.null", A_NULL},
+    {"string", 6, "a string", A_STRING},
+    {"integer", 7, "an integer", AN_INTEGER},
+    {"number", 6, "a number", AN_INTEGER | A_FLOAT},
+    {"boolean", 7, "true or false", A_BOOLEAN},
+    {"table", 5, "a table", A_TABLE},
+    {"any", 3, "a value", ANY},
+    {"null", 4, "moonfold.null", A_NULL},
 };
 
 enum { KINDS = sizeof kinds / sizeof *kinds };
@@ -63,8 +64,7 @@ static const char *skip_blanks(const char *p) {
 
 static unsigned kind_named(const char *word, size_t size) {
   for (size_t i = 0; i < KINDS; i++)
-    if (strlen(kinds[i].name) == size && memcmp(kinds[i].name, word, size) == 0)
-      return kinds[i].kinds;
+    if (kinds[i].size == size && memcmp(kinds[i].name, word, size) == 0) return kinds[i].kinds;
   return 0;
 }
 
@@ -136,6 +136,7 @@ static bool is_kind(lua_State *L, const mfr_state *state, const char *text, int 
 typedef enum rest { NO_REST, ANY_KEY, INTEGER_KEYS, STRING_KEYS } rest;
 
 static rest rest_of(const char *key) {
+  if (key[0] != '*' && key[0] != '[') return NO_REST;
   if (strcmp(key, "*") == 0) return ANY_KEY;
   if (strcmp(key, "[integer]") == 0) return INTEGER_KEYS;
   return strcmp(key, "[string]") == 0 ? STRING_KEYS : NO_REST;
@@ -568,8 +569,7 @@ static bool push_shape(lua_State *L, int shapes, const char *type, size_t size) 
   return false;
 }
 
-bool mfr_has_shape(lua_State *L, const mfr_state *state, int shapes, mfr_text type, int value,
-                   const char *path) {
+bool mfr_has_shape(lua_State *L, const mfr_state *state, int shapes, mfr_text type, int value) {
   int top = lua_gettop(L);
   luaL_checkstack(L, 12, "shape");
   if (!push_shape(L, shapes, type.data, type.size)) return true;
@@ -580,7 +580,7 @@ bool mfr_has_shape(lua_State *L, const mfr_state *state, int shapes, mfr_text ty
   }
   bool fine = fits(L, state, top + 1, top + 2);
   if (!fine) {
-    lua_pushstring(L, path);
+    lua_pushliteral(L, "data");
     explain(L, state, top + 1, top + 2, top + 3);
     keep_two(L, top);
   } else
@@ -693,30 +693,43 @@ static void check_declared(lua_State *L, const mfr_state *state, int handlers, i
              nearest ? ": did you mean \"" : "", nearest ? nearest : "", nearest ? "\"?" : "");
 }
 
-void mfr_check_shapes(lua_State *L, const mfr_state *state, int shapes, int handlers,
-                      const char *path, const char *what) {
+/* Checks the shapes at an index, of which nothing is known yet. */
+static void check_shapes(lua_State *L, const mfr_state *state, int shapes, int handlers,
+                         const char *path, const char *what) {
   int top = lua_gettop(L);
-  if (lua_isnil(L, shapes)) return;
   if (lua_type(L, shapes) != LUA_TTABLE)
     mfr_misuse(L, state, path, "a table of shapes by type is needed, this is %s",
                luaL_typename(L, shapes));
+  lua_newtable(L); /* top + 1: those that were seen, because a shape may contain itself */
+  lua_pushstring(L, path);
+  for (lua_pushnil(L); lua_next(L, shapes); lua_settop(L, top + 3)) {
+    if (lua_type(L, top + 3) != LUA_TSTRING)
+      mfr_misuse(L, state, path, "it maps types to shapes, and one of its keys is a %s",
+                 luaL_typename(L, top + 3));
+    push_step(L, top + 2, top + 3);
+    check_declared(L, state, handlers, top + 3, lua_tostring(L, -1), what);
+    check_shape(L, state, top + 4, lua_tostring(L, -1), top + 1, 1);
+  }
+  lua_settop(L, top);
+}
+
+void mfr_check_shapes(lua_State *L, const mfr_state *state, int decider, const char *what,
+                      const char *field, const char *handlers) {
+  int top = lua_gettop(L);
+  if (lua_getfield(L, decider, field) == LUA_TNIL) {
+    lua_pop(L, 1);
+    return;
+  }
   luaL_checkstack(L, 16, "shape");
   lua_rawgeti(L, LUA_REGISTRYINDEX, state->shapes_ref);
-  lua_pushvalue(L, shapes);
-  if (lua_rawget(L, top + 1) == LUA_TNIL) {
-    lua_newtable(L); /* top + 3: seen */
-    lua_pushstring(L, path);
-    for (lua_pushnil(L); lua_next(L, shapes); lua_settop(L, top + 5)) {
-      if (lua_type(L, top + 5) != LUA_TSTRING)
-        mfr_misuse(L, state, path, "it maps types to shapes, and one of its keys is a %s",
-                   luaL_typename(L, top + 5));
-      push_step(L, top + 4, top + 5);
-      check_declared(L, state, handlers, top + 5, lua_tostring(L, -1), what);
-      check_shape(L, state, top + 6, lua_tostring(L, -1), top + 3, 1);
-    }
-    lua_pushvalue(L, shapes);
+  lua_pushvalue(L, top + 1);
+  if (lua_rawget(L, top + 2) == LUA_TNIL) {
+    lua_pushfstring(L, "%s.%s", what, field);
+    lua_getfield(L, decider, handlers);
+    check_shapes(L, state, top + 1, top + 5, lua_tostring(L, top + 4), handlers);
+    lua_pushvalue(L, top + 1);
     lua_pushboolean(L, 1);
-    lua_rawset(L, top + 1);
+    lua_rawset(L, top + 2);
   }
   lua_settop(L, top);
 }

@@ -19,15 +19,22 @@ local function fill(length, streams)
   for i = 1, streams do bench.fill(store, ("of-%d-%d"):format(length, i), length) end
 end
 
+-- The same with shapes: of the command's data and of the event's.
+local shape = { product = "string", qty = "integer", price = "integer" }
+local shaped = bench.aggregate_of(bench.aggregates[2])
+shaped.decide, shaped.commands, shaped.events = decider.decide, { Add = shape }, { [added.type] = shape }
+
 local command = { type = "Add" }
+local command_with_data = { type = "Add", data = added.data }
 local without_state = { state = false }
 
-local function handle(length, streams, options)
+local function handle(length, streams, options, rules, wanted)
+  rules, wanted = rules or decider, wanted or command
   local names = {}
   for i = 1, streams do names[i] = ("of-%d-%d"):format(length, i) end
   return function()
     return bench.cost(streams, function()
-      for _, name in ipairs(names) do store:handle(name, decider, command, options) end
+      for _, name in ipairs(names) do store:handle(name, rules, wanted, options) end
     end)
   end
 end
@@ -46,10 +53,12 @@ local few, many = bench.quick and 500 or 2000, bench.quick and 50 or 200
 fill(10, few)
 fill(1000, many)
 yardstick.open(path, bench.folder .. "/handle.mdb")
-local ten, ten_stateless, thousand, one, batch, bare = bench.interleave {
+local ten, ten_stateless, thousand, unshaped, with_shapes, one, batch, bare = bench.interleave {
   handle(10, few),
   handle(10, few, without_state),
   handle(1000, many),
+  handle(10, few, without_state, decider, command_with_data),
+  handle(10, few, without_state, shaped, command_with_data),
   append(1, few),
   append(1000, 20),
   function() return yardstick.commit(few) end,
@@ -57,6 +66,7 @@ local ten, ten_stateless, thousand, one, batch, bare = bench.interleave {
 bench.report("handle", "handle, 10 events", "ns", ten, "LMDB", bare)
 bench.report("handle", "handle, 10 events, state=false", "ns", ten_stateless, "LMDB", bare)
 bench.report("handle", "handle, 1000 events", "ns", thousand, "LMDB", bare)
+bench.report("handle", "handle, 10 events, shapes declared", "ns", with_shapes, "none declared", unshaped)
 bench.report("handle", "append from Lua, 1 a commit", "ns/event", one, "LMDB", bare)
 bench.report("handle", "append from Lua, 1000 a commit", "ns/event", batch)
 yardstick.close()

@@ -35,6 +35,7 @@ local goals = {
   { "^log read, 10000000 events / ", "cost", "<=", 1.5 },
   { "^scattered read, 10000000 events / ", "cost", "<=", 2.5 },
   { "^aggregate, keeping .* / P$", "speed", ">=", 0.15 },
+  { "^handle, .* shapes declared / none declared$", "cost", "<=", 1.1 },
   { "^aggregate, .* evolve / P$", "speed", ">=", 0.18 },
   { "^aggregate, .* / P$", "speed" },
   { "^aggregate, .* / Node$", "speed", ">=", 2 },
