@@ -80,24 +80,26 @@ static bool wait_for_input(int fd) {
 }
 
 /*
- * host.read(file, size) -> bytes, "" at the end; nil and a message when it fails
+ * host.read(file, size) -> bytes, ended; nil and a message when it fails
  * So many bytes, or what there is to the end, past the file's buffer: use nothing else on it.
  */
 static int host_read(lua_State *L) {
   luaL_Stream *stream = luaL_checkudata(L, 1, LUA_FILEHANDLE);
   size_t size = (size_t)luaL_checkinteger(L, 2), taken = 0;
+  bool ended = false;
   luaL_Buffer out;
   luaL_argcheck(L, stream->closef != NULL, 1, "the file is closed");
   int fd = fileno(stream->f);
   char *bytes = luaL_buffinitsize(L, &out, size);
-  while (taken < size && wait_for_input(fd)) {
+  while (taken < size && !ended && wait_for_input(fd)) {
     ssize_t n = read(fd, bytes + taken, size - taken);
-    if (n == 0) break;
     if (n < 0 && errno != EINTR && errno != EAGAIN) return luaL_fileresult(L, 0, NULL);
     if (n > 0) taken += (size_t)n;
+    ended = n == 0;
   }
   luaL_pushresultsize(&out, taken);
-  return 1;
+  lua_pushboolean(L, ended);
+  return 2;
 }
 
 /* host.ignore_broken_pipes(): writing to a reader that is gone fails with EPIPE, instead of ending

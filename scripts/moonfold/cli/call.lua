@@ -86,10 +86,10 @@ end
 function Call:read_all()
   local parts = {}
   repeat
-    local bytes, problem = self.host.read(io.stdin, 1 << 16)
-    if not bytes then self:fail("io", "reading standard input: " .. problem) end
+    local bytes, ended = self.host.read(io.stdin, 1 << 16)
+    if not bytes then self:fail("io", "reading standard input: " .. ended) end
     parts[#parts + 1] = bytes
-  until bytes == ""
+  until ended
   return table.concat(parts)
 end
 
@@ -99,7 +99,7 @@ function Call:json(given, what)
   local origin = what
   if given == "-" then
     given, origin = self:read_all(), what .. " on standard input"
-    if given == "" then self:usage(origin .. ": there is nothing") end
+    if given == "" then self:fail("invalid_argument", origin .. ": there is nothing") end
   end
   local fine, value = pcall(self.host.parse_json, given)
   if fine then return value end

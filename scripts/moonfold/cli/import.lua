@@ -53,11 +53,14 @@ end
 local function read_more(call, input, rest)
   local parts = { rest }
   while true do
-    local chunk, problem = call.host.read(input, CHUNK)
-    if not chunk then call:fail("io", problem) end
-    local ended = chunk == ""
-    parts[#parts + 1] = ended and "\n" or chunk
-    if ended or chunk:find("\n", 1, true) then return table.concat(parts), ended end
+    local chunk, ended = call.host.read(input, CHUNK)
+    if not chunk then call:fail("io", ended) end
+    parts[#parts + 1] = chunk
+    if ended or chunk:find("\n", 1, true) then
+      local bytes = table.concat(parts)
+      if ended and bytes ~= "" and bytes:sub(-1) ~= "\n" then bytes = bytes .. "\n" end
+      return bytes, ended
+    end
   end
 end
 
@@ -83,7 +86,7 @@ return function(call)
   local input, name = input_of(call)
   local as_new = call.options["as-new"] or false
   local rest, ended = read_more(call, input, "")
-  if ended and rest == "\n" then call:fail("invalid_argument", name .. " is empty: nothing was imported") end
+  if rest == "" then call:fail("invalid_argument", name .. " is empty: nothing was imported") end
   local header = header_of(call, rest:match("^[^\n]*"))
   if header then rest = rest:gsub("^[^\n]*\n", "", 1) end
   local store <close> = open(call, header, as_new)

@@ -51,7 +51,8 @@ local function describe(add, command)
   end
   for _, example in ipairs(command.examples or {}) do
     add(".PP")
-    add(roff(sentence(example[2])):gsub("%.$", ":"))
+    local title = roff(sentence(example[2])):gsub("%?%.$", "?"):gsub("%.$", ":")
+    add(title)
     add(".PP")
     add(".RS")
     add(".nf")
