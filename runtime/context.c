@@ -20,11 +20,28 @@ static mfr_context *check_context(lua_State *L, mfr_state *state) {
 
 /* ---- other streams ---- */
 
+/* Notes that the decision rests on a version of a stream. */
+static void note_read(lua_State *L, int context, mfr_text stream, int64_t version) {
+  if (lua_getiuservalue(L, context, MFR_CONTEXT_READS) != LUA_TTABLE) {
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, context, MFR_CONTEXT_READS);
+  }
+  lua_pushlstring(L, stream.data, stream.size);
+  lua_pushinteger(L, version);
+  lua_rawset(L, -3);
+  lua_pop(L, 1);
+}
+
 /* Arguments: call, context, stream, decider, options. */
 static int look_body(lua_State *L) {
   mfr_call *call = lua_touserdata(L, 1);
-  lua_getiuservalue(L, 2, 1);
+  lua_getiuservalue(L, 2, MFR_CONTEXT_STORE);
   mfr_aggregate(L, mfr_of(L), call, lua_gettop(L), 4, 5);
+  lua_getfield(L, -1, "current_stream_version");
+  note_read(L, 2, call->stream, lua_tointeger(L, -1));
+  lua_pop(L, 1);
   return 1;
 }
 
@@ -57,6 +74,7 @@ static int context_stream_exists(lua_State *L) {
     mfr_push_store_error(L, state, &error, stream.data, stream.size, 0);
     return lua_error(L);
   }
+  note_read(L, 1, stream, version);
   lua_pushboolean(L, version > 0);
   return 1;
 }
@@ -158,6 +176,7 @@ static int context_random(lua_State *L) {
   mfr_state *state = mfr_of(L);
   mfr_context *context = check_context(L, state);
   int arguments = lua_gettop(L) - 1;
+  context->chance = true;
   if (arguments == 0 && context->call->rolls)
     return next_roll(L, state, context->call->rolls, false, 0, 0);
   if (arguments == 0) {
@@ -184,7 +203,7 @@ static int read_only(lua_State *L) {
 
 void mfr_push_context(lua_State *L, mfr_state *state, mfr_call *call, int store,
                       const uint8_t seed[16]) {
-  mfr_context *context = lua_newuserdatauv(L, sizeof *context, 1);
+  mfr_context *context = lua_newuserdatauv(L, sizeof *context, 2);
   context->call = NULL;
   uint8_t bytes[17];
   memcpy(bytes, seed, 16);
@@ -205,6 +224,7 @@ void mfr_push_context(lua_State *L, mfr_state *state, mfr_call *call, int store,
   lua_rawgeti(L, LUA_REGISTRYINDEX, state->context_ref);
   lua_setmetatable(L, -2);
   context->call = call;
+  context->chance = false;
   call->context = context;
 }
 

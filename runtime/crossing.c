@@ -21,17 +21,19 @@ static void add_bytes(lua_State *L, const mfr_state *state, mfr_buffer *out, con
 }
 
 void mfr_keep_event(lua_State *L, mfr_state *state, mfr_buffer *out, const mf_event *event) {
-  const mf_bytes *parts[] = {&event->type, &event->data, &event->metadata, &event->message_id};
+  const mf_bytes *parts[] = {&event->type, &event->data, &event->metadata, &event->message_id,
+                             &event->envelope};
   add_bytes(L, state, out, event, sizeof *event);
-  for (int i = 0; i < 4; i++)
+  for (int i = 0; i < 5; i++)
     if (parts[i]->data) add_bytes(L, state, out, parts[i]->data, parts[i]->size);
 }
 
 size_t mfr_kept_event(const mfr_buffer *buffer, size_t at, mfr_text stream, mf_event *event) {
-  mf_bytes *parts[] = {&event->type, &event->data, &event->metadata, &event->message_id};
+  mf_bytes *parts[] = {&event->type, &event->data, &event->metadata, &event->message_id,
+                       &event->envelope};
   memcpy(event, buffer->data + at, sizeof *event);
   at += sizeof *event;
-  for (int i = 0; i < 4; i++) {
+  for (int i = 0; i < 5; i++) {
     if (!parts[i]->data) continue;
     parts[i]->data = buffer->data + at;
     at += parts[i]->size;

@@ -7,6 +7,7 @@
  * whose hash is the digest.
  */
 #include "digest.h"
+#include "library.h"
 #include "tokens.h"
 
 #include <stdarg.h>
@@ -263,6 +264,7 @@ enum {
   TABLE = '{',
   CLOSE = '}',
   METATABLE = 'm',
+  ARRAY = 'a',
   CODE = 'F',
   UPVALUE = 'u',
   KNOWN = 'L',
@@ -343,8 +345,7 @@ static void add_number(walk *w, int index) {
 }
 
 /* Collects the sorted keys of the table at index in a userdata. [-0, +1], or NULL and nothing. */
-static table_key *sorted_keys(walk *w, int index, size_t *count) {
-  lua_State *L = w->L;
+static table_key *sorted_keys(lua_State *L, int index, size_t *count) {
   size_t n = 0;
   for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1))
     n++;
@@ -361,13 +362,33 @@ static table_key *sorted_keys(walk *w, int index, size_t *count) {
   return keys;
 }
 
+/* The metatable of a table: one of ours (moonfold.array), or the script's. */
+static bool add_metatable(walk *w, int index) {
+  lua_State *L = w->L;
+  if (mfr_has_metatable(L, index, w->state->array_ref)) {
+    add_byte(w, w->out, ARRAY);
+    return true;
+  }
+  if (w->state->sandbox)
+    mfr_push_script_metatable(L, index);
+  else if (!lua_getmetatable(L, index))
+    lua_pushnil(L);
+  bool fine = true;
+  if (!lua_isnil(L, -1)) {
+    add_byte(w, w->out, METATABLE);
+    fine = add_value(w, lua_gettop(L));
+  }
+  lua_pop(L, 1);
+  return fine;
+}
+
 static bool add_table(walk *w, int index) {
   lua_State *L = w->L;
   size_t count;
   add_byte(w, w->out, TABLE);
   /* Of a list with holes the length depends on how it was made. */
   add_u64(w, w->out, lua_rawlen(L, index));
-  const table_key *keys = sorted_keys(w, index, &count);
+  const table_key *keys = sorted_keys(L, index, &count);
   if (!keys)
     return in_doubt(w, "evolve reaches a table with a key that is no string, number or boolean");
   bool fine = true;
@@ -380,11 +401,7 @@ static bool add_table(walk *w, int index) {
   }
   lua_pop(L, 1);
   add_byte(w, w->out, CLOSE);
-  if (!fine || !lua_getmetatable(L, index)) return fine;
-  add_byte(w, w->out, METATABLE);
-  fine = add_value(w, lua_gettop(L));
-  lua_pop(L, 1);
-  return fine;
+  return fine && add_metatable(w, index);
 }
 
 /* ---- functions ---- */
@@ -529,18 +546,18 @@ static bool add_function(walk *w, int index) {
 
 /* ---- the script library ---- */
 
-/* Whether an environment holds what it held when it was named. Tables at `index` and on top. */
-static bool same_environment(lua_State *L, int index) {
-  int copy = lua_gettop(L);
+/* Whether the tables at the two indices hold the same. */
+static bool same_content(lua_State *L, int a, int b) {
+  int top = lua_gettop(L);
   for (int pass = 0; pass < 2; pass++) {
-    int one = pass == 0 ? index : copy, other = pass == 0 ? copy : index;
+    int one = pass == 0 ? a : b, other = pass == 0 ? b : a;
     for (lua_pushnil(L); lua_next(L, one); lua_pop(L, 1)) {
       lua_pushvalue(L, -2);
       lua_rawget(L, other);
       bool same = lua_rawequal(L, -1, -2);
       lua_pop(L, 1);
       if (same) continue;
-      lua_settop(L, copy);
+      lua_settop(L, top);
       return false;
     }
   }
@@ -552,6 +569,7 @@ static int add_library(walk *w, int index) {
   lua_State *L = w->L;
   size_t size;
   if (!w->names) return 0;
+  int top = lua_gettop(L);
   lua_pushvalue(L, index);
   if (lua_rawget(L, w->names) != LUA_TSTRING) {
     lua_pop(L, 1);
@@ -559,14 +577,15 @@ static int add_library(walk *w, int index) {
   }
   const char *name = lua_tolstring(L, -1, &size);
   bool fine = true;
-  if (lua_type(L, index) == LUA_TTABLE && strcmp(name, "_ENV") == 0) {
-    lua_rawgetp(L, w->names, lua_topointer(L, index));
-    fine = same_environment(L, index);
-    lua_pop(L, 1);
+  if (lua_type(L, index) == LUA_TTABLE &&
+      lua_rawgetp(L, w->names, lua_topointer(L, index)) == LUA_TTABLE) {
+    lua_pushvalue(L, index);
+    mfr_see_through(L, -1);
+    fine = same_content(L, top + 2, top + 3);
   }
   add_byte(w, w->out, KNOWN);
   add_text(w, w->out, name, size);
-  lua_pop(L, 1);
+  lua_settop(L, top);
   if (fine) return 1;
   note_doubt(w, "the script has globals of its own: make them local");
   return -1;
@@ -574,19 +593,26 @@ static int add_library(walk *w, int index) {
 
 static void name_value(lua_State *L, int names, int index, const char *name);
 
-/* Names what the table at index holds; keys that are no strings are of no interest. */
+/* Names what the table at index holds, in sorted order, because what has two names keeps the first
+ * one. Keys that are no strings are of no interest. */
 static void name_content(lua_State *L, int names, int index, const char *name) {
-  luaL_checkstack(L, 6, "names");
-  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
-    if (lua_type(L, -2) != LUA_TSTRING) continue;
-    int type = lua_type(L, -1), top = lua_gettop(L);
-    if (type != LUA_TTABLE && type != LUA_TFUNCTION && type != LUA_TUSERDATA) continue;
-    const char *path = strcmp(name, "_ENV") == 0
-                           ? lua_tostring(L, -2)
-                           : lua_pushfstring(L, "%s.%s", name, lua_tostring(L, -2));
-    name_value(L, names, top, path);
-    lua_settop(L, top);
+  size_t count;
+  int top = lua_gettop(L);
+  luaL_checkstack(L, 12, "names");
+  lua_pushvalue(L, index);
+  mfr_see_through(L, -1);
+  const table_key *keys = sorted_keys(L, top + 1, &count);
+  for (size_t i = 0; keys && i < count; i++) {
+    if (keys[i].type != LUA_TSTRING) continue;
+    push_key(L, &keys[i]);
+    const char *key = lua_tostring(L, -1);
+    lua_pushvalue(L, -1);
+    int type = lua_rawget(L, top + 1), value = lua_gettop(L);
+    if (type == LUA_TTABLE || type == LUA_TFUNCTION || type == LUA_TUSERDATA)
+      name_value(L, names, value, *name ? lua_pushfstring(L, "%s.%s", name, key) : key);
+    lua_settop(L, value - 2);
   }
+  lua_settop(L, top);
 }
 
 static void name_value(lua_State *L, int names, int index, const char *name) {
@@ -597,25 +623,24 @@ static void name_value(lua_State *L, int names, int index, const char *name) {
   lua_pushvalue(L, index);
   lua_pushstring(L, name);
   lua_rawset(L, names);
-  if (lua_type(L, index) != LUA_TTABLE) return;
-  name_content(L, names, index, name);
-  if (!lua_getmetatable(L, index)) return;
-  name_value(L, names, lua_gettop(L), lua_pushfstring(L, "%s metatable", name));
-  lua_pop(L, 2);
+  if (lua_type(L, index) == LUA_TTABLE) name_content(L, names, index, name);
 }
 
 void mfr_name_library(lua_State *L, int names, int index, const char *name) {
   names = lua_absindex(L, names);
   index = lua_absindex(L, index);
-  int top = lua_gettop(L);
   luaL_checkstack(L, 10, "names");
   name_value(L, names, index, name);
-  if (lua_type(L, index) == LUA_TTABLE && strcmp(name, "_ENV") == 0) {
-    lua_newtable(L);
-    mfr_copy_fields(L, index, lua_gettop(L));
-    lua_rawsetp(L, names, lua_topointer(L, index));
-  }
-  lua_settop(L, top);
+}
+
+void mfr_name_environment(lua_State *L, int names, int index, int library) {
+  names = lua_absindex(L, names);
+  index = lua_absindex(L, index);
+  lua_pushvalue(L, library);
+  lua_rawsetp(L, names, lua_topointer(L, index));
+  lua_pushvalue(L, index);
+  lua_pushliteral(L, "_ENV");
+  lua_rawset(L, names);
 }
 
 /* ---- the walk ---- */
@@ -694,7 +719,7 @@ static int compare_chunks(const void *left, const void *right) {
 }
 
 /* All tokens, the script's first, then the modules' by name; and the parameters. */
-static void digest_script(walk *w, int params, uint8_t digest[16]) {
+static void digest_script(walk *w, mf_bytes params, uint8_t digest[16]) {
   size_t count = w->sources->size / sizeof(source);
   const source **order = lua_newuserdatauv(w->L, (count + 1) * sizeof *order, 0);
   for (size_t i = 0; i < count; i++)
@@ -708,10 +733,7 @@ static void digest_script(walk *w, int params, uint8_t digest[16]) {
     add_u64(w, w->out, order[i]->to - order[i]->from);
     add_items(w, order[i]->from, order[i]->to);
   }
-  if (params)
-    mfr_encode(w->L, w->state, w->out, params, "params");
-  else
-    mfr_encode_absent(w->L, w->state, w->out);
+  add_text(w, w->out, params.size ? params.data : "", params.size);
   mfr_hash_bytes(w->out->data, w->out->size, digest);
   lua_pop(w->L, 1);
 }

@@ -32,20 +32,21 @@ typedef struct mfr_digests {
   char doubt[200]; /* why `fold` stands for the whole script; or empty */
 } mfr_digests;
 
-/* Stack indices of what is digested. */
+/* What is digested. */
 typedef struct mfr_digested {
-  int decider;
-  int params; /* a plain value; 0: none */
-  int names;  /* a table made by mfr_name_library(); 0: nothing belongs to the library */
+  int decider; /* its stack index */
+  int names;   /* that of a table made by mfr_name_library(); 0: nothing belongs to the library */
+  mf_bytes params; /* encoded; absent: none */
 } mfr_digested;
 
 /*
  * Notes, in the table at `names`, that the value at `index` belongs to the script library, under
- * this name, and so does all that its tables hold. It must not change any more, with one exception:
- * an environment to which scripts may add globals is noted last, under the name "_ENV", and what it
- * then holds is remembered.
+ * this name, and so does all that its tables hold. It must not change any more.
  */
 void mfr_name_library(lua_State *L, int names, int index, const char *name);
+/* Notes that the table at `index` is an environment of scripts, which holds what the table at
+ * `library` does; when the script has added globals to it, that is a doubt. */
+void mfr_name_environment(lua_State *L, int names, int index, int library);
 
 /* Effect on the stack: [-0, +0]. Raises only for want of memory, or where params is no plain value.
  */

@@ -97,11 +97,16 @@ mfr_domain *mfr_domain_new(const mfr_load_options *options) {
   return NULL;
 }
 
+static void free_loaded(mfr_loaded *loaded) {
+  mfr_buffer_free(&loaded->code);
+  free(loaded);
+}
+
 void mfr_domain_free(mfr_domain *domain) {
   if (!domain) return;
   mfr_sandbox_free(domain->sandbox);
   for (size_t i = 0; i < domain->count; i++)
-    free(domain->deciders[i]);
+    free_loaded(domain->deciders[i]);
   free(domain->deciders);
   mfr_buffer_free(&domain->options.params);
   free(domain);
@@ -474,6 +479,7 @@ static int load_chunk(mfr_domain *domain, const char *file, const char *source, 
   adoption a = {domain, file, must, NULL};
   const mfr_buffer *params = &domain->options.params;
   mfr_source script = {0};
+  mfr_sources sources;
   script.name = file;
   script.text = source;
   script.size = size;
@@ -481,24 +487,33 @@ static int load_chunk(mfr_domain *domain, const char *file, const char *source, 
   script.params = params->size ? params->data : NULL;
   script.params_size = params->size;
   snprintf(domain->loading, sizeof domain->loading, "%s", file);
+  mfr_sources_begin(&sources, domain->state, &script);
   int status = mfr_sandbox_load(domain->sandbox, &script);
   lua_rawseti(domain->S, LUA_REGISTRYINDEX, domain->slot); /* the value, or the error */
-  if (status != MF_OK) return status;
+  if (status != MF_OK) {
+    mfr_sources_free(&sources);
+    return status;
+  }
   mfr_loaded **more = realloc(domain->deciders, (domain->count + 1) * sizeof *more);
   if (more) domain->deciders = more;
   a.loaded = calloc(1, sizeof *a.loaded);
   if (!more || !a.loaded) {
     free(a.loaded);
+    mfr_sources_free(&sources);
     return fail(domain, MF_NO_MEMORY, "no memory to load %s", file);
   }
   a.loaded->domain = domain;
+  a.loaded->digests = sources.digests;
+  a.loaded->code = sources.code;
+  sources.code = (mfr_buffer){NULL, 0, 0};
+  mfr_sources_free(&sources);
   status = mfr_domain_call(domain, adopt, &a);
   if (status == MF_OK) *domain->loading = '\0';
   if (status == MF_OK && a.loaded->path) status = check_category(domain, a.loaded);
   if (status == MF_OK && a.loaded->path)
     domain->deciders[domain->count++] = a.loaded;
   else
-    free(a.loaded);
+    free_loaded(a.loaded);
   return status;
 }
 
@@ -602,6 +617,16 @@ int mfr_domain_load_string(mfr_domain *domain, const char *name, const char *sou
 
 /* ---- calls on behalf of a store ---- */
 
+bool mfr_code_is_kept(const mfr_loaded *loaded) {
+  return loaded->kept_in == loaded->domain->store_number;
+}
+
+void mfr_note_code_kept(const mfr_loaded *loaded) {
+  for (size_t i = 0; i < loaded->domain->count; i++)
+    if (loaded->domain->deciders[i] == loaded)
+      loaded->domain->deciders[i]->kept_in = loaded->domain->store_number;
+}
+
 typedef struct entry {
   const mfr_loaded *loaded;
   mfr_call *call;
@@ -650,6 +675,7 @@ int mfr_domain_enter(const mfr_loaded *loaded, mfr_store *store, mfr_call *call,
   }
   domain->running = true;
   domain->call = call;
+  call->loaded = loaded;
   call->store = domain->store;
   int status = mfr_domain_call(domain, enter, &e);
   call->store = store;

@@ -1,6 +1,6 @@
 /* Events: from Lua tables to what the store appends, and from what the store reads to Lua tables.
  */
-#include "internal.h"
+#include "loaded.h"
 
 #include <stdio.h>
 
@@ -59,8 +59,10 @@ static const char *const field_names[MFR_FIELDS] = {"type",
                                                     "stream_name",
                                                     "stream_position",
                                                     "global_position",
-                                                    "recorded_at"};
-enum { LAST_STREAM = MFR_FIELDS + 1 };
+                                                    "recorded_at",
+                                                    "code_digest"};
+/* Behind them: what was used last. */
+enum { LAST_STREAM = MFR_FIELDS + 1, LAST_DIGEST, LAST_DIGEST_TEXT };
 
 const char *mfr_field_name(mfr_field field) {
   return field_names[field];
@@ -71,13 +73,15 @@ void mfr_push_field_name(lua_State *L, int events, mfr_field field) {
 }
 
 void mfr_events_open(lua_State *L, uint64_t seed) {
-  lua_createtable(L, LAST_STREAM, 4);
+  lua_createtable(L, LAST_DIGEST_TEXT, 4);
   for (int i = 0; i < MFR_FIELDS; i++) {
     lua_pushstring(L, field_names[i]);
     lua_rawseti(L, -2, i + 1);
   }
   lua_pushliteral(L, "");
   lua_rawseti(L, -2, LAST_STREAM);
+  lua_pushliteral(L, "");
+  lua_rawseti(L, -2, LAST_DIGEST);
   lua_pushliteral(L, "moonfold.event");
   lua_setfield(L, -2, "__name");
   lua_pushboolean(L, 1); /* how the codec knows an event */
@@ -133,6 +137,29 @@ void mfr_push_data(lua_State *L, mfr_state *state, const mf_event *event) {
     lua_pushnil(L);
 }
 
+void mfr_push_code_digest(lua_State *L, const mfr_state *state, int events, const mf_event *event) {
+  size_t size;
+  mf_bytes code = {NULL, 0};
+  if (event->envelope.data && !state->sandbox) code = mf_event_decision(event, MF_DECISION_CODE);
+  if (code.size != MF_DIGEST_SIZE) {
+    lua_pushnil(L);
+    return;
+  }
+  lua_rawgeti(L, events, LAST_DIGEST);
+  const char *last = lua_tolstring(L, -1, &size);
+  bool same = size == code.size && memcmp(last, code.data, size) == 0;
+  lua_pop(L, 1);
+  if (same) {
+    lua_rawgeti(L, events, LAST_DIGEST_TEXT);
+    return;
+  }
+  lua_pushlstring(L, code.data, code.size);
+  lua_rawseti(L, events, LAST_DIGEST);
+  mfr_push_digest(L, code.data);
+  lua_pushvalue(L, -1);
+  lua_rawseti(L, events, LAST_DIGEST_TEXT);
+}
+
 static void set_integer_field(lua_State *L, int events, mfr_field field, int64_t value) {
   mfr_push_field_name(L, events, field);
   lua_pushinteger(L, value);
@@ -141,7 +168,7 @@ static void set_integer_field(lua_State *L, int events, mfr_field field, int64_t
 
 void mfr_push_event(lua_State *L, mfr_state *state, const mf_event *event, int events, int types) {
   luaL_checkstack(L, 6, "event");
-  lua_createtable(L, 0, MFR_FIELDS);
+  lua_createtable(L, 0, MFR_FIELDS - 1);
   mfr_push_field_name(L, events, MFR_TYPE);
   push_type(L, event, types);
   lua_rawset(L, -3);
@@ -166,6 +193,11 @@ void mfr_push_event(lua_State *L, mfr_state *state, const mf_event *event, int e
   set_integer_field(L, events, MFR_STREAM_POSITION, event->version);
   set_integer_field(L, events, MFR_GLOBAL_POSITION, event->position);
   set_integer_field(L, events, MFR_RECORDED_AT, event->recorded_at);
+  if (event->envelope.data && !state->sandbox) {
+    mfr_push_field_name(L, events, MFR_CODE_DIGEST);
+    mfr_push_code_digest(L, state, events, event);
+    lua_rawset(L, -3);
+  }
   lua_pushvalue(L, events);
   lua_setmetatable(L, -2);
 }
@@ -252,7 +284,7 @@ void mfr_upcast(lua_State *L, mfr_state *state, mfr_call *call, int upcast) {
 static const char *const event_keys[] = {"type", "data", "metadata", "message_id", NULL};
 /* What the store adds to an event that is read: ignored when that is appended again. */
 static const char *const added_keys[] = {"stream_name", "stream_position", "global_position",
-                                         "recorded_at", NULL};
+                                         "recorded_at", "code_digest",     NULL};
 
 static bool among(const char *name, const char *const *names) {
   for (; *names; names++)

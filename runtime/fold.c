@@ -285,6 +285,11 @@ static void push_planned(lua_State *L, mfr_state *state, const mfr_decider *d, m
   if (fields & (1u << MFR_GLOBAL_POSITION | 1u << MFR_MESSAGE_ID)) /* the id is made from it */
     set_plan_integer(L, d, MFR_GLOBAL_POSITION, event->position);
   if (fields & 1u << MFR_RECORDED_AT) set_plan_integer(L, d, MFR_RECORDED_AT, event->recorded_at);
+  if (fields & 1u << MFR_CODE_DIGEST) {
+    mfr_push_field_name(L, d->events, MFR_CODE_DIGEST);
+    mfr_push_code_digest(L, state, d->events, event);
+    lua_rawset(L, -3);
+  }
   if (fields & 1u << MFR_METADATA) {
     mfr_push_field_name(L, d->events, MFR_METADATA);
     mfr_push_metadata(L, state, event);

@@ -38,7 +38,9 @@ typedef struct work {
   size_t state_at;
   int64_t last_position;
   bool created;
-  int64_t recorded; /* events */
+  uint8_t seed[16];                   /* of the last decision's chance */
+  uint8_t envelope[MF_CODE_ENVELOPE]; /* tells the code that decides */
+  int64_t recorded;                   /* events */
   size_t count;
   command commands[];
 } work;
@@ -380,14 +382,13 @@ static void check_event_shapes(lua_State *L, mfr_state *state, const work *w, co
   }
 }
 
-/* Calls decide and pushes what it returned. */
+/* Calls decide and pushes the context that it was given and what it returned. [-0, +2] */
 static void call_decide(lua_State *L, mfr_state *state, work *w, const mfr_decider *d, size_t i) {
-  uint8_t seed[16];
   const command *c = &w->commands[i];
   memset(&w->call.event, 0, sizeof w->call.event);
   w->call.command_type = c->type;
-  seed_of(L, state, w, c, seed);
-  mfr_push_context(L, state, &w->call, STORE, seed);
+  seed_of(L, state, w, c, w->seed);
+  mfr_push_context(L, state, &w->call, STORE, w->seed);
   push_decide(L, state, w, d, c);
   lua_rawgeti(L, COMMANDS, (lua_Integer)i + 1);
   mfr_push_view(L, state, d->state);
@@ -395,7 +396,6 @@ static void call_decide(lua_State *L, mfr_state *state, work *w, const mfr_decid
   mfr_call_script(L, state, &w->call, "decide", 3, 1);
   if (state->sandbox) mfr_see_through(L, -1);
   mfr_end_context(&w->call);
-  lua_remove(L, -2);
   int type = lua_type(L, -1);
   if (type == LUA_TTABLE || type == LUA_TNIL) return;
   w->call.phase = "decide";
@@ -490,17 +490,52 @@ static void check_types(lua_State *L, mfr_state *state, work *w, const mfr_decid
   }
 }
 
-static void record(lua_State *L, mfr_state *state, work *w, const command *c,
+/* How a loaded decider came to its decision, for the record: its code, its chance if it asked for
+ * any, and what it looked at. [-0, +1]: the buffer that the last stands in */
+static void describe_decision(lua_State *L, mfr_state *state, const work *w, int context,
+                              mf_append_options *options) {
+  const mfr_context *used = lua_touserdata(L, context);
+  mfr_buffer *reads = mfr_borrow(L, state);
+  options->code = (mf_bytes){w->call.loaded->digests.script, MF_DIGEST_SIZE};
+  if (used->chance) options->seed = (mf_bytes){w->seed, sizeof w->seed};
+  if (lua_getiuservalue(L, context, MFR_CONTEXT_READS) == LUA_TTABLE)
+    mfr_encode(L, state, reads, -1, "reads");
+  lua_pop(L, 1);
+  if (reads->size > 0 && reads->size <= MF_EXTENSION_MAX)
+    options->reads = (mf_bytes){reads->data, reads->size};
+}
+
+/* The code that decides is kept in the store. */
+static void keep_code(lua_State *L, mfr_state *state, const work *w) {
+  mf_error error;
+  bool committed;
+  const mfr_loaded *loaded = w->call.loaded;
+  if (mfr_code_is_kept(loaded)) return;
+  mf_bytes code = {loaded->code.data, loaded->code.size};
+  if (mf_put_code(w->call.txn, loaded->digests.script, code, &committed, &error) != MF_OK) {
+    mfr_push_store_error(L, state, &error, NULL, 0, 0);
+    lua_error(L);
+  }
+  if (committed) mfr_note_code_kept(loaded);
+}
+
+static void record(lua_State *L, mfr_state *state, work *w, const command *c, int context,
                    const mf_new_event *events, size_t count, mf_append_result *result) {
   mf_append_options options = MF_APPEND_OPTIONS_INIT;
   mf_error error;
+  int top = lua_gettop(L);
+  if (w->call.loaded) describe_decision(L, state, w, context, &options);
   options.recorded_at = w->time;
   if (c->id.data) {
     options.command_id = (mf_bytes){c->id.data, c->id.size};
     memcpy(options.command_digest, c->digest, 16);
   }
   mf_bytes stream = {w->call.stream.data, w->call.stream.size};
-  if (mf_append(w->call.txn, stream, events, count, &options, result, &error) == MF_OK) return;
+  int status = mf_append(w->call.txn, stream, events, count, &options, result, &error);
+  if (w->call.loaded) mfr_give_back(state, lua_touserdata(L, top + 1));
+  lua_settop(L, top);
+  if (status == MF_OK && w->call.loaded) keep_code(L, state, w);
+  if (status == MF_OK) return;
   mfr_push_store_error(L, state, &error, stream.data, stream.size, 0);
   mfr_set_event_id(L, &error, events);
   lua_error(L);
@@ -508,8 +543,7 @@ static void record(lua_State *L, mfr_state *state, work *w, const command *c,
 
 /* The event as it will be read: fresh tables from the recorded bytes, whatever the decider does
  * with its own. */
-static mf_event as_recorded(const work *w, const mf_new_event *new, int64_t version,
-                            int64_t position) {
+static mf_event as_recorded(work *w, const mf_new_event *new, int64_t version, int64_t position) {
   mf_event event = {0};
   event.stream = (mf_bytes){w->call.stream.data, w->call.stream.size};
   event.type = new->type;
@@ -519,6 +553,10 @@ static mf_event as_recorded(const work *w, const mf_new_event *new, int64_t vers
   event.version = version;
   event.position = position;
   event.recorded_at = w->time;
+  if (w->call.loaded) {
+    mf_bytes code = {w->call.loaded->digests.script, MF_DIGEST_SIZE};
+    event.envelope = mf_code_envelope(code, w->envelope);
+  }
   return event;
 }
 
@@ -537,7 +575,7 @@ static void decide_one(lua_State *L, mfr_state *state, work *w, mfr_decider *d, 
   check_types(L, state, w, d, events, count);
   if (d->event_shapes) check_event_shapes(L, state, w, d, events, count, decided);
   mf_append_result appended = {w->version, 0, w->position, false, false};
-  if (count > 0) record(L, state, w, c, events, count, &appended);
+  if (count > 0) record(L, state, w, c, decided - 1, events, count, &appended);
   if (appended.repeated) { /* message ids of the decider's own, recorded before */
     add_recorded(L, state, w, d, result, appended.first_version, appended.version);
     lua_settop(L, top);

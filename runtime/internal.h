@@ -266,11 +266,12 @@ int64_t mfr_clock(lua_State *L, mfr_state *state, int index);
  */
 typedef struct mfr_call {
   mfr_store *store;
-  mf_txn *txn;  /* what the call reads and writes in; may be NULL */
-  bool own;     /* the transaction was begun by this call */
-  bool write;   /* it may write */
-  bool saved;   /* `savepoint` is set: the transaction is somebody else's */
-  bool looking; /* a decision looks at another stream */
+  mf_txn *txn;                     /* what the call reads and writes in; may be NULL */
+  bool own;                        /* the transaction was begun by this call */
+  bool write;                      /* it may write */
+  bool saved;                      /* `savepoint` is set: the transaction is somebody else's */
+  bool looking;                    /* a decision looks at another stream */
+  const struct mfr_loaded *loaded; /* the decider whose script runs; NULL: a table's */
   mf_savepoint savepoint;
   mf_reader *reader;
   struct mfr_context *context; /* the one that is valid, while decide runs */
@@ -306,6 +307,7 @@ typedef enum mfr_field {
   MFR_STREAM_POSITION,
   MFR_GLOBAL_POSITION,
   MFR_RECORDED_AT,
+  MFR_CODE_DIGEST,
   MFR_FIELDS
 } mfr_field;
 
@@ -317,6 +319,9 @@ void mfr_push_field_name(lua_State *L, int events, mfr_field field);
 void mfr_push_stream_name(lua_State *L, int events, mf_bytes name);
 void mfr_push_data(lua_State *L, mfr_state *state, const mf_event *event);
 void mfr_push_metadata(lua_State *L, mfr_state *state, const mf_event *event);
+/* The digest of the code that decided it, or nil. Scripts do not see it, because an event that is
+ * folded before it is recorded has none. */
+void mfr_push_code_digest(lua_State *L, const mfr_state *state, int events, const mf_event *event);
 /* Pushes an event: [-0, +1]. `events`, `types`: stack indices of the store's user values. */
 void mfr_push_event(lua_State *L, mfr_state *state, const mf_event *event, int events, int types);
 /* Replaces the event on top by what the table of upcasters at `upcast` makes of it. */
@@ -424,7 +429,6 @@ int mfr_handle(lua_State *L);
 int mfr_attempt(lua_State *L);
 int mfr_decide(lua_State *L);
 
-/* What decide is given: a userdata whose user value is the store. */
 /* The option `rolls`: what context:random returns, one after the other, where a spec says it. */
 typedef struct mfr_rolls {
   size_t count, next;
@@ -440,10 +444,15 @@ mfr_rolls *mfr_check_rolls(lua_State *L, const mfr_state *state, int index);
 /* Raises when some are left: a decision rolled less often than the spec says. */
 void mfr_check_rolled(lua_State *L, const mfr_state *state, const mfr_rolls *rolls);
 
+/* What decide is given: a userdata whose user values are the store, and the versions of the streams
+ * that it has looked at: a table by name, or nil. */
 typedef struct mfr_context {
   const mfr_call *call; /* NULL: the decision is over */
   uint64_t random[4];
+  bool chance; /* it was asked for a random number */
 } mfr_context;
+
+enum { MFR_CONTEXT_STORE = 1, MFR_CONTEXT_READS };
 
 /* Pushes the context for one call of decide, and makes it valid until mfr_end_context(). */
 void mfr_push_context(lua_State *L, mfr_state *state, mfr_call *call, int store,

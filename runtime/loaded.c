@@ -274,6 +274,12 @@ static void push_decider(lua_State *L, mfr_state *state, int domain, const mfr_l
   if (loaded->name) mfr_set_string(L, "name", loaded->name, strlen(loaded->name));
   if (loaded->category) mfr_set_string(L, "category", loaded->category, strlen(loaded->category));
   mfr_set_string(L, "path", loaded->path, strlen(loaded->path));
+  const mfr_digests *digests = &loaded->digests;
+  mfr_push_digest(L, digests->script);
+  lua_setfield(L, -2, "digest");
+  mfr_push_digest(L, digests->fold);
+  lua_setfield(L, -2, "fold_digest");
+  if (*digests->doubt) mfr_set_string(L, "fold_doubt", digests->doubt, strlen(digests->doubt));
   host_decider *decider = lua_newuserdatauv(L, sizeof *decider, 2);
   decider->loaded = loaded;
   lua_pushvalue(L, domain);

@@ -2,6 +2,7 @@
  * Deciders that were loaded from script files.
  *
  *   domain.c     scripts that were loaded together, into one sandbox; their deciders and categories
+ *   code.c       the code of a decider: sources, digests, and what a store keeps of it
  *   crossing.c   calls into a sandbox, and what crosses its border: values, events, errors
  *   loaded.c     what a Lua host sees: moonfold.load_decider, store:use
  *   runtime.c    what a C host sees: runtime.h
@@ -13,6 +14,7 @@
 #ifndef MF_RUNTIME_LOADED_H
 #define MF_RUNTIME_LOADED_H
 
+#include "digest.h"
 #include "internal.h"
 #include "sandbox.h"
 
@@ -27,6 +29,9 @@ typedef struct mfr_loaded {
   const char *path; /* of its file */
   const char *file; /* the same, relative to the domain's folder, for messages */
   bool decides;     /* it has decide */
+  mfr_digests digests;
+  mfr_buffer code;  /* what a store keeps of it, encoded */
+  uint64_t kept_in; /* number of the host's store that has it */
 } mfr_loaded;
 
 typedef struct mfr_load_options {
@@ -74,6 +79,29 @@ void mfr_domain_set_params(mfr_domain *domain, mfr_buffer *params);
 /* The Lua state that calls, for `print`. */
 void mfr_domain_set_host(mfr_domain *domain, lua_State *L);
 lua_State *mfr_domain_host(const mfr_domain *domain);
+
+/* ---- code.c ---- */
+
+/* The source texts of a script and of what it requires, while it loads; then what they gave. */
+typedef struct mfr_sources {
+  mfr_state *state;
+  const mfr_source *script;
+  mf_bytes params;
+  mfr_chunk *chunks;
+  size_t count;
+  bool failed;
+  mfr_digests digests;
+  mfr_buffer code;
+} mfr_sources;
+
+void mfr_sources_begin(mfr_sources *sources, mfr_state *state, mfr_source *script);
+void mfr_sources_free(mfr_sources *sources);
+void mfr_push_digest(lua_State *L, const void *bytes); /* as hexadecimal digits */
+/* Whether the store that the domain works for is known to keep the decider's code. */
+bool mfr_code_is_kept(const mfr_loaded *loaded);
+void mfr_note_code_kept(const mfr_loaded *loaded);
+int mfr_code(lua_State *L);  /* store:code */
+int mfr_codes(lua_State *L); /* store:codes */
 
 /* ---- crossing.c ---- */
 

@@ -87,6 +87,9 @@ static bool load_shipped(lua_State *L, const char *module) {
   if (strncmp(module, pure, sizeof pure - 1) != 0) return false;
   for (const mfr_script *script = mfr_scripts; script->module; script++) {
     if (strcmp(script->module, module) != 0) continue;
+    const mfr_source *source = mfr_sandbox_of(L)->source;
+    if (source->required)
+      source->required(source->context, module, script->path, script->source, script->size);
     lua_pushfstring(L, "@%s", script->path);
     mfr_load_text(L, script->source, script->size, lua_tostring(L, -1));
     lua_remove(L, -2);

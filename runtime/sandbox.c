@@ -210,6 +210,7 @@ static int load_body(lua_State *L) {
                       "evolve = ..., decide = ... }\"",
                       source->name);
   int result = lua_gettop(L);
+  if (source->made) source->made(source->context, L, 2);
   freeze_all(L, 2, 3, result);
   lua_settop(L, result);
   mfr_thaw(L);

@@ -45,9 +45,12 @@ typedef struct mfr_source {
   const char *folder; /* where `require` finds the modules of the script; NULL: it has none */
   const void *params; /* an encoded value, which the script gets as `...`; NULL: none */
   size_t params_size;
-  /* Told of every module of the folder that is required, as it is loaded; may be NULL. */
+  /* Told of every module in Lua that is required, as it is loaded; may be NULL. */
   void (*required)(void *context, const char *module, const char *name, const char *text,
                    size_t size);
+  /* Shown what the script returned, on top, and its environment, before they are made read-only;
+   * it may raise. [-0, +0]. May be NULL. */
+  void (*made)(void *context, lua_State *L, int environment);
   void *context;
 } mfr_source;
 

@@ -656,6 +656,8 @@ static const luaL_Reg methods[] = {{"append_to_stream", append_to_stream},
                                    {"use", mfr_use},
                                    {"wait", wait},
                                    {"backup", backup},
+                                   {"code", mfr_code},
+                                   {"codes", mfr_codes},
                                    {"close", store_close},
                                    {NULL, NULL}};
 

@@ -1,5 +1,6 @@
 /* Specs of the digests of deciders. Prints TAP. */
 #include "digest.h"
+#include "tokens.h"
 
 #include <lualib.h>
 #include <stdio.h>
@@ -29,9 +30,15 @@ static int digest(lua_State *L) {
   mfr_chunk chunks[] = {{"@script.lua", NULL, s->source, strlen(s->source)},
                         {"@rules.lua", "rules", module, strlen(module)}};
   lua_newtable(L);
-  mfr_digested what = {0, 0, 3};
+  mfr_digested what = {0, 3, {NULL, 0}};
   lua_pushglobaltable(L);
-  mfr_name_library(L, what.names, -1, "_ENV");
+  lua_newtable(L);
+  mfr_copy_fields(L, 4, 5);
+  mfr_name_library(L, what.names, 5, "");
+  mfr_name_environment(L, what.names, 4, 5);
+  luaL_requiref(L, "moonfold", luaopen_moonfold, 0);
+  mfr_name_library(L, what.names, lua_gettop(L), "moonfold");
+  mfr_buffer *params = mfr_borrow(L, state);
   if (s->module) {
     if (luaL_loadbuffer(L, chunks[1].source, chunks[1].size, "@rules.lua") != LUA_OK)
       return lua_error(L);
@@ -46,15 +53,16 @@ static int digest(lua_State *L) {
     lua_pushfstring(L, "return %s", s->params);
     if (luaL_dostring(L, lua_tostring(L, -1)) != LUA_OK) return lua_error(L);
     lua_remove(L, -2);
-    what.params = lua_gettop(L);
-    lua_pushvalue(L, what.params - 1);
-    lua_pushvalue(L, what.params);
+    mfr_encode(L, state, params, -1, "params");
+    what.params = (mf_bytes){params->data, params->size};
   }
   lua_call(L, s->params ? 1 : 0, 1);
   what.decider = lua_gettop(L);
   mfr_digest(L, state, &what, chunks, s->module ? 2 : 1, digests);
   return 0;
 }
+
+static bool loaded, must_load = true;
 
 static mfr_digests digests_of(text s) {
   mfr_digests digests;
@@ -67,7 +75,8 @@ static mfr_digests digests_of(text s) {
   lua_pushcclosure(L, digest, 1);
   lua_pushlightuserdata(L, &s);
   lua_pushlightuserdata(L, &digests);
-  if (lua_pcall(L, 2, 0, 0) != LUA_OK) {
+  loaded = lua_pcall(L, 2, 0, 0) == LUA_OK;
+  if (!loaded && must_load) {
     printf("# %s\n", lua_tostring(L, -1));
     exit(2);
   }
@@ -262,12 +271,82 @@ static void doubts(void) {
   check(!same(c.fold, c.script), "the fold's digest is never the script's");
 }
 
-int main(void) {
+/* ---- the domain scripts, changed token by token ---- */
+
+enum { SOURCE_MOST = 1 << 16 };
+
+static char *read_file(const char *path) {
+  FILE *file = fopen(path, "rb");
+  char *source = calloc(1, SOURCE_MOST);
+  if (!file || !source || fread(source, 1, SOURCE_MOST - 1, file) == 0) exit(2);
+  fclose(file);
+  return source;
+}
+
+/* The script with token number `changed` changed (-1: none), one token to a line where `apart`.
+ * False: there is no such token. */
+static bool write_again(const char *source, int changed, bool apart, char *out) {
+  mfr_lexer lexer;
+  mfr_token token;
+  const char *end = source;
+  bool found = changed < 0;
+  mfr_lexer_init(&lexer, source, strlen(source));
+  for (int i = 0; mfr_lexer_next(&lexer, &token); i++) {
+    if (!apart) out += sprintf(out, "%.*s", (int)(token.text - end), end);
+    if (apart) *out++ = '\n';
+    end = token.text + token.size;
+    if (i == changed && token.kind == MFR_TOKEN_INTEGER) {
+      out += sprintf(out, "%lld", (long long)token.integer + 1);
+      found = true;
+    } else if (i == changed && token.kind == MFR_TOKEN_STRING && *token.text != '[') {
+      out += sprintf(out, "%.*sx%c", (int)token.size - 1, token.text, *token.text);
+      found = true;
+    } else
+      out += sprintf(out, "%.*s", (int)token.size, token.text);
+  }
+  mfr_lexer_free(&lexer);
+  *out = '\0';
+  return found;
+}
+
+static void domain_script(const char *path) {
+  char sentence[200];
+  char *source = read_file(path), *again = malloc(2 * SOURCE_MOST);
+  if (!again) exit(2);
+  mfr_digests before = digests_of((text){source, NULL, NULL});
+  write_again(source, -1, true, again);
+  mfr_digests after = digests_of((text){again, NULL, NULL});
+  snprintf(sentence, sizeof sentence, "%s: one token to a line, the digests are the same", path);
+  check(same(before.script, after.script) && same(before.fold, after.fold) && !*after.doubt,
+        sentence);
+  if (*after.doubt) printf("# doubt: %s\n", after.doubt);
+  int changes = 0, unseen = 0, folds = 0;
+  must_load = false;
+  for (int i = 0; i < 5000; i++) {
+    if (!write_again(source, i, false, again)) continue;
+    mfr_digests other = digests_of((text){again, NULL, NULL});
+    if (!loaded) continue; /* a module of another name */
+    changes++;
+    unseen += same(before.script, other.script);
+    folds += !same(before.fold, other.fold);
+  }
+  snprintf(sentence, sizeof sentence, "%s: every other number and string changes the script's",
+           path);
+  must_load = true;
+  check(changes > 0 && unseen == 0, sentence);
+  printf("# %d changes, %d of them to the fold\n", changes, folds);
+  free(source);
+  free(again);
+}
+
+int main(int argc, char **argv) {
   layout();
   functions();
   upvalues();
   modules();
   doubts();
+  for (int i = 1; i < argc; i++)
+    domain_script(argv[i]);
   printf("1..%d\n", number);
   return failures != 0;
 }

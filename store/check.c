@@ -11,10 +11,11 @@
 
 /* ---- the main database ---- */
 
+/* A damaged snapshot is as good as none, and no reason to refuse the file. */
 static const mf__database databases[] = {
-    {"log", true, false},      {"streams", false, true},   {"names", true, true},
-    {"postings", false, true}, {"types", true, true},      {"ids", false, true},
-    {"code", false, true},     {"snapshots", false, true}, {"commands", false, true},
+    {"log", true, false},      {"streams", false, true},    {"names", true, true},
+    {"postings", false, true}, {"types", true, true},       {"ids", false, true},
+    {"code", false, true},     {"snapshots", false, false}, {"commands", false, true},
 };
 
 const mf__database *mf__database_find(mf_bytes name) {

@@ -440,7 +440,7 @@ bool mf__head_read(mf_bytes value, mf__head *head);
 /* What a database of ours is like, by its name. */
 typedef struct mf__database {
   const char *name;
-  bool integers, sealed; /* MDB_INTEGERKEY; each value has a seal */
+  bool integers, sealed; /* MDB_INTEGERKEY; each value has a seal that must be whole */
 } mf__database;
 
 /* NULL: a database that this version does not know. */

@@ -260,6 +260,12 @@ uint8_t *mf__extension_write(uint8_t *out, uint8_t tag, mf_bytes payload) {
   return write_bytes(out, payload);
 }
 
+mf_bytes mf_code_envelope(mf_bytes code, uint8_t out[MF_CODE_ENVELOPE]) {
+  if (mf__extension_size(code.size) > MF_CODE_ENVELOPE) return mf__bytes(NULL, 0);
+  const uint8_t *end = mf__extension_write(out, MF_DECISION_CODE, code);
+  return mf__bytes(out, (size_t)(end - out));
+}
+
 /* ---- blocks ---- */
 
 void mf__block_header_write(uint8_t *out, uint32_t count, size_t content) {

@@ -361,6 +361,11 @@ typedef enum mf_decision_part {
 /* One part of what is known of the event's decision, or absent. Borrowed like the event itself. */
 MF_API mf_bytes mf_event_decision(const mf_event *event, mf_decision_part part);
 
+/* Writes an envelope that says no more than which code decided, for an event that was appended and
+ * not read back. */
+#define MF_CODE_ENVELOPE 18 /* bytes */
+MF_API mf_bytes mf_code_envelope(mf_bytes code, uint8_t out[MF_CODE_ENVELOPE]);
+
 /*
  * Opens a reader. With a transaction it sees what the transaction sees and must be closed before
  * that ends; without (txn NULL) it fixes its end now (what is appended later is not returned), and

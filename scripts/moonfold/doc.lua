@@ -720,6 +720,37 @@ local copy <close> = moonfold.open("copy.fold", { read_only = true })
 print(copy:stream_version("cart-1"))          --> 1
 ]] },
 
+        { name = "store:code", kind = "method", since = since, touches = "read",
+          signature = "store:code(digest) -> code or nil",
+          summary = "The code that decided an event: its sources, as they were then.",
+          text = [[
+Every event that a loaded decider records carries the digest of its script, and the store keeps the sources of every
+digest that it has seen. So "which code decided this?" has an answer years later, whatever has become of the files.]],
+          parameters = {
+            { name = "digest", type = "string", text = "32 hexadecimal digits, as in `event.code_digest`" },
+          },
+          returns = { { name = "code", type = "Code", optional = true, text = "nil when the store has not seen it" } },
+          errors = { "invalid_argument" },
+          files = { counter_file },
+          example = [[
+local counter = moonfold.load_decider("counter.lua")
+local event = store:handle("counter-1", counter, moonfold.command("Count", 2)).events[1]
+local code = store:code(event.code_digest)
+print(code.path, #code.sources, event.code_digest == counter.digest)   --> counter.lua 1 true
+]] },
+
+        { name = "store:codes", kind = "method", since = since, touches = "read",
+          signature = "store:codes() -> list of code",
+          summary = "All code that has decided something in this store, the oldest first, without its sources.",
+          parameters = {},
+          returns = { { name = "codes", type = "Code[]" } },
+          errors = {},
+          files = { counter_file },
+          example = [[
+store:handle("counter-1", moonfold.load_decider("counter.lua"), moonfold.command("Count", 2))
+print(#store:codes(), store:codes()[1].path)  --> 1 counter.lua
+]] },
+
         { name = "store:close", kind = "method", since = since,
           signature = "store:close()",
           summary = "Closes the store; closing twice is fine.",
@@ -1227,7 +1258,7 @@ store:append_to_stream("cart-1", { type = "ItemAdded", data = { price = 30 }, me
 
         { name = "RecordedEvent", kind = "shape", class = "RecordedEvent", extends = "Event", since = since,
           signature = "{ type, data, metadata, stream_name, stream_position, global_position, message_id, "
-            .. "recorded_at }",
+            .. "recorded_at, code_digest }",
           summary = "An event that was read: what was appended, and where and when it was recorded.",
           text = "It is yours: keep it, change it. The store's copy cannot be changed.",
           fields = {
@@ -1241,6 +1272,8 @@ store:append_to_stream("cart-1", { type = "ItemAdded", data = { price = 30 }, me
             { name = "message_id", type = "string", text = "its id; made by the store if you gave none" },
             { name = "recorded_at", type = "integer", unit = "microseconds since 1970",
               text = "when it was recorded" },
+            { name = "code_digest", type = "string", optional = true,
+              text = "the digest of the loaded decider that decided it; see `store:code`" },
           },
           example = [[
 store:append_to_stream("cart-1", moonfold.event("ItemAdded", { price = 30 }))
@@ -1322,13 +1355,24 @@ print(err.message)                            --> command.data.bye: there is no 
 ]] },
 
         { name = "LoadedDecider", kind = "shape", class = "LoadedDecider", since = since,
-          signature = "{ name, category, path, upcast, event_types, command_types }",
+          signature = "{ name, category, path, upcast, event_types, command_types, digest, fold_digest }",
           summary = "A decider that was loaded from a script; taken wherever a decider is.",
-          text = "It cannot be changed but by its script. `initial_state`, `evolve` and `decide` stay in the sandbox.",
+          text = [[
+It cannot be changed but by its script. `initial_state`, `evolve` and `decide` stay in the sandbox.
+
+Its digests are taken over the tokens of the code, so that comments and layout do not change them, and everything that
+can change an outcome does. Caches and snapshots are kept by `fold_digest`: no state that another code has folded is
+ever used. Where what a fold reaches cannot be told from the rest, it stands for the whole script.]],
           fields = {
             { name = "name", type = "string", optional = true, text = "as the script says" },
             { name = "category", type = "string", optional = true, text = "as the script says" },
             { name = "path", type = "string", text = "the script's file" },
+            { name = "digest", type = "string",
+              text = "of the script, of all that it requires, and of its parameters" },
+            { name = "fold_digest", type = "string",
+              text = "of what a state depends on: `initial_state`, `evolve`, `upcast` and what they reach" },
+            { name = "fold_doubt", type = "string", optional = true,
+              text = "why `fold_digest` stands for the whole script" },
             { name = "upcast", type = "table<string, Upcast>", optional = true,
               text = "for the option `upcast` of what reads events" },
             { name = "event_types", type = "table<string, boolean>", optional = true,
@@ -1341,6 +1385,26 @@ print(err.message)                            --> command.data.bye: there is no 
 local counter = moonfold.load_decider("counter.lua")
 print(counter.name, counter.category, counter.path)           --> nil counter counter.lua
 print(counter.event_types.Counted, counter.command_types.Count)   --> true true
+]] },
+
+        { name = "Code", kind = "shape", class = "Code", since = since,
+          signature = "{ digest, name, path, first_seen, params, sources }",
+          summary = "Code that has decided something.",
+          fields = {
+            { name = "digest", type = "string", text = "of the whole script" },
+            { name = "name", type = "string", optional = true, text = "as the script says" },
+            { name = "path", type = "string", text = "the script's file" },
+            { name = "first_seen", type = "integer", unit = "microseconds since 1970",
+              text = "when it first decided something in this store" },
+            { name = "params", type = "Value", optional = true, text = "what it was loaded with" },
+            { name = "sources", type = "table[]",
+              text = "`{ path, module, text }` of the script, then of the modules that it required" },
+          },
+          files = { counter_file },
+          example = [[
+local counter = moonfold.load_decider("counter.lua")
+store:handle("counter-1", counter, moonfold.command("Count", 2))
+print(store:code(counter.digest).sources[1].path)             --> counter.lua
 ]] },
 
         { name = "Domain", kind = "shape", class = "Domain", since = since,
