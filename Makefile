@@ -182,14 +182,14 @@ $(BUILD)/store_spec: spec/store_spec.c $(STORE_OBJECTS)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ -o $@ $(STORE_LIBS)
 
 $(BUILD)/beside_spec: spec/beside_spec.c $(STORE_OBJECTS)
-	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ -o $@ $(STORE_LIBS)
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(filter %.c %.o,$^) -o $@ $(STORE_LIBS)
 
 $(BUILD)/store_spec_tsan: spec/store_spec.c $(STORE_SOURCES) store/internal.h store/store.h
 	$(CC) -std=c11 -O1 -g -fsanitize=thread -D_GNU_SOURCE -Istore $(DEP_CFLAGS) $(filter %.c,$^) -o $@ $(STORE_LIBS)
 
 # The lexer of Lua, with Lua's own compiler as the judge.
 $(BUILD)/tokens_spec: spec/tokens_spec.c $(BUILD)/runtime/tokens.o
-	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ -o $@ $(LUA_LIBS)
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(filter %.c %.o,$^) -o $@ $(LUA_LIBS)
 
 $(BUILD)/value_spec: spec/value_spec.c $(OBJECTS)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ -o $@ $(LUA_LIBS) $(STORE_LIBS) -lm -ldl
@@ -206,7 +206,7 @@ $(BUILD)/sandbox_spec: spec/sandbox_spec.c $(OBJECTS)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ -o $@ $(LUA_LIBS) $(STORE_LIBS) -lm -ldl
 
 $(BUILD)/digest_spec: spec/digest_spec.c $(OBJECTS)
-	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ -o $@ $(LUA_LIBS) $(STORE_LIBS) -lm -ldl
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(filter %.c %.o,$^) -o $@ $(LUA_LIBS) $(STORE_LIBS) -lm -ldl
 
 # The fault harness stands between the store and the system, so LMDB is linked into it. FAULTS_STORE: plant.lua's copies.
 FAULTS_STORE ?= store
