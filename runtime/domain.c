@@ -397,6 +397,15 @@ static void check_parts(lua_State *S, const adoption *a) {
   lua_pop(S, 1);
 }
 
+static void refuse_circle(lua_State *S, const mfr_state *state, const char *const *types,
+                          int count) {
+  char all[512] = "";
+  for (int i = 0; i <= count; i++)
+    snprintf(all + strlen(all), sizeof all - strlen(all), "%s%.60s", i ? " becomes " : "",
+             types[i % count]);
+  mfr_misuse(S, state, "decider.upcast", "upcasters turn types round in a circle: %s", all);
+}
+
 /*
  * Upcasters are functions, but each can be asked what it makes of an event without data. Where that
  * leads round in a circle, the script is refused now and not when such an event is met. Errors are
@@ -432,11 +441,7 @@ static void check_upcasters(lua_State *S, const adoption *a) {
       const char *type = lua_tostring(S, -1);
       if (strcmp(type, seen[n - 1]) == 0) break;
       for (int i = 0; i < n; i++)
-        if (strcmp(type, seen[i]) == 0)
-          mfr_misuse(
-              S, a->domain->state, "decider.upcast",
-              "upcasters turn types round in a circle: %s becomes %s, and in the end %s again",
-              seen[i], i + 1 < n ? seen[i + 1] : type, type);
+        if (strcmp(type, seen[i]) == 0) refuse_circle(S, a->domain->state, seen + i, n - i);
     }
     lua_settop(S, decider + 2);
   }
