@@ -513,6 +513,16 @@ static bool get_list(decoder *d, uint64_t count, int depth) {
   return true;
 }
 
+/* The most common case of get_string(): text of less than 32 bytes. */
+static bool get_short_string(decoder *d, unsigned tag, const char **text, size_t *size) {
+  size_t n = tag & 0x1f;
+  if ((tag & 0xe0) != 0xa0 || n > (size_t)(d->end - d->p)) return false;
+  *text = (const char *)d->p;
+  *size = n;
+  d->p += n;
+  return true;
+}
+
 static bool get_map(decoder *d, uint64_t count, int depth) {
   lua_createtable(d->L, 0, presize(d, count, 2));
   for (uint64_t i = 0; i < count; i++) {
@@ -521,7 +531,7 @@ static bool get_map(decoder *d, uint64_t count, int depth) {
     lua_Integer integer;
     if (d->p == d->end) return false;
     unsigned tag = *d->p++;
-    if (get_string(d, tag, &text, &size))
+    if (get_short_string(d, tag, &text, &size) || get_string(d, tag, &text, &size))
       push_key(d, text, size);
     else if (get_integer(d, tag, &integer))
       lua_pushinteger(d->L, integer);
@@ -542,6 +552,14 @@ static bool get_value(decoder *d, int depth) {
   uint64_t n;
   if (d->p == d->end) return false;
   unsigned tag = *d->p++;
+  if (tag < 0x80) {
+    lua_pushinteger(L, (lua_Integer)tag);
+    return true;
+  }
+  if (get_short_string(d, tag, &text, &size)) {
+    lua_pushlstring(L, text, size);
+    return true;
+  }
   if (get_integer(d, tag, &integer)) {
     lua_pushinteger(L, integer);
     return true;

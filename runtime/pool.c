@@ -77,7 +77,7 @@ void mfr_pool_free(mfr_pool *pool) {
 }
 
 static size_t list_of(size_t size) {
-  return (size + STEP - 1) / STEP - 1;
+  return (size - 1) / STEP; /* of 0: none */
 }
 
 static void *cut(mfr_pool *pool, size_t size) {
@@ -171,6 +171,15 @@ static void *grown(mfr_pool *pool, void *p, size_t old_size, size_t size) {
 /* Lua's allocator; when `p` is NULL, old_size tells a kind of object and no size. */
 void *mfr_pool_alloc(void *context, void *p, size_t old_size, size_t size) {
   mfr_pool *pool = context;
+  /* What a fold does all the time first: small blocks come and go. */
+  if (!p && size - 1 < MOST && size <= pool->string_limit && pool->refusals == 0) {
+    block *b = pool->free_blocks[(size - 1) / STEP];
+    if (b && pool->used + size <= pool->limit) {
+      pool->free_blocks[(size - 1) / STEP] = b->next;
+      pool->used += size;
+      return b;
+    }
+  }
   if (!p) return fresh(pool, old_size, size);
   if (size == 0) {
     release(pool, p, old_size);

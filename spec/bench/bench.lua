@@ -73,6 +73,18 @@ bench.aggregates = {
   { name = "table that ignores nine in ten", initial_state = initial_state, evolve = { DiscountApplied = add } },
 }
 
-function bench.aggregate_of(aggregate) return { initial_state = aggregate.initial_state, evolve = aggregate.evolve } end
+-- The same from a domain script: P runs its handlers as they are, the store loads it into a sandbox, with the meter on.
+local script = package.searchpath("decider", package.path)
+for _, how in ipairs { "reads", "keeps data", "keeps events" } do
+  bench.aggregates[#bench.aggregates + 1] = { name = "script that " .. how, initial_state = initial_state,
+    evolve = loadfile(script)(how).evolve, script = script, params = how }
+end
+
+function bench.aggregate_of(aggregate)
+  if aggregate.script then
+    return require("moonfold").load_decider(aggregate.script, { params = aggregate.params })
+  end
+  return { initial_state = aggregate.initial_state, evolve = aggregate.evolve }
+end
 
 return bench
