@@ -9,6 +9,7 @@
 #   make spec       one spec file: make spec SPEC=spec/20-read_spec.lua
 #   make fuzz       libFuzzer on everything that decodes bytes: FUZZ_SECONDS=60 each
 #   make damage     a store damaged in thousands of ways: ROUNDS=100000 SEED=7
+#   make big        the command line on a store of 1,000,000 events in 100,000 streams
 #   make format     clang-format on the C files
 #   make bench      ratios to yardsticks; BENCH=--quick or BENCH=--full
 #   make install    PREFIX=/usr/local DESTDIR=
@@ -265,7 +266,7 @@ $(BUILD)/damage: spec/damage/damage.c spec/damage/sample.h $(STORE_OBJECTS)
 damage: $(BUILD)/damage
 	$(BUILD)/damage $(SEED) $(ROUNDS)
 
-.PHONY: test spec check asan bench format
+.PHONY: test spec check asan bench big format
 test:
 	$(call packages,$(TEST_PACKAGES))
 	@$(LUA) spec/run.lua
@@ -295,6 +296,9 @@ bench:
 	$(call packages,$(BENCH_PACKAGES))
 	@$(MAKE) --no-print-directory --silent all
 	@BUILD=$(BUILD) CC="$(CC)" $(LUA) spec/bench/run.lua $(BENCH)
+
+big: all
+	MOONFOLD_BIG=1 busted spec/61-command_line_manners_spec.lua
 
 format:
 	clang-format -i store/*.[ch] runtime/*.[ch] spec/*.c spec/faults/*.[ch] spec/damage/*.[ch]
