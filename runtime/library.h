@@ -22,7 +22,8 @@
 enum {
   MFR_STRING_MAX = 1 << 20, /* bytes of a script's string */
   MFR_UNPACK_MAX = 10000,   /* values that one call returns */
-  MFR_PCALLS_MAX = 100      /* pcall in pcall */
+  MFR_PCALLS_MAX = 100,     /* pcall in pcall */
+  MFR_LARGE_STATE = 1 << 20 /* bytes: beyond, a collection takes its time */
 };
 
 struct mfr_sandbox {

@@ -16,7 +16,6 @@ enum {
   CLOCK_EVERY = 2000, /* instructions between looks at the clock */
   BYTES_PER_INSTRUCTION = 16,
   LOOKED_MOST = 1000 * 1000, /* events that a decision may look at and have credited */
-  LARGE_STATE = 1 << 20
 };
 
 /* Sanitizers make everything slower, but not what is meant by a second. */
@@ -79,7 +78,7 @@ void mfr_charge_bytes(lua_State *L, size_t bytes) {
 
 void mfr_charge_unknown(lua_State *L) {
   mfr_sandbox *sandbox = mfr_sandbox_of(L);
-  if (sandbox->running && mfr_pool_used(sandbox->pool) > LARGE_STATE) check_clock(L, sandbox);
+  if (sandbox->running && mfr_pool_used(sandbox->pool) > MFR_LARGE_STATE) check_clock(L, sandbox);
 }
 
 static void on_count(lua_State *L, lua_Debug *frame) {

@@ -20,10 +20,16 @@ static int status_of(const char *code) {
   return MF_SCRIPT_ERROR;
 }
 
+/* Lua's own error for an allocation that failed, which may have been raised again. */
+static bool is_of_memory(lua_State *L, int index) {
+  return lua_type(L, index) == LUA_TSTRING &&
+         strcmp(lua_tostring(L, index), "not enough memory") == 0;
+}
+
 /* Message handler: what is no error object becomes a script_error with its traceback. */
 static int describe(lua_State *L) {
   mfr_sandbox *sandbox = mfr_sandbox_of(L);
-  if (mfr_is_error(L, sandbox->state, 1) || sandbox->spent) return 1;
+  if (mfr_is_error(L, sandbox->state, 1) || sandbox->spent || is_of_memory(L, 1)) return 1;
   bool text = lua_type(L, 1) == LUA_TSTRING;
   mfr_push_error(L, sandbox->state, MF_SCRIPT_ERROR, text ? "%s" : "the error is a %s",
                  text ? lua_tostring(L, 1) : luaL_typename(L, 1));
@@ -47,8 +53,7 @@ static int make_error(lua_State *L) {
 static int settle_error(mfr_sandbox *sandbox, int rc) {
   lua_State *L = sandbox->S;
   bool object = mfr_is_error(L, sandbox->state, -1);
-  bool memory = rc == LUA_ERRMEM || (lua_type(L, -1) == LUA_TSTRING &&
-                                     strcmp(lua_tostring(L, -1), "not enough memory") == 0);
+  bool memory = rc == LUA_ERRMEM || is_of_memory(L, -1);
   if (mfr_pool_failed(sandbox->pool) && (memory || sandbox->spent)) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, sandbox->memory_ref);
     lua_replace(L, -2);
@@ -87,6 +92,7 @@ static int run_job(lua_State *L) {
   lua_pushlightuserdata(L, j->argument);
   lua_call(L, 1, LUA_MULTRET);
   int results = lua_gettop(L);
+  if (sandbox->spent) return mfr_exceeded(L, "the budget of the call is gone");
   if (!mfr_upvalues_unchanged(L))
     luaL_error(L,
                "the local variable \"%s\", outside of the functions, was changed: the next call "
@@ -121,7 +127,7 @@ static int after_failure(mfr_sandbox *sandbox, int rc) {
   lua_pushcfunction(L, restore);
   if (lua_pcall(L, 0, 0, 0) != LUA_OK) lua_pop(L, 1);
   /* So that the garbage of what has failed does not weigh on the next call. */
-  if (mfr_pool_refused(sandbox->pool)) lua_gc(L, LUA_GCCOLLECT);
+  if (mfr_pool_used(sandbox->pool) > MFR_LARGE_STATE) lua_gc(L, LUA_GCCOLLECT);
   return status;
 }
 
