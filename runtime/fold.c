@@ -387,7 +387,9 @@ static void fold_event(lua_State *L, mfr_state *state, mfr_call *call, mfr_decid
     int table = lua_gettop(L);
     lua_rawgeti(L, table, PLAN_HANDLER);
     lua_pushvalue(L, d->state);
-    push_planned(L, state, d, &d->plans[event->type_id % MFR_PLANS], event, table);
+    mfr_plan *its_plan = &d->plans[event->type_id % MFR_PLANS];
+    push_planned(L, state, d, its_plan, event, table);
+    call->bounded = its_plan->usage->instructions;
     evolve(L, state, call, d);
     lua_pop(L, 1);
   } else {
@@ -452,6 +454,7 @@ int64_t mfr_fold(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *de
     version = call->event.version;
     if (decider->trace) trace(L, state, decider, version);
   }
+  if (state->sandbox) mfr_sandbox_leave(state);
   mf_reader_close(call->reader);
   call->reader = NULL;
   return version;
@@ -462,6 +465,7 @@ void mfr_fold_one(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *d
   luaL_checkstack(L, LUA_MINSTACK, "fold");
   call->event = *event;
   fold_event(L, state, call, decider);
+  if (state->sandbox) mfr_sandbox_leave(state);
 }
 
 /* ---- aggregate_stream ---- */

@@ -192,6 +192,10 @@ void mfr_sandbox_charge(lua_State *L, const mfr_state *state, int64_t instructio
 /* The budget grows with the events of a fold. Those that a decision looks at in other streams
  * (`looking`) count as well, but not without end. */
 void mfr_sandbox_credit(lua_State *L, const mfr_state *state, int64_t events, bool looking);
+/* Before a function of a script that takes at most so many instructions (0: nobody knows), and
+ * after the last of them: the hook, which costs time, runs where it is needed. */
+void mfr_sandbox_enter(lua_State *L, const mfr_state *state, int instructions);
+void mfr_sandbox_leave(const mfr_state *state);
 
 /* ---- json.c ---- */
 
@@ -266,11 +270,12 @@ int64_t mfr_clock(lua_State *L, mfr_state *state, int index);
  */
 typedef struct mfr_call {
   mfr_store *store;
-  mf_txn *txn;                     /* what the call reads and writes in; may be NULL */
-  bool own;                        /* the transaction was begun by this call */
-  bool write;                      /* it may write */
-  bool saved;                      /* `savepoint` is set: the transaction is somebody else's */
-  bool looking;                    /* a decision looks at another stream */
+  mf_txn *txn;  /* what the call reads and writes in; may be NULL */
+  bool own;     /* the transaction was begun by this call */
+  bool write;   /* it may write */
+  bool saved;   /* `savepoint` is set: the transaction is somebody else's */
+  bool looking; /* a decision looks at another stream */
+  int bounded;  /* instructions that the next function called takes at most; 0: not known */
   const struct mfr_loaded *loaded; /* the decider whose script runs; NULL: a table's */
   mf_savepoint savepoint;
   mf_reader *reader;
@@ -358,8 +363,9 @@ bool mfr_next(lua_State *L, mfr_state *state, mfr_call *call, mf_event *event);
 
 /* What a handler that does not keep its event reads of it. A userdata. */
 typedef struct mfr_usage {
-  unsigned fields; /* bits 1 << mfr_field: those of the event */
-  bool data_kept;  /* it does more with data than reading the fields below: data must be fresh */
+  unsigned fields;  /* bits 1 << mfr_field: those of the event */
+  bool data_kept;   /* it does more with data than reading the fields below: data must be fresh */
+  int instructions; /* that a call takes at most, without metamethods; 0: it cannot be told */
   int count;
   mfr_text names[MFR_USED_MAX];
 } mfr_usage;

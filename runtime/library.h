@@ -42,9 +42,11 @@ struct mfr_sandbox {
   int64_t unclocked;   /* charged since the clock was read */
   int64_t clock_limit; /* the thread's clock, in ns, at the end of its time */
   int64_t clock_per_event;
-  int64_t looked; /* events credited for what a decision looked at */
-  int64_t call;   /* number of the call: iterators live for one */
-  int period;     /* instructions between hooks */
+  int64_t looked;  /* events credited for what a decision looked at */
+  int64_t call;    /* number of the call: iterators live for one */
+  int period;      /* instructions between hooks */
+  bool hooked;     /* the hook is set: not while a function runs that needs none */
+  bool metatables; /* a script has set one, ever: any instruction may call */
   int pcalls;
   const mfr_source *source; /* while it loads */
 

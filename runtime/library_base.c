@@ -251,6 +251,7 @@ static int base_pcall(lua_State *L) {
   lua_insert(L, 1);
   int rc = lua_pcall(L, lua_gettop(L) - 2, LUA_MULTRET, 0);
   sandbox->pcalls = pcalls;
+  mfr_sandbox_leave(sandbox->state);
   sandbox->state->calling = calling;
   if (rc == LUA_OK) return lua_gettop(L);
   if (is_fatal(L, sandbox, rc)) return lua_error(L);

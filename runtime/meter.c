@@ -35,6 +35,7 @@ static void on_count(lua_State *L, lua_Debug *frame);
 
 static void set_period(mfr_sandbox *sandbox, int period) {
   sandbox->period = period;
+  sandbox->hooked = true;
   lua_sethook(sandbox->S, on_count, LUA_MASKCOUNT, period);
 }
 
@@ -139,6 +140,27 @@ void mfr_sandbox_credit(lua_State *L, const mfr_state *state, int64_t events, bo
   }
   sandbox->left += events * sandbox->limits.instructions_per_event;
   sandbox->clock_limit += events * sandbox->clock_per_event;
+}
+
+/*
+ * A function without loops and calls is bounded by its own length. It runs without the hook, unless
+ * a single instruction may take long (strings are long) or may call (metatables).
+ */
+void mfr_sandbox_enter(lua_State *L, const mfr_state *state, int instructions) {
+  mfr_sandbox *sandbox = state->sandbox;
+  if (instructions == 0 || sandbox->metatables || sandbox->period < PERIOD) {
+    mfr_sandbox_leave(state);
+    return;
+  }
+  mfr_charge(L, instructions);
+  if (!sandbox->hooked) return;
+  sandbox->hooked = false;
+  lua_sethook(L, NULL, 0, 0);
+}
+
+void mfr_sandbox_leave(const mfr_state *state) {
+  mfr_sandbox *sandbox = state->sandbox;
+  if (sandbox->running && !sandbox->hooked) set_period(sandbox, sandbox->period);
 }
 
 void mfr_sandbox_charge(lua_State *L, const mfr_state *state, int64_t instructions) {

@@ -99,7 +99,10 @@ static void use_copy(lua_State *L) {
 void mfr_set_script_metatable(lua_State *L, int table) {
   table = lua_absindex(L, table);
   luaL_checkstack(L, 12, "metatable");
-  if (lua_type(L, -1) == LUA_TTABLE) use_copy(L);
+  if (lua_type(L, -1) == LUA_TTABLE) {
+    mfr_sandbox_of(L)->metatables = true;
+    use_copy(L);
+  }
   lua_setmetatable(L, table);
 }
 

@@ -177,6 +177,8 @@ void mfr_call_script(lua_State *L, mfr_state *state, mfr_call *call, const char 
   const char *outer = state->calling;
   call->phase = phase;
   state->calling = phase;
+  if (state->sandbox) mfr_sandbox_enter(L, state, call->bounded);
+  call->bounded = 0;
   lua_call(L, arguments, results);
   state->calling = outer;
   call->phase = NULL;

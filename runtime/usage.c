@@ -144,6 +144,7 @@ enum {
   OP_SELF = 20,
   OP_NOT = 51,
   OP_CONCAT = 53,
+  OP_TBC = 55,
   OP_JMP = 56,
   OP_EQK = 60,
   OP_TEST = 66,
@@ -488,6 +489,21 @@ static bool analyse(const function *f, analysis *a) {
   return !a->event_kept;
 }
 
+/* The most instructions that a call of the function takes: those of its code, when nothing in it
+ * goes back or calls; 0: it cannot be told. (What a metamethod does is not counted.) */
+static int bound_of(const function *f) {
+  if (f->vararg || f->code_size > MOST_CODE) return 0;
+  for (size_t pc = 0; pc < f->code_size; pc++) {
+    uint32_t i;
+    memcpy(&i, f->code + 4 * pc, sizeof i);
+    unsigned op = i & 0x7f;
+    bool back = op == OP_JMP && i >> 7 < 0xffffff;
+    bool calls = op == OP_CALL || op == OP_TAILCALL || op == OP_TBC;
+    if (op > OP_LAST || back || calls || (op >= OP_FORLOOP && op <= OP_TFORLOOP)) return 0;
+  }
+  return (int)f->code_size;
+}
+
 /* ---- the result, as a userdata ---- */
 
 static int write_dump(lua_State *L, const void *data, size_t size, void *context) {
@@ -500,7 +516,7 @@ static int write_dump(lua_State *L, const void *data, size_t size, void *context
 }
 
 /* Copies what was found into a userdata, with the names of data's fields as its user value. */
-static void push_result(lua_State *L, const analysis *a, bool found) {
+static void push_result(lua_State *L, const analysis *a, bool found, int instructions) {
   if (!found) {
     lua_pushboolean(L, 0);
     return;
@@ -512,6 +528,7 @@ static void push_result(lua_State *L, const analysis *a, bool found) {
   memset(usage, 0, sizeof *usage);
   usage->fields = a->fields;
   usage->data_kept = a->data_kept;
+  usage->instructions = instructions;
   usage->count = a->name_count;
   char *to = (char *)(usage + 1);
   lua_createtable(L, a->name_count, 0);
@@ -538,7 +555,7 @@ static void find_usage(lua_State *L, const mfr_buffer *buffer) {
     found = !d.failed && d.p == d.end && analyse(&f, &a);
   }
   free(f.constants); /* the texts themselves stand in the buffer */
-  push_result(L, &a, found);
+  push_result(L, &a, found, found ? bound_of(&f) : 0);
 }
 
 const mfr_usage *mfr_usage_of(lua_State *L, mfr_state *state, int index) {

@@ -85,3 +85,49 @@ describe("a hostile script", function()
     assert.equal("budget_exceeded", select(2, pcall(sandboxed.call, script, 100000)).code)
   end)
 end)
+
+describe("a handler that tries, in a fold of many events,", function()
+  local function decider(body, before, initial_state)
+    return sandboxed.load("", { before = ([[
+      %s
+      local function evolve(state, event) %s end
+      do return { initial_state = %s, evolve = { Ticked = evolve }, decide = {} } end
+    ]]):format(before or "", body, initial_state or "{ n = 0 }") })
+  end
+  local count = "state.n = state.n + event.data "
+  local handlers = {
+    ["a loop"] = { count .. "if state.n > 400 then while true do end end" },
+    ["a loop with goto"] = { count .. "::top:: if state.n > 400 then goto top end" },
+    ["a call that loops"] = { count .. "f(state.n)", "local function f(n) while n > 400 do end end" },
+    ["a metamethod that loops"] = { count .. "if state.n > 400 then local x = state.x end",
+      "local class = { __index = function() while true do end end }",
+      "function() return setmetatable({ n = 0 }, class) end" },
+    ["a string that doubles"] = { count .. "state.s = (state.s or 'x') .. (state.s or 'x')" },
+    ["comparisons of long strings"] = { "state.n = event.data " .. ("state.x = state.n .. a == state.n .. b "):rep(400),
+      "local a, b = ('x'):rep(1000000), ('x'):rep(1000000)" },
+  }
+  for what, handler in pairs(handlers) do
+    it(what .. ": budget_exceeded", function()
+      local store <close> = moonfold.open(":memory:")
+      local script = decider(table.unpack(handler, 1, 3))
+      for _ = 1, 20 do
+        local events = {}
+        for i = 1, 20 do events[i] = { type = "Ticked", data = i } end
+        store:append_to_stream("s-1", events)
+      end
+      local fine, problem = pcall(store.aggregate_stream, store, "s-1", script)
+      assert.falsy(fine)
+      assert.equal("budget_exceeded", problem.code, tostring(problem))
+      assert.equal(0, store:aggregate_stream("s-2", script).current_stream_version)
+    end)
+  end
+
+  it("but all is well where handlers do their work", function()
+    local store <close> = moonfold.open(":memory:")
+    local script = decider(count)
+    local events = {}
+    for i = 1, 2000 do events[i] = { type = "Ticked", data = i } end
+    store:append_to_stream("s-1", events)
+    assert.equal(2001000, store:aggregate_stream("s-1", script).state.n)
+  end)
+end)
