@@ -33,7 +33,8 @@ BUILD_PACKAGES := gcc make pkg-config libc6-dev lua5.4 liblua5.4-dev liblmdb-dev
 #   git   the example git_history reads a history of it
 DEMO_PACKAGES := $(BUILD_PACKAGES) git
 #   lua-busted: specs   lua-check, clang-format: make check   clang: the second compiler   g++: a host in C++
-TEST_PACKAGES := $(DEMO_PACKAGES) g++ lua-busted lua-check clang-format clang
+#   luajit: moonfold.ffi
+TEST_PACKAGES := $(DEMO_PACKAGES) g++ luajit lua-busted lua-check clang-format clang
 #   libclang-rt-14-dev: libFuzzer and the sanitizers of clang
 FUZZ_PACKAGES := libclang-rt-14-dev
 
@@ -62,14 +63,17 @@ LDFLAGS_ALL := $(SANITIZE) $(LDFLAGS)
 
 STORE_SOURCES := $(wildcard store/*.c)
 RUNTIME_SOURCES := $(filter-out runtime/main.c,$(wildcard runtime/*.c))
-SCRIPTS := $(filter-out %_spec.lua,$(wildcard scripts/moonfold/*.lua scripts/moonfold/*/*.lua scripts/domain/*.lua))
+SCRIPTS := $(filter-out %_spec.lua scripts/moonfold/ffi.lua,$(wildcard scripts/moonfold/*.lua scripts/moonfold/*/*.lua scripts/domain/*.lua))
 STORE_OBJECTS := $(STORE_SOURCES:%.c=$(BUILD)/%.o)
 RUNTIME_OBJECTS := $(RUNTIME_SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/embedded.o
 OBJECTS := $(STORE_OBJECTS) $(RUNTIME_OBJECTS)
+# What LuaJIT hosts require.
+FFI := $(BUILD)/luajit/moonfold
 
 .PHONY: all
 all: $(BUILD)/moonfold $(BUILD)/moonfold.so $(BUILD)/libmoonfold.a $(BUILD)/libmoonfold.so \
-  $(BUILD)/moonfold.pc $(BUILD)/moonfold.d.lua $(BUILD)/moonfold.1 $(BUILD)/moonfold.bash
+  $(BUILD)/moonfold.pc $(BUILD)/moonfold.d.lua \
+  $(FFI)/ffi_declarations.lua $(FFI)/ffi.lua $(BUILD)/moonfold.1 $(BUILD)/moonfold.bash
 
 # ---- building ----
 
@@ -117,6 +121,17 @@ $(BUILD)/moonfold.pc: Makefile
 	  'Requires.private: lua5.4 lmdb' 'Cflags: -I$${includedir}' \
 	  'Libs: -L$${libdir} -lmoonfold' 'Libs.private: -lpthread -lm' > $@
 
+# For LuaJIT: what the preprocessor leaves of the public headers, without the system's.
+$(FFI)/ffi_declarations.lua: runtime/runtime.h store/store.h Makefile
+	@mkdir -p $(BUILD)/luajit/empty $(@D)
+	@touch $(BUILD)/luajit/empty/stdbool.h $(BUILD)/luajit/empty/stddef.h $(BUILD)/luajit/empty/stdint.h
+	(echo '-- Made by the Makefile from store.h and runtime.h.'; echo 'return [==['; \
+	  $(CC) -E -P -nostdinc -U__GNUC__ -I$(BUILD)/luajit/empty -Istore runtime/runtime.h && echo ']==]') > $@.tmp && mv $@.tmp $@
+
+$(FFI)/ffi.lua: scripts/moonfold/ffi.lua
+	@mkdir -p $(@D)
+	cp $< $@
+
 $(BUILD)/moonfold.d.lua: scripts/moonfold/doc.lua scripts/moonfold/reference.lua
 	@mkdir -p $(@D)
 	$(LUA) scripts/moonfold/reference.lua types > $@.tmp && mv $@.tmp $@
@@ -134,6 +149,21 @@ $(BUILD)/moonfold.bash: $(CLI_SCRIPTS)
 	$(PAGES) completion > $@.tmp && mv $@.tmp $@
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+# ---- examples in C: against the headers as they are installed ----
+
+$(BUILD)/include/moonfold/%.h: store/%.h
+	@mkdir -p $(@D)
+	cp $< $@
+
+$(BUILD)/include/moonfold/%.h: runtime/%.h
+	@mkdir -p $(@D)
+	cp $< $@
+
+HEADERS := $(BUILD)/include/moonfold/store.h $(BUILD)/include/moonfold/runtime.h
+$(BUILD)/dungeon: $(wildcard examples/dungeon/*.[ch]) $(HEADERS) $(BUILD)/libmoonfold.a
+	$(CC) -std=c11 $(OPTIMIZE) $(WARNINGS) $(SANITIZE) -D_GNU_SOURCE -I$(BUILD)/include $(CFLAGS) $(filter %.c,$^) \
+	  $(BUILD)/libmoonfold.a -o $@ $(LDFLAGS_ALL) $(LUA_LIBS) $(STORE_LIBS) -lm
 
 # ---- packages ----
 
@@ -311,7 +341,7 @@ format:
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/lua/5.4 $(DESTDIR)$(PREFIX)/lib/pkgconfig \
 	  $(DESTDIR)$(PREFIX)/include/moonfold $(DESTDIR)$(PREFIX)/share/moonfold $(DESTDIR)$(PREFIX)/share/man/man1 \
-	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/lua/5.1/moonfold
 	install -m 755 $(BUILD)/moonfold $(DESTDIR)$(PREFIX)/bin/moonfold
 	install -m 755 $(BUILD)/moonfold.so $(DESTDIR)$(PREFIX)/lib/lua/5.4/moonfold.so
 	install -m 644 $(BUILD)/libmoonfold.a $(DESTDIR)$(PREFIX)/lib/libmoonfold.a
@@ -321,6 +351,7 @@ install: all
 	sed 's|^prefix=.*|prefix=$(PREFIX)|' $(BUILD)/moonfold.pc > $(DESTDIR)$(PREFIX)/lib/pkgconfig/moonfold.pc
 	install -m 644 $(BUILD)/moonfold.1 $(DESTDIR)$(PREFIX)/share/man/man1/moonfold.1
 	install -m 644 $(BUILD)/moonfold.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/moonfold
+	install -m 644 $(FFI)/ffi.lua $(FFI)/ffi_declarations.lua $(DESTDIR)$(PREFIX)/share/lua/5.1/moonfold
 	install -m 644 $(BUILD)/moonfold.d.lua $(DESTDIR)$(PREFIX)/share/moonfold/moonfold.d.lua
 
 clean:

@@ -64,7 +64,12 @@ void mfr_decode_sized(lua_State *L, mfr_state *state, const mfr_buffer *in, size
   *at += size;
 }
 
-void mfr_json_into(lua_State *L, mfr_state *state, mfr_buffer *out, int index, const char *path) {
+void mfr_value_into(lua_State *L, mfr_state *state, mfr_buffer *out, bool as_is, int index,
+                    const char *path) {
+  if (as_is) {
+    mfr_encode(L, state, out, index, path);
+    return;
+  }
   mfr_buffer *encoded = mfr_borrow(L, state);
   mfr_encode(L, state, encoded, index < 0 ? index - 1 : index, path);
   mfr_json_write(L, state, out, encoded->data, MFR_JSON_TAGGED);

@@ -627,7 +627,7 @@ int mfr_c_fold_stage(lua_State *S) {
   mfr_unpack_decider(S, 3, 2, &decider);
   lua_pushnil(S); /* no trace */
   fold_range(S, state, lua_touserdata(S, 1), &decider, &f);
-  mfr_json_into(S, state, &c->state, decider.state, "state");
+  mfr_value_into(S, state, &c->state, c->values, decider.state, "state");
   c->version = f.version;
   c->exists = f.exists;
   return 0;

@@ -795,14 +795,21 @@ static int loaded_body(lua_State *L) {
 typedef struct c_job {
   work *w;
   const mf_command *command;
+  bool values;
   mfr_buffer events, state;
   size_t event_count;
 } c_job;
 
-/* Sets a field of the table on top to the value of JSON text. */
-static void set_json(lua_State *S, mfr_state *state, const char *field, const char *json) {
-  if (!json) return;
-  mfr_parse_json(S, state, json, strlen(json), true, 1);
+/* Sets a field of the table on top to the value of JSON text, or to a value that is given as such.
+ */
+static void set_given(lua_State *S, mfr_state *state, const char *field, const char *json,
+                      mf_value value) {
+  if (json)
+    mfr_parse_json(S, state, json, strlen(json), true, 1);
+  else if (value.at)
+    mfr_decode_here(S, state, value.at, mf_value_bytes(value).size);
+  else
+    return;
   lua_setfield(S, -2, field);
 }
 
@@ -815,8 +822,8 @@ static int c_stage(lua_State *S) {
   lua_createtable(S, 0, 5);
   mfr_set_string(S, "type", given->type, strlen(given->type));
   if (given->id) mfr_set_string(S, "command_id", given->id, strlen(given->id));
-  set_json(S, state, "data", given->data);
-  set_json(S, state, "metadata", given->metadata);
+  set_given(S, state, "data", given->data, given->data_value);
+  set_given(S, state, "metadata", given->metadata, given->metadata_value);
   if (given->time != MF_NOW) mfr_set_integer(S, "time", given->time);
   /* The work points at these two, which a script may take out of its command. */
   lua_getfield(S, -1, "type");
@@ -831,8 +838,8 @@ static int c_stage(lua_State *S) {
   job->event_count = (size_t)lua_rawlen(S, -1);
   lua_rawgeti(S, LUA_REGISTRYINDEX, state->array_ref);
   lua_setmetatable(S, -2); /* [], when it is empty */
-  mfr_json_into(S, state, &job->events, lua_gettop(S), "events");
-  if (job->w->want_state) mfr_json_into(S, state, &job->state, d.state, "state");
+  mfr_value_into(S, state, &job->events, job->values, lua_gettop(S), "events");
+  if (job->w->want_state) mfr_value_into(S, state, &job->state, job->values, d.state, "state");
   return 0;
 }
 
@@ -848,11 +855,11 @@ static int c_commit(work *w, mf_error *error) {
 }
 
 int mfr_c_handle(const mfr_loaded *loaded, mfr_store *store, mfr_text stream,
-                 const mf_command *given, mf_result *result, mf_error *error) {
+                 const mf_command *given, bool values, mf_result *result, mf_error *error) {
   work *w = calloc(1, sizeof *w + sizeof *w->commands);
   *error = (mf_error){w ? MF_OK : MF_NO_MEMORY, 0, SIZE_MAX, "no memory for a command"};
   if (!w) return MF_NO_MEMORY;
-  c_job job = {w, given, {NULL, 0, 0}, {NULL, 0, 0}, 0};
+  c_job job = {w, given, values, {NULL, 0, 0}, {NULL, 0, 0}, 0};
   w->count = 1;
   w->record = !given->dry_run;
   w->want_state = !given->no_state;
@@ -866,8 +873,8 @@ int mfr_c_handle(const mfr_loaded *loaded, mfr_store *store, mfr_text stream,
   else
     mfr_call_release(&w->call);
   if (status == MF_OK) {
-    result->events = job.events.data;
-    result->state = job.state.data;
+    mfr_give_result(&job.events, values, &result->events, &result->events_value);
+    mfr_give_result(&job.state, values, &result->state, &result->state_value);
     result->event_count = job.event_count;
     result->version = w->version;
     result->last_position = w->last_position;

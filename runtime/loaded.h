@@ -130,26 +130,33 @@ int mfr_status_of(const char *code); /* of an error object */
 /* Pushes on L what the last failed call in S raised, as an error object. [-0, +1] */
 void mfr_cross_error(lua_State *L, mfr_state *state, mfr_domain *domain, int status);
 
-/* ---- for C hosts: values cross as JSON ---- */
+/* ---- for C hosts: values cross as JSON, or encoded ---- */
 
 /* What is asked of a fold, and what it has come to; all that is made is the caller's to free. */
 typedef struct mfr_c_fold {
   int64_t to;
+  bool values; /* the state is left encoded */
   bool exists;
   int64_t version;
-  mfr_buffer state; /* JSON */
+  mfr_buffer state; /* JSON, or encoded */
 } mfr_c_fold;
 
 /* Stages of mfr_domain_enter(), whose `work` they are. */
 int mfr_c_fold_stage(lua_State *S); /* fold.c; work: mfr_c_fold */
 
-/* Handles a command for the store, and commits. Returns a status; `error` is filled where it was
- * the commit that failed, its code else 0, and then the failure is the domain's. handle.c */
+/* Handles a command for the store, and commits; `values`: the result holds values. Returns a
+ * status; `error` is filled where it was the commit that failed, its code else 0, and then the
+ * failure is the domain's. handle.c */
 int mfr_c_handle(const mfr_loaded *loaded, mfr_store *store, mfr_text stream,
-                 const mf_command *command, mf_result *result, mf_error *error);
+                 const mf_command *command, bool values, mf_result *result, mf_error *error);
 
-/* Appends the JSON of the value at index to a buffer that no error frees. Raises. */
-void mfr_json_into(lua_State *L, mfr_state *state, mfr_buffer *out, int index, const char *path);
+/* Appends the value at index, encoded or as JSON with a NUL behind it, to a buffer that no error
+ * frees. Raises. */
+void mfr_value_into(lua_State *L, mfr_state *state, mfr_buffer *out, bool encoded, int index,
+                    const char *path);
+
+/* Hands a buffer over to a result: as a value, or as text. */
+void mfr_give_result(const mfr_buffer *buffer, bool value, char **text, mf_value *out);
 
 /* ---- loaded.c ---- */
 

@@ -15,7 +15,7 @@ enum { MESSAGE, FILE_NAME, STREAM, EVENT_TYPE, COMMAND_TYPE, PATH, TRACEBACK, RE
 
 typedef struct details {
   char *strings[DETAILS];
-  mfr_buffer detail; /* JSON: what was given to moonfold.reject */
+  mfr_buffer detail; /* what was given to moonfold.reject: JSON, or encoded */
   mf_script_error told;
   int64_t current; /* MF_VERSION_CONFLICT */
 } details;
@@ -73,6 +73,7 @@ __attribute__((format(printf, 4, 5))) static int refuse(mf_runtime *runtime, int
 typedef struct collecting {
   mfr_domain *domain;
   details *out;
+  bool values;
 } collecting;
 
 static int64_t integer_of(lua_State *S, const char *field) {
@@ -96,13 +97,13 @@ static int collect(lua_State *S) {
   d->told.position = integer_of(S, "position");
   d->current = integer_of(S, "current");
   if (lua_getfield(S, 2, "detail") != LUA_TNIL)
-    mfr_json_into(S, mfr_domain_state(c->domain), &d->detail, lua_gettop(S), "detail");
+    mfr_value_into(S, mfr_domain_state(c->domain), &d->detail, c->values, lua_gettop(S), "detail");
   return 0;
 }
 
 /* The domain's last call failed: notes why. */
 static int domain_failed(mf_runtime *runtime, mfr_domain *domain, int status, mf_error *error) {
-  collecting c = {domain, &runtime->failure};
+  collecting c = {domain, &runtime->failure, runtime->options.values};
   mfr_domain_call(domain, collect, &c); /* what does not fit into memory is left out */
   tell(&runtime->failure, status);
   return report(runtime, status, error);
@@ -281,6 +282,14 @@ static const mfr_loaded *owner_of(mf_runtime *runtime, const char *stream, mf_er
   return NULL;
 }
 
+void mfr_give_result(const mfr_buffer *buffer, bool value, char **text, mf_value *out) {
+  const uint8_t *bytes = (const uint8_t *)buffer->data;
+  if (value && bytes)
+    *out = (mf_value){bytes, bytes + buffer->size};
+  else
+    *text = buffer->data;
+}
+
 static void take(char **to, char **from) {
   *to = *from;
   *from = NULL;
@@ -301,7 +310,7 @@ int mf_handle(mf_runtime *runtime, const char *stream, const mf_command *given, 
                   "%s has no decide, so it can be folded and cannot handle commands", loaded->file);
   runtime->store->txn = command.txn;
   int status = mfr_c_handle(loaded, runtime->store, (mfr_text){stream, strlen(stream)}, &command,
-                            result, &commit);
+                            runtime->options.values, result, &commit);
   runtime->store->txn = NULL;
   if (status == MF_OK) return MF_OK;
   if (commit.code != MF_OK) return refuse(runtime, commit.code, error, "%s", commit.message);
@@ -310,7 +319,8 @@ int mf_handle(mf_runtime *runtime, const char *stream, const mf_command *given, 
   details *d = &runtime->failure;
   take(&result->reason, &d->strings[REASON]);
   take(&result->message, &d->strings[MESSAGE]);
-  take(&result->detail, &d->detail.data);
+  mfr_give_result(&d->detail, runtime->options.values, &result->detail, &result->detail_value);
+  memset(&d->detail, 0, sizeof d->detail);
   forget_failure(d);
   return MF_REJECTED;
 }
@@ -318,7 +328,7 @@ int mf_handle(mf_runtime *runtime, const char *stream, const mf_command *given, 
 int mf_aggregate(mf_runtime *runtime, const char *stream, int64_t to, mf_result *result,
                  mf_error *error) {
   mfr_call call = {0};
-  mfr_c_fold fold = {to, false, 0, {NULL, 0, 0}};
+  mfr_c_fold fold = {to, runtime->options.values, false, 0, {NULL, 0, 0}};
   memset(result, 0, sizeof *result);
   const mfr_loaded *loaded = owner_of(runtime, stream, error);
   if (!loaded) return MF_INVALID_ARGUMENT;
@@ -331,10 +341,14 @@ int mf_aggregate(mf_runtime *runtime, const char *stream, int64_t to, mf_result 
     mfr_buffer_free(&fold.state);
     return domain_failed(runtime, loaded->domain, status, error);
   }
-  result->state = fold.state.data;
+  mfr_give_result(&fold.state, fold.values, &result->state, &result->state_value);
   result->version = fold.version;
   result->exists = fold.exists;
   return MF_OK;
+}
+
+static void free_value(mf_value value) {
+  free((void *)(uintptr_t)value.at); /* the result's own, whatever the type says */
 }
 
 void mf_result_free(mf_result *result) {
@@ -344,5 +358,8 @@ void mf_result_free(mf_result *result) {
   free(result->reason);
   free(result->message);
   free(result->detail);
+  free_value(result->events_value);
+  free_value(result->state_value);
+  free_value(result->detail_value);
   memset(result, 0, sizeof *result);
 }

@@ -47,179 +47,6 @@
 extern "C" {
 #endif
 
-/* ---- runtimes ---- */
-
-typedef struct mf_runtime mf_runtime;
-
-/* A line that a script has printed. All of it is borrowed, for the time of the call. */
-typedef struct mf_log_line {
-  const char *text; /* without a newline; NUL-terminated, and may hold NULs before that */
-  size_t size;
-  const char
-      *phase; /* what runs: "decide", "evolve", "upcast", "initial_state"; or NULL: loading */
-  const char *stream; /* NULL when there is none */
-  int64_t position;   /* of the event in its stream; 0 when no event is being folded */
-} mf_log_line;
-
-typedef struct mf_runtime_options {
-  size_t size; /* sizeof(mf_runtime_options) */
-  /* What one call may use; 0 stands for the default. Instructions are those of Lua's machine (ten
-   * million; 2,000 more for every event that is folded), memory is what each sandbox holds at most,
-   * in bytes (64 MiB). Beyond them: MF_BUDGET_EXCEEDED, and nothing is recorded. */
-  int64_t budget;
-  size_t memory;
-  /* Where `print` of scripts goes; NULL: nowhere. Called in the thread of the call that runs. */
-  void (*log)(void *context, const mf_log_line *line);
-  void *log_context;
-} mf_runtime_options;
-
-/*
- * Makes a runtime on an open store. It is made in well under a millisecond, and holds a few hundred
- * KiB for each load. `options` may be NULL. The store must stay open until mf_runtime_free().
- *
- * Errors: MF_NO_MEMORY, MF_INVALID_ARGUMENT.
- */
-MF_API int mf_runtime_new(mf_store *store, const mf_runtime_options *options, mf_runtime **runtime,
-                          mf_error *error);
-
-/* Frees the runtime with everything that was loaded. NULL is allowed. Results live on. */
-MF_API void mf_runtime_free(mf_runtime *runtime);
-
-/* ---- loading scripts ---- */
-
-/*
- * Loads the decider that a script file returns, or those of all scripts in a folder (files that end
- * in _spec.lua are left out, and a script that returns no decider is a library for `require`). A
- * decider of the category "cart" owns the streams "cart-*" from then on; where two categories fit,
- * the longer one does. What is loaded together stands in one sandbox.
- *
- * `params` is JSON that every script receives as `...`, or NULL. Loading is all or nothing: after a
- * failure the runtime is as it was. Two deciders of one category are refused.
- *
- * Errors: MF_NOT_FOUND, MF_IO, MF_SCRIPT_ERROR (a syntax error, or the script failed: see
- * mf_runtime_error() for file and line), MF_BUDGET_EXCEEDED, MF_INVALID_ARGUMENT (it returned no
- * proper decider; no decider has a category; the category is taken; params are no JSON),
- * MF_NO_MEMORY.
- */
-MF_API int mf_load(mf_runtime *runtime, const char *path, const char *params, mf_error *error);
-
-/* The same for a script in memory. `name` is what messages call it ("cart.lua"); it has no folder,
- * so it can require only what comes with Moonfold. */
-MF_API int mf_load_string(mf_runtime *runtime, const char *name, const char *source, size_t size,
-                          const char *params, mf_error *error);
-
-/* ---- commands ---- */
-
-/* A command, and how it is to be handled. Begin with MF_COMMAND_INIT, then set what you need. */
-typedef struct mf_command {
-  size_t size;      /* sizeof(mf_command) */
-  const char *type; /* required: "AddItem" */
-  const char *data; /* JSON; NULL: none */
-  const char
-      *metadata;  /* a JSON object; NULL: none. Its correlation_id is passed on to the events */
-  const char *id; /* 1 to 200 bytes; NULL: none. Makes the command safe to repeat: see below */
-  int64_t time;   /* microseconds since 1970; MF_NOW: the store's clock */
-  int64_t expected_version; /* of the stream; MF_NO_CONCURRENCY_CHECK and its siblings of store.h */
-  bool dry_run;             /* decide, and record nothing: works on a read-only store, too */
-  bool no_state;            /* leave the state out of the result: spares its JSON */
-  mf_txn *txn; /* handle it in this transaction of the same store; NULL: in one of its own */
-} mf_command;
-
-#define MF_COMMAND_INIT                                                                            \
-  {                                                                                                \
-    sizeof(mf_command), NULL, NULL, NULL, NULL, MF_NOW, MF_NO_CONCURRENCY_CHECK, false, false,     \
-        NULL                                                                                       \
-  }
-
-/* What came of a call. All strings are its own; those that do not apply are NULL. */
-typedef struct mf_result {
-  char *events; /* a JSON array of what was recorded, as events are read */
-  char *state;  /* JSON: the state after them */
-  size_t event_count;
-  int64_t version; /* of the stream now; of an aggregate: the version that the state stands at */
-  int64_t last_position; /* in the log, of the last event; 0 when nothing was recorded */
-  bool created;          /* the events began the stream */
-  bool exists;           /* of an aggregate: the stream has events */
-  /* MF_REJECTED: why. The reason is a short word for programs, the message a sentence for people,
-   * the detail JSON, or NULL. */
-  char *reason, *message, *detail;
-} mf_result;
-
-/*
- * Lets the decider that owns the stream decide on a command, and records what it decides on.
- * Folding, deciding and recording are one transaction: there is no conflict to handle and nothing
- * to retry. What fails on the way records nothing, and the result was made before the commit, so
- * what is recorded is always told.
- *
- * With an `id`, the same command to the same stream answers with the original result; another
- * command under that id is MF_ID_CONFLICT. In a transaction (`txn`) a call that fails leaves no
- * trace of itself, and the transaction goes on, unless the store's own trouble has doomed it.
- *
- * Returns MF_OK; MF_REJECTED, with reason, message and detail in the result; or an error, and then
- * the result is empty: MF_VERSION_CONFLICT, MF_ID_CONFLICT, MF_UNKNOWN_COMMAND_TYPE,
- * MF_UNKNOWN_EVENT_TYPE (decide made an event that evolve does not know), MF_SCRIPT_ERROR,
- * MF_BUDGET_EXCEEDED, MF_INVALID_ARGUMENT (also: no decider owns the stream), MF_READ_ONLY, and
- * what mf_begin() and mf_commit() return. The result is filled in any case and may always be freed.
- */
-MF_API int mf_handle(mf_runtime *runtime, const char *stream, const mf_command *command,
-                     mf_result *result, mf_error *error);
-
-/* ---- states ---- */
-
-/*
- * Folds a stream into its state, by the decider that owns it, up to and with the version `to`
- * (MF_LAST: all of it; 0: before the first event). A stream that does not exist has its decider's
- * initial state. Only state, version and exists of the result are set.
- *
- * Errors: MF_SCRIPT_ERROR, MF_BUDGET_EXCEEDED, MF_INVALID_ARGUMENT (no decider owns the stream,
- * `to` is negative), MF_CORRUPT, MF_BUSY, MF_IO, MF_NO_MEMORY.
- */
-MF_API int mf_aggregate(mf_runtime *runtime, const char *stream, int64_t to, mf_result *result,
-                        mf_error *error);
-
-/* Frees the strings of a result and empties it. NULL is allowed, and so is doing it twice. */
-MF_API void mf_result_free(mf_result *result);
-
-/* ---- errors ---- */
-
-/*
- * mf_error of store.h has the code and a message, which is all that a log needs. This is the rest,
- * for hosts that show scripts to their authors. Strings that are not known are NULL, numbers 0.
- */
-typedef struct mf_script_error {
-  int code;
-  const char *message;
-  const char *file; /* of the script, relative to what was loaded */
-  int line;
-  const char *stream;
-  int64_t position; /* of the event in its stream */
-  const char *event_type, *command_type;
-  const char *path; /* MF_INVALID_ARGUMENT: of the bad value, such as "command.data.qty" */
-  const char *traceback;
-} mf_script_error;
-
-/* About the last call on this runtime that failed. Never NULL; valid until the next call. */
-MF_API const mf_script_error *mf_runtime_error(const mf_runtime *runtime);
-
-/* ---- hosts that embed Lua themselves ---- */
-
-struct lua_State;
-
-/*
- * The opener of the Lua module. Register it,
- *
- *     luaL_requiref(L, "moonfold", luaopen_moonfold, 0);
- *     lua_pop(L, 1);
- *
- * and scripts of that state find `require "moonfold"` and everything that comes with it
- * ("moonfold.spec", "moonfold.domain.cart", ...). The module keeps no state outside the lua_State:
- * any number of states may have it, each used by one thread at a time. It raises errors as Lua
- * does, by longjmp: call it in a protected call. A state that is inside a write transaction (in the
- * function given to store:transaction) must not be abandoned: the transaction belongs to the
- * thread, and other writers of the file wait for it. Effect on the stack: [-0, +1].
- */
-MF_API int luaopen_moonfold(struct lua_State *L);
-
 /* ---- values without text ---- */
 
 /*
@@ -347,6 +174,187 @@ MF_API void mf_build_end(mf_builder *builder);               /* of the innermost
 MF_API mf_value mf_builder_value(const mf_builder *builder);
 MF_API const char *
 mf_builder_problem(const mf_builder *builder); /* static text; NULL: none so far */
+
+/* ---- runtimes ---- */
+
+typedef struct mf_runtime mf_runtime;
+
+/* A line that a script has printed. All of it is borrowed, for the time of the call. */
+typedef struct mf_log_line {
+  const char *text; /* without a newline; NUL-terminated, and may hold NULs before that */
+  size_t size;
+  const char
+      *phase; /* what runs: "decide", "evolve", "upcast", "initial_state"; or NULL: loading */
+  const char *stream; /* NULL when there is none */
+  int64_t position;   /* of the event in its stream; 0 when no event is being folded */
+} mf_log_line;
+
+typedef struct mf_runtime_options {
+  size_t size; /* sizeof(mf_runtime_options) */
+  /* What one call may use; 0 stands for the default. Instructions are those of Lua's machine (ten
+   * million; 2,000 more for every event that is folded), memory is what each sandbox holds at most,
+   * in bytes (64 MiB). Beyond them: MF_BUDGET_EXCEEDED, and nothing is recorded. */
+  int64_t budget;
+  size_t memory;
+  /* Results hold values (state_value and its like) in place of JSON text. */
+  bool values;
+  /* Where `print` of scripts goes; NULL: nowhere. Called in the thread of the call that runs. */
+  void (*log)(void *context, const mf_log_line *line);
+  void *log_context;
+} mf_runtime_options;
+
+/*
+ * Makes a runtime on an open store. It is made in well under a millisecond, and holds a few hundred
+ * KiB for each load. `options` may be NULL. The store must stay open until mf_runtime_free().
+ *
+ * Errors: MF_NO_MEMORY, MF_INVALID_ARGUMENT.
+ */
+MF_API int mf_runtime_new(mf_store *store, const mf_runtime_options *options, mf_runtime **runtime,
+                          mf_error *error);
+
+/* Frees the runtime with everything that was loaded. NULL is allowed. Results live on. */
+MF_API void mf_runtime_free(mf_runtime *runtime);
+
+/* ---- loading scripts ---- */
+
+/*
+ * Loads the decider that a script file returns, or those of all scripts in a folder (files that end
+ * in _spec.lua are left out, and a script that returns no decider is a library for `require`). A
+ * decider of the category "cart" owns the streams "cart-*" from then on; where two categories fit,
+ * the longer one does. What is loaded together stands in one sandbox.
+ *
+ * `params` is JSON that every script receives as `...`, or NULL. Loading is all or nothing: after a
+ * failure the runtime is as it was. Two deciders of one category are refused.
+ *
+ * Errors: MF_NOT_FOUND, MF_IO, MF_SCRIPT_ERROR (a syntax error, or the script failed: see
+ * mf_runtime_error() for file and line), MF_BUDGET_EXCEEDED, MF_INVALID_ARGUMENT (it returned no
+ * proper decider; no decider has a category; the category is taken; params are no JSON),
+ * MF_NO_MEMORY.
+ */
+MF_API int mf_load(mf_runtime *runtime, const char *path, const char *params, mf_error *error);
+
+/* The same for a script in memory. `name` is what messages call it ("cart.lua"); it has no folder,
+ * so it can require only what comes with Moonfold. */
+MF_API int mf_load_string(mf_runtime *runtime, const char *name, const char *source, size_t size,
+                          const char *params, mf_error *error);
+
+/* ---- commands ---- */
+
+/* A command, and how it is to be handled. Begin with MF_COMMAND_INIT, then set what you need. */
+typedef struct mf_command {
+  size_t size;      /* sizeof(mf_command) */
+  const char *type; /* required: "AddItem" */
+  const char *data; /* JSON; NULL: none */
+  const char
+      *metadata;  /* a JSON object; NULL: none. Its correlation_id is passed on to the events */
+  const char *id; /* 1 to 200 bytes; NULL: none. Makes the command safe to repeat: see below */
+  int64_t time;   /* microseconds since 1970; MF_NOW: the store's clock */
+  int64_t expected_version; /* of the stream; MF_NO_CONCURRENCY_CHECK and its siblings of store.h */
+  bool dry_run;             /* decide, and record nothing: works on a read-only store, too */
+  bool no_state;            /* leave the state out of the result: spares its JSON */
+  mf_txn *txn; /* handle it in this transaction of the same store; NULL: in one of its own */
+  mf_value data_value, metadata_value; /* in place of data and metadata, which are then NULL */
+} mf_command;
+
+#define MF_COMMAND_INIT                                                                            \
+  {                                                                                                \
+    sizeof(mf_command), NULL, NULL, NULL, NULL, MF_NOW, MF_NO_CONCURRENCY_CHECK, false, false,     \
+        NULL, {NULL, NULL}, {                                                                      \
+      NULL, NULL                                                                                   \
+    }                                                                                              \
+  }
+
+/* What came of a call. All strings are its own; those that do not apply are NULL. */
+typedef struct mf_result {
+  char *events; /* a JSON array of what was recorded, as events are read */
+  char *state;  /* JSON: the state after them */
+  size_t event_count;
+  int64_t version; /* of the stream now; of an aggregate: the version that the state stands at */
+  int64_t last_position; /* in the log, of the last event; 0 when nothing was recorded */
+  bool created;          /* the events began the stream */
+  bool exists;           /* of an aggregate: the stream has events */
+  /* MF_REJECTED: why. The reason is a short word for programs, the message a sentence for people,
+   * the detail JSON, or NULL. */
+  char *reason, *message, *detail;
+  /* With mf_runtime_options.values, in place of events, state and detail: values, which live until
+   * mf_result_free(). */
+  mf_value events_value, state_value, detail_value;
+} mf_result;
+
+/*
+ * Lets the decider that owns the stream decide on a command, and records what it decides on.
+ * Folding, deciding and recording are one transaction: there is no conflict to handle and nothing
+ * to retry. What fails on the way records nothing, and the result was made before the commit, so
+ * what is recorded is always told.
+ *
+ * With an `id`, the same command to the same stream answers with the original result; another
+ * command under that id is MF_ID_CONFLICT. In a transaction (`txn`) a call that fails leaves no
+ * trace of itself, and the transaction goes on, unless the store's own trouble has doomed it.
+ *
+ * Returns MF_OK; MF_REJECTED, with reason, message and detail in the result; or an error, and then
+ * the result is empty: MF_VERSION_CONFLICT, MF_ID_CONFLICT, MF_UNKNOWN_COMMAND_TYPE,
+ * MF_UNKNOWN_EVENT_TYPE (decide made an event that evolve does not know), MF_SCRIPT_ERROR,
+ * MF_BUDGET_EXCEEDED, MF_INVALID_ARGUMENT (also: no decider owns the stream), MF_READ_ONLY, and
+ * what mf_begin() and mf_commit() return. The result is filled in any case and may always be freed.
+ */
+MF_API int mf_handle(mf_runtime *runtime, const char *stream, const mf_command *command,
+                     mf_result *result, mf_error *error);
+
+/* ---- states ---- */
+
+/*
+ * Folds a stream into its state, by the decider that owns it, up to and with the version `to`
+ * (MF_LAST: all of it; 0: before the first event). A stream that does not exist has its decider's
+ * initial state. Only state, version and exists of the result are set.
+ *
+ * Errors: MF_SCRIPT_ERROR, MF_BUDGET_EXCEEDED, MF_INVALID_ARGUMENT (no decider owns the stream,
+ * `to` is negative), MF_CORRUPT, MF_BUSY, MF_IO, MF_NO_MEMORY.
+ */
+MF_API int mf_aggregate(mf_runtime *runtime, const char *stream, int64_t to, mf_result *result,
+                        mf_error *error);
+
+/* Frees the strings of a result and empties it. NULL is allowed, and so is doing it twice. */
+MF_API void mf_result_free(mf_result *result);
+
+/* ---- errors ---- */
+
+/*
+ * mf_error of store.h has the code and a message, which is all that a log needs. This is the rest,
+ * for hosts that show scripts to their authors. Strings that are not known are NULL, numbers 0.
+ */
+typedef struct mf_script_error {
+  int code;
+  const char *message;
+  const char *file; /* of the script, relative to what was loaded */
+  int line;
+  const char *stream;
+  int64_t position; /* of the event in its stream */
+  const char *event_type, *command_type;
+  const char *path; /* MF_INVALID_ARGUMENT: of the bad value, such as "command.data.qty" */
+  const char *traceback;
+} mf_script_error;
+
+/* About the last call on this runtime that failed. Never NULL; valid until the next call. */
+MF_API const mf_script_error *mf_runtime_error(const mf_runtime *runtime);
+
+/* ---- hosts that embed Lua themselves ---- */
+
+struct lua_State;
+
+/*
+ * The opener of the Lua module. Register it,
+ *
+ *     luaL_requiref(L, "moonfold", luaopen_moonfold, 0);
+ *     lua_pop(L, 1);
+ *
+ * and scripts of that state find `require "moonfold"` and everything that comes with it
+ * ("moonfold.spec", "moonfold.domain.cart", ...). The module keeps no state outside the lua_State:
+ * any number of states may have it, each used by one thread at a time. It raises errors as Lua
+ * does, by longjmp: call it in a protected call. A state that is inside a write transaction (in the
+ * function given to store:transaction) must not be abandoned: the transaction belongs to the
+ * thread, and other writers of the file wait for it. Effect on the stack: [-0, +1].
+ */
+MF_API int luaopen_moonfold(struct lua_State *L);
 
 #ifdef __cplusplus
 }
