@@ -325,6 +325,101 @@ static void interleaved_streams_come_back(mf_store *store) {
   check(fine, "streams whose postings fill many chunks come back whole, both ways, from anywhere");
 }
 
+/* ---- copies, and facts about a file ---- */
+
+static bool same_bytes(mf_bytes a, mf_bytes b) {
+  return a.size == b.size && !a.data == !b.data && (!a.size || memcmp(a.data, b.data, a.size) == 0);
+}
+
+/* Appends the two events of a command, with everything that can stand beside them. */
+static void append_command(mf_store *store) {
+  mf_new_event events[2] = {{bytes("A"), bytes("a"), {NULL, 0}, {NULL, 0}},
+                            {bytes("B"), bytes("b"), bytes("m"), bytes("given id")}};
+  mf_append_options options = MF_APPEND_OPTIONS_INIT;
+  options.recorded_at = 42;
+  options.command_id = bytes("command-1");
+  memset(options.command_digest, 7, sizeof options.command_digest);
+  options.extension = bytes("extension");
+  options.code = bytes("0123456789abcdef");
+  options.reads = bytes("what it read");
+  options.seed = bytes("seed");
+  mf_append_to_stream(store, bytes("copied"), events, 2, &options, NULL, NULL);
+}
+
+/* Reads the last two events of the log; their bytes stay valid while the readers are open. */
+static void read_last_two(mf_store *store, mf_reader *readers[2], mf_event events[2]) {
+  for (int i = 0; i < 2; i++) {
+    mf_read_options options = MF_READ_OPTIONS_INIT;
+    options.stream = bytes("copied");
+    options.from = options.to = i + 1;
+    mf_reader_open(store, NULL, &options, &readers[i], NULL);
+    mf_reader_next(readers[i], &events[i], NULL);
+  }
+}
+
+static void a_copy_is_the_same(void) {
+  mf_store *source = open_or_die(":memory:"), *copy;
+  mf_open_options seeded = {.size = sizeof seeded, .seed = mf_store_seed(source)};
+  mf_reader *readers[4];
+  mf_event old[2], new[2];
+  append_command(source);
+  read_last_two(source, readers, old);
+  int fine = mf_open(":memory:", &seeded, &copy, NULL) == MF_OK;
+  check(fine && mf_store_seed(copy) == mf_store_seed(source), "a store can be made with a seed");
+  mf_new_event events[2];
+  for (int i = 0; i < 2; i++)
+    events[i] = (mf_new_event){old[i].type, old[i].data, old[i].metadata, old[i].message_id};
+  mf_append_options options = MF_APPEND_OPTIONS_INIT;
+  options.recorded_at = old[0].recorded_at;
+  options.envelope = old[0].envelope;
+  fine = mf_append_to_stream(copy, bytes("copied"), events, 2, &options, NULL, NULL) == MF_OK;
+  read_last_two(copy, readers + 2, new);
+  char ids[2][MF_ID_MAX + 1];
+  for (int i = 0; i < 2; i++) {
+    mf_message_id(mf_store_seed(source), &old[i], ids[0]);
+    mf_message_id(mf_store_seed(copy), &new[i], ids[1]);
+    fine = fine && same_bytes(old[i].envelope, new[i].envelope) && strcmp(ids[0], ids[1]) == 0 &&
+           old[i].recorded_at == new[i].recorded_at;
+  }
+  check(fine && same_bytes(new[0].command_id, bytes("command-1")) && !new[1].command_id.data,
+        "an append that is repeated with its envelope is the same, down to generated ids");
+  mf_append_result result = {0};
+  append_command(copy);
+  int64_t last;
+  mf_last_position(copy, NULL, &last, NULL);
+  check(last == 2, "a command that came with an envelope is known");
+  options.envelope = bytes("\1\377");
+  fine = mf_append_to_stream(copy, bytes("copied"), events, 1, &options, &result, NULL);
+  check(fine == MF_INVALID_ARGUMENT, "an envelope that is none is refused");
+  for (int i = 0; i < 4; i++)
+    mf_reader_close(readers[i]);
+  mf_close(source);
+  mf_close(copy);
+}
+
+static void facts_are_told(mf_store *store) {
+  mf_stats stats = {.size = sizeof stats};
+  mf_new_event event = {bytes("T"), bytes("t"), {NULL, 0}, {NULL, 0}};
+  mf_txn *reading;
+  int64_t last;
+  mf_last_position(store, NULL, &last, NULL);
+  int fine = mf_stats_of(store, &stats, NULL) == MF_OK && stats.events == last;
+  fine = fine && stats.readers == 0 && stats.pinned_bytes == 0 && stats.streams > 0;
+  fine = fine && stats.log_bytes + stats.index_bytes + stats.free_bytes <= stats.used_bytes &&
+         stats.used_bytes <= stats.file_bytes;
+  check(fine, "what a store holds is told, and its parts are not more than the file");
+  mf_begin_read(store, &reading, NULL);
+  for (int i = 0; i < 3; i++)
+    mf_append_to_stream(store, bytes("facts"), &event, 1, NULL, NULL, NULL);
+  fine = mf_stats_of(store, &stats, NULL) == MF_OK && stats.readers == 1;
+  fine = fine && stats.reading[0].process == getpid() && stats.reading[0].commits_behind == 3;
+  check(fine && stats.pinned_bytes > 0 && stats.pinned_bytes <= stats.free_bytes,
+        "a reader is told, how far behind it is, and that it holds pages");
+  mf_abort(reading);
+  fine = mf_stats_of(store, &stats, NULL) == MF_OK && stats.readers == 0;
+  check(fine && stats.pinned_bytes == 0, "a reader that has ended holds nothing");
+}
+
 int main(void) {
   char folder[] = "/tmp/moonfold-spec-XXXXXX", command[300];
   if (!mkdtemp(folder)) return 2;
@@ -348,8 +443,10 @@ int main(void) {
     a_fork_has_no_store(store);
     if (i == 1) a_reading_thread_does_not_wait_for_itself(store);
     interleaved_streams_come_back(store);
+    if (i == 0) facts_are_told(store);
     check(mf_close(store) == MF_OK, "closing succeeds");
   }
+  a_copy_is_the_same();
   snprintf(command, sizeof command, "rm -rf %s", folder);
   if (system(command) != 0) return 2;
   printf("1..%d\n", number);
