@@ -87,7 +87,7 @@ static void digest(void *context, lua_State *L, int environment) {
   mfr_sources *s = context;
   int decider = lua_gettop(L);
   if (lua_type(L, decider) != LUA_TTABLE) return; /* the rest of loading says what is wrong */
-  if (s->failed) luaL_error(L, "not enough memory");
+  if (s->failed) mfr_raise_no_memory(L);
   luaL_checkstack(L, 20, "digest");
   mfr_digested what = {decider, push_names(L, environment), s->params};
   mfr_digest(L, s->state, &what, s->chunks, s->count, &s->digests);

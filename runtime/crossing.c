@@ -10,22 +10,18 @@
 
 /* ---- bytes ---- */
 
-static void add_bytes(lua_State *L, const mfr_state *state, mfr_buffer *out, const void *data,
-                      size_t size) {
-  if (!mfr_buffer_reserve(out, size)) {
-    mfr_push_error(L, state, MF_NO_MEMORY, "no memory for what crosses the sandbox's border");
-    lua_error(L);
-  }
+static void add_bytes(lua_State *L, mfr_buffer *out, const void *data, size_t size) {
+  if (!mfr_buffer_reserve(out, size)) mfr_raise_no_memory(L);
   if (size) memcpy(out->data + out->size, data, size);
   out->size += size;
 }
 
-void mfr_keep_event(lua_State *L, mfr_state *state, mfr_buffer *out, const mf_event *event) {
+void mfr_keep_event(lua_State *L, mfr_buffer *out, const mf_event *event) {
   const mf_bytes *parts[] = {&event->type, &event->data, &event->metadata, &event->message_id,
                              &event->envelope};
-  add_bytes(L, state, out, event, sizeof *event);
+  add_bytes(L, out, event, sizeof *event);
   for (int i = 0; i < 5; i++)
-    if (parts[i]->data) add_bytes(L, state, out, parts[i]->data, parts[i]->size);
+    if (parts[i]->data) add_bytes(L, out, parts[i]->data, parts[i]->size);
 }
 
 size_t mfr_kept_event(const mfr_buffer *buffer, size_t at, mfr_text stream, mf_event *event) {
@@ -47,7 +43,7 @@ void mfr_encode_sized(lua_State *L, mfr_state *state, mfr_buffer *out, int index
                       const char *path) {
   size_t size = 0, at = out->size;
   index = lua_absindex(L, index);
-  add_bytes(L, state, out, &size, sizeof size);
+  add_bytes(L, out, &size, sizeof size);
   if (!lua_isnil(L, index)) mfr_encode(L, state, out, index, path);
   size = out->size - at - sizeof size;
   memcpy(out->data + at, &size, sizeof size);
@@ -73,7 +69,7 @@ void mfr_value_into(lua_State *L, mfr_state *state, mfr_buffer *out, bool as_is,
   mfr_buffer *encoded = mfr_borrow(L, state);
   mfr_encode(L, state, encoded, index < 0 ? index - 1 : index, path);
   mfr_json_write(L, state, out, encoded->data, MFR_JSON_TAGGED);
-  add_bytes(L, state, out, "", 1); /* it ends with a NUL */
+  add_bytes(L, out, "", 1); /* it ends with a NUL */
   mfr_give_back(state, encoded);
   lua_pop(L, 1);
 }

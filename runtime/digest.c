@@ -61,7 +61,7 @@ typedef struct walk {
 } walk;
 
 static void add(walk *w, mfr_buffer *buffer, const void *data, size_t size) {
-  if (!mfr_buffer_reserve(buffer, size)) luaL_error(w->L, "not enough memory");
+  if (!mfr_buffer_reserve(buffer, size)) mfr_raise_no_memory(w->L);
   if (size) memcpy(buffer->data + buffer->size, data, size);
   buffer->size += size;
 }
@@ -237,7 +237,7 @@ static void read_source(walk *w, const mfr_chunk *chunk) {
                 mfr_buffer_reserve(w->bytes, token.value_size + 16);
     if (!room) {
       mfr_lexer_free(&lexer);
-      luaL_error(w->L, "not enough memory");
+      mfr_raise_no_memory(w->L);
     }
     add_token(w, &token);
   }

@@ -68,6 +68,11 @@ void mfr_set_integer(lua_State *L, const char *field, lua_Integer value) {
   lua_setfield(L, -2, field);
 }
 
+int mfr_raise_no_memory(lua_State *L) {
+  mfr_push_error(L, mfr_find(L), MF_NO_MEMORY, "no memory");
+  return lua_error(L);
+}
+
 int mfr_misuse(lua_State *L, const mfr_state *state, const char *path, const char *format, ...) {
   char message[1024];
   va_list args;

@@ -247,7 +247,7 @@ static bool all_known(const work *w) {
 static void add_event(lua_State *L, mfr_state *state, work *w, const mfr_decider *d, int list,
                       const mf_event *event) {
   if (w->out) {
-    mfr_keep_event(L, state, w->out, event);
+    mfr_keep_event(L, w->out, event);
     return;
   }
   mfr_push_event(L, state, event, d->events, d->types);

@@ -83,6 +83,8 @@ void mfr_push_error(lua_State *L, const mfr_state *state, int status, const char
     __attribute__((format(printf, 4, 5)));
 void mfr_set_string(lua_State *L, const char *field, const char *value, size_t size); /* of top */
 void mfr_set_integer(lua_State *L, const char *field, lua_Integer value);
+/* The system has no memory: not Lua's own message, which in a sandbox stands for its limit. */
+int mfr_raise_no_memory(lua_State *L);
 /* invalid_argument about `path` ("options.from", "events[2].data"). Does not return. */
 int mfr_misuse(lua_State *L, const mfr_state *state, const char *path, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

@@ -106,7 +106,7 @@ int mfr_codes(lua_State *L); /* store:codes */
 /* ---- crossing.c ---- */
 
 /* An event as a copy of its bytes, for a buffer that another state reads. */
-void mfr_keep_event(lua_State *L, mfr_state *state, mfr_buffer *out, const mf_event *event);
+void mfr_keep_event(lua_State *L, mfr_buffer *out, const mf_event *event);
 /* Reads it back; returns where the next one begins. It points into the buffer. */
 size_t mfr_kept_event(const mfr_buffer *buffer, size_t at, mfr_text stream, mf_event *event);
 /* A value, or nil, with its size before it. [-0, +0] and [-0, +1] */

@@ -141,6 +141,10 @@ static int on_error(lua_State *L) {
 /* The event's bytes go with the reader; where a script failed is still to be told. */
 static void keep_event_type(mfr_call *call) {
   mf_bytes *type = &call->event.type;
+  if (!call->phase) { /* no script has failed; the last event's bytes may be gone already */
+    memset(&call->event, 0, sizeof call->event);
+    return;
+  }
   if (!type->data || type->data == call->event_type) return;
   if (type->size > sizeof call->event_type) type->size = sizeof call->event_type;
   memcpy(call->event_type, type->data, type->size);

@@ -93,6 +93,7 @@ else
       .. "cd scripts/domain && ../../build/digest_spec account.lua cart.lua counter.lua inventory.lua quest.lua")
     tap("values for C hosts", make .. "build/value_spec && build/value_spec")
     tap("the sandbox", make .. "build/sandbox_spec && build/sandbox_spec")
+    tap("running out of memory", make .. "build/memory_spec && build/memory_spec")
     tap("the runtime in C", make .. "build/runtime_spec && build/runtime_spec")
     tap("the store in C", make .. "build/store_spec && build/store_spec")
     tap("what stands beside the log", make .. "build/beside_spec && build/beside_spec")
