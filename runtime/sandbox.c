@@ -54,7 +54,9 @@ static int settle_error(mfr_sandbox *sandbox, int rc) {
   lua_State *L = sandbox->S;
   bool object = mfr_is_error(L, sandbox->state, -1);
   bool memory = rc == LUA_ERRMEM || is_of_memory(L, -1);
-  if (mfr_pool_failed(sandbox->pool) && (memory || sandbox->spent)) {
+  /* "stack overflow" among them: Lua says so, too, when there is no memory for a larger one. */
+  bool script = object && strcmp(mfr_error_code(L, sandbox->state, -1), "script_error") == 0;
+  if (mfr_pool_failed(sandbox->pool) && (memory || sandbox->spent || script)) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, sandbox->memory_ref);
     lua_replace(L, -2);
     return MF_NO_MEMORY;
