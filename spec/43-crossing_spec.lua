@@ -88,14 +88,13 @@ support.everywhere(function(open)
       store:append_to_stream("other", event "First")
       local made = store:handle("a", decider, { type = "Say", data = { 1 }, command_id = "c-1" }).events[1]
       local read = store:read_stream("a").events[1]
-      local fields = {}
-      for name, value in pairs(made) do
-        fields[#fields + 1] = name
-        assert.equal(moonfold.hash(value), moonfold.hash(read[name]), name)
+      local function fields_of(one)
+        local fields = {}
+        for name, value in pairs(one) do fields[name] = moonfold.hash(value) end
+        return fields
       end
-      table.sort(fields)
-      assert.same({ "data", "global_position", "message_id", "metadata", "recorded_at", "stream_name",
-        "stream_position", "type" }, fields)
+      assert.same(fields_of(read), fields_of(made))
+      assert.equal(2, made.global_position)
       assert.equal("c-1", made.metadata.causation_id)
       store:append_to_stream("b", made)
     end)
