@@ -131,7 +131,13 @@ static bool is_kind(lua_State *L, const mfr_state *state, const char *text, int 
   return false;
 }
 
-/* ---- whether a value fits: absolute indices; the stack is left as it was ---- */
+/* ---- whether a value fits: absolute indices; the stack is left as it was, but for tables that
+ * were read-only ones of a sandbox ---- */
+
+/* In a sandbox the work is paid for: a list of many tables meets a shape of many fields. */
+static void charge(lua_State *L, const mfr_state *state, size_t steps) {
+  mfr_sandbox_charge(L, state, 10 * (int64_t)steps);
+}
 
 typedef enum rest { NO_REST, ANY_KEY, INTEGER_KEYS, STRING_KEYS } rest;
 
@@ -166,6 +172,7 @@ static bool list_fits(lua_State *L, const mfr_state *state, int shape, int value
     fine = lua_isinteger(L, -2) && fits(L, state, top + 1, top + 3);
   }
   lua_settop(L, top);
+  charge(L, state, count);
   return fine && count == length;
 }
 
@@ -190,12 +197,15 @@ static bool key_allowed(lua_State *L, int key, rest kind) {
 static bool rest_fits(lua_State *L, const mfr_state *state, int shape, int value, int element,
                       rest kind) {
   int top = lua_gettop(L);
+  size_t steps = 0;
   bool fine = true;
   for (lua_pushnil(L); fine && lua_next(L, value); lua_settop(L, top + 1)) {
+    steps++;
     if (declares(L, shape, top + 1)) continue;
     fine = key_allowed(L, top + 1, kind) && fits(L, state, element, top + 2);
   }
   lua_settop(L, top);
+  charge(L, state, steps);
   return fine;
 }
 
@@ -217,11 +227,12 @@ static bool field_fits(lua_State *L, const mfr_state *state, int value, int key,
 
 static bool record_fits(lua_State *L, const mfr_state *state, int shape, int value) {
   int top = lua_gettop(L);
-  size_t present = 0;
+  size_t present = 0, steps = 0;
   rest kind = NO_REST;
   bool fine = true;
   lua_pushnil(L); /* the shape of the rest */
   for (lua_pushnil(L); fine && lua_next(L, shape); lua_settop(L, top + 2)) {
+    steps++;
     rest found = lua_type(L, top + 2) == LUA_TSTRING ? rest_of(lua_tostring(L, top + 2)) : NO_REST;
     if (found != NO_REST) {
       kind = found;
@@ -234,6 +245,7 @@ static bool record_fits(lua_State *L, const mfr_state *state, int shape, int val
     fine = rest_fits(L, state, shape, value, top + 1, kind);
   else if (fine)
     fine = count_keys(L, value) == present;
+  charge(L, state, steps + present);
   lua_settop(L, top);
   return fine;
 }
@@ -249,6 +261,7 @@ static bool fits(lua_State *L, const mfr_state *state, int shape, int value) {
   if (type == LUA_TSTRING) return is_kind(L, state, lua_tostring(L, shape), value);
   if (type != LUA_TTABLE || lua_type(L, value) != LUA_TTABLE) return false;
   luaL_checkstack(L, 12, "shape");
+  if (state->sandbox) mfr_see_through(L, value); /* a script's constant */
   if (is_list_shape(L, shape)) return list_fits(L, state, shape, value);
   return record_fits(L, state, shape, value);
 }
@@ -358,7 +371,7 @@ static void add_needs(lua_State *L, luaL_Buffer *out, const char *text) {
 }
 
 /* Pushes `: did you mean "red"?` for a text that is near one of those in quotes, or "". */
-static void push_near_choice(lua_State *L, const char *text, int value) {
+static __attribute__((noinline)) void push_near_choice(lua_State *L, const char *text, int value) {
   const char *names[KEYS_MOST + 1], *nearest = NULL;
   int top = lua_gettop(L);
   size_t n = 0;
@@ -415,13 +428,14 @@ static void explain_list(lua_State *L, const mfr_state *state, int shape, int va
 }
 
 /* Names of the declared fields, without their "?", for the nearest one. */
-static void push_unknown(lua_State *L, int shape, const char *name) {
+static __attribute__((noinline)) void push_unknown(lua_State *L, int shape, const char *name) {
   const char *names[KEYS_MOST + 1];
   size_t n = sorted_keys(L, shape, names);
   luaL_checkstack(L, KEYS_MOST + 8, "shape");
   for (size_t i = 0; i < n; i++) {
     lua_pushstring(L, names[i]);
     push_field_name(L, lua_gettop(L));
+    lua_remove(L, -2);
     names[i] = lua_tostring(L, -1);
   }
   const char *nearest = name ? mfr_nearest(name, names) : NULL;
@@ -483,8 +497,12 @@ static void explain_stranger(lua_State *L, const mfr_state *state, int shape, in
   lua_insert(L, -2);
 }
 
-/* The first declared field, by name, that is missing or does not fit. */
-static void explain_field(lua_State *L, const mfr_state *state, int shape, int value, int path) {
+/*
+ * Pushes the first declared field, by name, that is missing or does not fit: its key, its shape,
+ * its name, its value. Not inlined, so that the names take no room while its parts are explained.
+ */
+static __attribute__((noinline)) bool push_misfit(lua_State *L, const mfr_state *state, int shape,
+                                                  int value) {
   const char *names[KEYS_MOST + 1];
   int top = lua_gettop(L);
   sorted_keys(L, shape, names);
@@ -496,7 +514,14 @@ static void explain_field(lua_State *L, const mfr_state *state, int shape, int v
     bool optional = push_field_name(L, top + 1);
     lua_pushvalue(L, -1);
     bool absent = lua_rawget(L, value) == LUA_TNIL;
-    if ((absent && optional) || fits(L, state, top + 2, top + 4)) continue;
+    if (!(absent && optional) && !fits(L, state, top + 2, top + 4)) return true;
+  }
+  return false;
+}
+
+static void explain_field(lua_State *L, const mfr_state *state, int shape, int value, int path) {
+  int top = lua_gettop(L);
+  if (push_misfit(L, state, shape, value)) {
     push_step(L, path, top + 3);
     explain(L, state, top + 2, top + 4, top + 5);
     return;
@@ -545,6 +570,7 @@ static void explain_no_table(lua_State *L, const mfr_state *state, int shape, in
 static void explain(lua_State *L, const mfr_state *state, int shape, int value, int path) {
   int top = lua_gettop(L);
   luaL_checkstack(L, 16, "shape");
+  if (state->sandbox) mfr_see_through(L, value);
   if (lua_type(L, shape) == LUA_TTABLE && lua_type(L, value) == LUA_TTABLE) {
     if (is_list_shape(L, shape))
       explain_list(L, state, shape, value, path);
@@ -740,7 +766,7 @@ void mfr_check_invariant(lua_State *L, mfr_state *state, mfr_call *call, const m
   int top = lua_gettop(L);
   luaL_checkstack(L, 6, "invariant");
   lua_pushvalue(L, d->invariant);
-  lua_pushvalue(L, d->state);
+  mfr_push_view(L, state, d->state);
   mfr_call_script(L, state, call, "invariant", 1, 2);
   int type = lua_type(L, top + 1);
   bool holds = type == LUA_TNIL || (type == LUA_TBOOLEAN && lua_toboolean(L, top + 1));

@@ -127,6 +127,19 @@ describe("a table of fields", function()
     refused('command.data["odd key"]: it is missing: a string is needed', { ["odd key"] = "string" }, {})
   end)
 
+  it("may have many fields", function()
+    local shape, value = {}, {}
+    for i = 1, 500 do
+      shape["field" .. i .. (i % 2 == 0 and "?" or "")] = "integer"
+      value["field" .. i] = i
+    end
+    fits(shape, value)
+    value.field500, value.filed500 = nil, 500
+    assert.are.equal("command.data.filed500", taken(shape, value).path)
+    value.filed500, value.field1 = nil, "x"
+    assert.matches("^command.data", taken(shape, value).path)
+  end)
+
   it("may be absent as a whole when nothing in it is needed", function()
     fits({}, nil, {})
     fits({ by = "integer?" }, nil, {})

@@ -61,10 +61,57 @@ describe("a spec for a loaded decider", function()
     given { event("Counted", { by = 12 }), event("Counted", { by = -12 }) }:expect_error("invariant of event 1 ")
   end)
 
+  it("lets no invariant change the state", function()
+    loaded [[
+      return {
+        initial_state = { count = 0 }, evolve = { Counted = function(state) state.count = state.count + 1 end },
+        invariant = function(state) state.count = 7 end,
+      }
+    ]] { event("Counted") }:expect_error("^script_error: invariant ")
+  end)
+
   it("tells the dice what to show", function()
     local given = loaded(counter)
     given {}:rolling(4):when(command("Roll")):expect(event("Counted", { by = 4 })):expect_state(4)
     given {}:rolling(7):when(command("Roll")):expect_error("random%(1, 6%) is asked")
+  end)
+
+  it("checks tables that the script made when it was loaded", function()
+    local given = loaded [[
+      local moonfold = require "moonfold"
+      local item = { name = "string", tags = { "string" }, ["slots?"] = { ["[integer]"] = { size = "integer" } } }
+      local gift = { name = "sticker", tags = { "gift", "paper" }, slots = { [3] = { size = 1 } } }
+      local wrong = { { name = "sticker", tags = { "gift", 7 } } }
+      local given = moonfold.event("Given", { gift })
+      return {
+        initial_state = 0, evolve = { Given = function(count) return count + 1 end },
+        decide = {
+          Give = function() return given end,
+          Fail = function() return { given, moonfold.event("Given", wrong) } end,
+        },
+        events = { Given = { item } },
+      }
+    ]]
+    given {}:when(command("Give")):expect_state(1)
+    given {}:when(command("Fail")):expect_error(
+      "events%[2%].data%[1%].tags%[2%]: a string is needed, this is the integer 7$")
+  end)
+
+  it("pays for checks of shapes that take long", function()
+    local decider = moonfold.load_decider(support.write(support.path("long.lua"), [[
+      local moonfold = require "moonfold"
+      local fields, list = {}, {}
+      for i = 1, 5000 do fields["f" .. i .. "?"] = "any" end
+      for i = 1, 5000 do list[i] = {} end
+      return {
+        initial_state = 0, evolve = { Listed = false },
+        decide = function() return moonfold.event("Listed", list) end,
+        events = { Listed = { fields } },
+      }
+    ]]))
+    local store <close> = moonfold.open(":memory:")
+    support.fails("budget_exceeded", nil, store.handle, store, "s", decider, command("List"))
+    assert.is_false(store:stream_exists("s"))
   end)
 
   it("points out handlers that change nothing", function()
