@@ -11,6 +11,7 @@
 #   make damage     a store damaged in thousands of ways: ROUNDS=100000 SEED=7
 #   make big        the command line on a store of 1,000,000 events in 100,000 streams
 #   make format     clang-format on the C files
+#   make model      the model of the store, long: MODEL_OPS=200000 random operations
 #   make bench      ratios to yardsticks; BENCH=--quick or BENCH=--full
 #   make install    PREFIX=/usr/local DESTDIR=
 #   make clean
@@ -326,6 +327,12 @@ asan:
 	$(if $(SPEC),,build/asan/sandbox_spec)
 	ASAN_OPTIONS=detect_leaks=0:abort_on_error=0 LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	  busted --cpath='build/asan/?.so' $(SPEC)
+
+# The long form of spec/30-model_spec.lua; MOONFOLD_SEED=n plays a failed run again.
+.PHONY: model
+MODEL_OPS ?= 200000
+model: all
+	MOONFOLD_MODEL_OPS=$(MODEL_OPS) busted spec/30-model_spec.lua
 
 # Ratios to yardsticks that are measured in the same run. BENCH=--quick: under a minute; BENCH=--full: 10,000,000 events.
 BENCH ?=

@@ -1,6 +1,7 @@
---- Random operations, done to a store and to a model of it in plain tables: both must always agree.
+--- Random operations, done to a store and to a model of it in plain tables: both must always agree. The store is one
+--- file that two handles of this process and one of another process have open, which is killed now and then.
 --
--- MOONFOLD_MODEL_OPS=n does so many operations; MOONFOLD_SEED=n plays a failed run again.
+-- MOONFOLD_MODEL_OPS=n does so many operations, `make model` very many; MOONFOLD_SEED=n plays a failed run again.
 
 local moonfold = require "moonfold"
 local support = require "support"
@@ -14,6 +15,8 @@ local TYPES = { "Added", "Noted", "Old" }
 
 -- ## The rules that both follow
 
+--- As a text, because the other process needs it too.
+local DECIDER = [[
 local decider = { initial_state = { sum = 0, count = 0 }, evolve = { Noted = false }, decide = {} }
 
 function decider.evolve.Added(state, added)
@@ -27,8 +30,12 @@ function decider.decide.Add(add)
   return events
 end
 
-function decider.decide.Refuse() moonfold.reject "never" end
+function decider.decide.Refuse() require("moonfold").reject "never" end
 function decider.decide.Typo() return { type = "Adedd" } end
+return decider
+]]
+
+local decider = assert(load(DECIDER))()
 
 local function fold(events, to)
   local state = { sum = 0, count = 0 }
@@ -152,6 +159,47 @@ function Model:read(stream, options)
   return positions
 end
 
+-- ## A store of another process, with the methods that are used here; what iterates is fetched at once
+
+local Remote = {}
+
+local function remote(path)
+  local peer = support.peer()
+  peer:run("local path, text = ... decider = load(text)() store = moonfold.open(path, { durability = 'none' })", path,
+    DECIDER)
+  return setmetatable({ peer = peer }, Remote)
+end
+
+local ITERATE = [[
+  local method, argument, options = ...
+  local list = {}
+  for a, b in store[method](store, argument, options) do list[#list + 1] = { a, b } end
+  return list
+]]
+
+local CALL = [[
+  local method, stream, argument, options = ...
+  if method == "handle" then return store:handle(stream, decider, argument, options) end
+  if method == "aggregate_stream" then return store:aggregate_stream(stream, decider, argument) end
+  return store[method](store, stream, argument, options)
+]]
+
+function Remote:__index(method)
+  local peer = rawget(self, "peer")
+  if method == "events" or method == "all_events" or method == "streams" then
+    return function(_, ...)
+      local list, at = peer:run(ITERATE, method, ...), 0
+      return function()
+        at = at + 1
+        if list[at] then return list[at][1], list[at][2] end
+      end
+    end
+  elseif method == "handle" or method == "aggregate_stream" then
+    return function(_, stream, _, ...) return peer:run(CALL, method, stream, ...) end
+  end
+  return function(_, ...) return peer:run(CALL, method, ...) end
+end
+
 -- ## The world: both side by side, and what may happen in it
 
 local World = {}
@@ -171,7 +219,7 @@ local function new_world()
   local path = support.path()
   local function open() return moonfold.open(path, { durability = "none" }) end
   return setmetatable({
-    model = new_model(), open = open, stores = { open(), open() },
+    model = new_model(), open = open, stores = { open(), open() }, path = path, remote = remote(path),
     names = table.move(STREAMS, 1, #STREAMS, 1, {}), types = table.move(TYPES, 1, #TYPES, 1, {}),
     batches = {}, commands = {}, walks = {}, serial = 0,
   }, World)
@@ -196,9 +244,11 @@ local function compare(result, code, called, outcome)
   agree(result.state, outcome.state, "state")
 end
 
---- One of two handles on the file; a transaction's calls go through the first.
+--- One of the handles on the file; a transaction's calls go through the first.
 function World:store()
-  return self.stores[self.inside and 1 or random(2)]
+  if self.inside then return self.stores[1] end
+  local which = random(5)
+  return which == 5 and self.remote or self.stores[which % 2 + 1]
 end
 
 function World:stream() return any_or_new(self.names) end
@@ -251,7 +301,7 @@ function World:read_options(last)
 end
 
 function World:log_agrees()
-  for _, store in ipairs(self.stores) do
+  for _, store in ipairs { self.stores[1], self.stores[2], self.remote } do
     local position = 0
     for event in store:all_events() do
       position = position + 1
@@ -444,12 +494,51 @@ function operations.reopen(world)
   world.stores[which] = world.open()
 end
 
+local TRANSACTION = [[
+  local appends, ending = ...
+  store:transaction(function()
+    for _, append in ipairs(appends) do store:append_to_stream(append.stream, append.batch) end
+    if ending == "wait" then answer "inside" io.read("l") end
+    if ending == "fail" then error({ code = "mine", message = "this one fails" }) end
+  end)
+]]
+
+function World:appends()
+  local appends = {}
+  for i = 1, random(4) do
+    local batch = {}
+    for k = 1, random(30) do batch[k] = { type = any(TYPES), data = self:number() } end
+    appends[i] = { stream = self:stream(), batch = batch }
+  end
+  return appends
+end
+
+--- The other process appends in a transaction, which commits or fails.
+function operations.remote_transaction(world)
+  local appends, ending = world:appends(), any { "commit", "commit", "fail" }
+  local called, raised = pcall(world.remote.peer.run, world.remote.peer, TRANSACTION, appends, ending)
+  if ending == "fail" then
+    return agree({ false, "mine" }, { called, called or raised.code }, "a transaction that fails")
+  end
+  if not called then error(raised, 0) end
+  for _, append in ipairs(appends) do world.model:record(append.stream, append.batch) end
+end
+
+--- The other process dies in a transaction: nothing of it stays, and nobody is held up by it.
+function operations.kill(world)
+  world.remote.peer:send(TRANSACTION, world:appends(), "wait")
+  agree("inside", world.remote.peer:receive(), "the other process")
+  world.remote.peer:kill()
+  world.remote = remote(world.path)
+end
+
 local weighted = {}
 for name, weight in pairs {
   append = 8, repeat_append = 4, handle = 8, read = 4, read_log = 1, look = 3, aggregate = 3, begin_walk = 2,
-  walk_on = 3, leave_walk = 1, append_while_walking = 1, transaction = 4, reopen = 1,
+  walk_on = 3, leave_walk = 1, append_while_walking = 1, transaction = 4, reopen = 1, remote_transaction = 2,
+  kill = 0.1,
 } do
-  for _ = 1, weight do table.insert(weighted, name) end
+  for _ = 1, 10 * weight do table.insert(weighted, name) end
 end
 table.sort(weighted)
 
@@ -466,6 +555,7 @@ end
 function World:close()
   while #self.walks > 0 do end_walk(self, 1) end
   for _, store in ipairs(self.stores) do store:close() end
+  self.remote.peer:close()
 end
 
 World.__close = World.close
@@ -477,7 +567,7 @@ describe(("a store and its model, after %d operations of seed %d,"):format(OPERA
     world:run(OPERATIONS)
     world:log_agrees()
     world:close()
-    world.stores = { world.open(), world.open() }
+    world.stores, world.remote = { world.open(), world.open() }, remote(world.path)
     world:log_agrees()
   end)
 end)

@@ -83,6 +83,19 @@ static int follow_growth(mf__env *env, mf_error *error) {
   return status;
 }
 
+/*
+ * A process that was killed while it read left its place in the table of readers, which keeps every
+ * page that it could see: the file would grow with each commit. So whoever makes it grow looks for
+ * dead readers now and then.
+ */
+static void sweep_readers(mf__env *env, uint64_t pages) {
+  enum { EVERY = 256 };
+  int dead;
+  if (pages < env->swept_pages + EVERY) return;
+  mdb_reader_check(env->db, &dead);
+  env->swept_pages = pages;
+}
+
 void mf__env_settle(mf__env *env) {
   if (env->memory_fd >= 0) return;
   uint64_t mapped, used = used_bytes(env, &mapped);
@@ -96,6 +109,7 @@ void mf__env_settle(mf__env *env) {
    * of a walk. */
   if (size < used) mf__file_extend(fd, size, used);
   env->extended_pages = used / env->page_size;
+  sweep_readers(env, env->extended_pages);
 }
 
 /* ---- views ---- */

@@ -520,6 +520,7 @@ typedef struct mf__env {
   mf__store_record record;
   size_t page_size;
   uint64_t extended_pages; /* the file is known to have so many */
+  uint64_t swept_pages;    /* as many as there were when dead readers were looked for */
 
   pthread_rwlock_t gate;   /* readers hold it for a batch; growing the map excludes them */
   pthread_mutex_t writing; /* held by the thread that has the write transaction */
