@@ -85,6 +85,12 @@ local function extent(list, pick)
   return low, high
 end
 
+local function xs(points)
+  local list = {}
+  for i, point in ipairs(points) do list[i] = point.x end
+  return list
+end
+
 -- ## Plots
 
 -- Rows of { section=, label=, min=, median=, max=, goal=, met= }: a mark with its range on a logarithmic axis. The goal
@@ -131,6 +137,20 @@ function svg.ratios(path, title, subtitle, rows)
   d:write(path)
 end
 
+-- Names each line at its end; those of lines that end close together are moved apart.
+local function label_lines(d, series, x, y)
+  local ends = {}
+  for i, one in ipairs(series) do
+    local last = one.points[#one.points]
+    ends[i] = { label = one.label, x = x(last.x) + 12, y = y(last.median) + 4 }
+  end
+  table.sort(ends, function(a, b) return a.y < b.y end)
+  for i, label in ipairs(ends) do
+    if i > 1 then label.y = math.max(label.y, ends[i - 1].y + 14) end
+    d:text(label.x, label.y, label.label)
+  end
+end
+
 -- Series of { label=, points = { { x=, min=, median=, max= }, ... } }, at most three, both axes logarithmic.
 function svg.lines(path, title, subtitle, x_label, y_label, series)
   local points = {}
@@ -140,7 +160,7 @@ function svg.lines(path, title, subtitle, x_label, y_label, series)
   low, high = low * 0.7, high * 1.4
   if left == right then left, right = left / 2, right * 2 end
   local d = new_drawing(720, 420)
-  local x, y = log_scale(left, right, 70, 560), log_scale(low, high, 360, 60)
+  local x, y = log_scale(left, right, 70, 560), log_scale(low, high, 360, 72)
   d:text(10, 22, title, "title")
   d:text(10, 38, subtitle, "small")
   d:text(10, 54, y_label, "small")
@@ -149,8 +169,9 @@ function svg.lines(path, title, subtitle, x_label, y_label, series)
     d:line("grid", 70, y(value), 560, y(value))
     d:text(64, y(value) + 4, short(value), "small", "end")
   end
-  for _, value in ipairs(ticks(left, right, { 1 })) do
-    d:line("grid", x(value), 60, x(value), 360)
+  local few = #series[1].points <= 6
+  for _, value in ipairs(few and xs(series[1].points) or ticks(left, right, { 1 })) do
+    d:line("grid", x(value), 72, x(value), 360)
     d:text(x(value), 376, short(value), "small", "middle")
   end
   d:line("axis", 70, 360, 560, 360)
@@ -162,9 +183,8 @@ function svg.lines(path, title, subtitle, x_label, y_label, series)
       d:mark(class, x(point.x), y(point.median))
     end
     d:add('<polyline class="line %s" points="%s"/>', class, table.concat(places, " "))
-    local last = one.points[#one.points]
-    d:text(x(last.x) + 12, y(last.median) + 4, one.label)
   end
+  label_lines(d, series, x, y)
   d:write(path)
 end
 
