@@ -280,6 +280,24 @@ FAILED b_spec.lua:1: group is read
       { ["a_spec.lua"] = 'it("later")\nit("now", function() pending("not yet") end)' })
   end)
 
+  it("loads deciders in the sandbox on request", function()
+    local files = {
+      ["clock.lua"] = [[
+local moonfold = require "moonfold"
+return {
+  category = "clock", initial_state = require("zero"), evolve = { Rang = false },
+  decide = function() return moonfold.event("Rang", os.time()) end,
+}
+]], ["zero.lua"] = "return 0", ["clock_spec.lua"] = [[
+local moonfold = require "moonfold"
+local given = require("moonfold.spec")(require "clock")
+assert(require "zero" == 0)
+given {}:when(moonfold.command("Ring")):expect_error("os")
+]] }
+    assert.matches("^FAILED clock_spec.lua\n", spec(files).stdout)
+    says("1 passed, 0 failed (1 file)\n", 0, files, "--sandbox .")
+  end)
+
   it("prints the Test Anything Protocol", function()
     says([[
 ok 1 - a b

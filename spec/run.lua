@@ -83,7 +83,7 @@ else
     build("clang", "build/clang")
     check()
     specs("specs", "busted --output=plainTerminal")
-    tap("the specs of the domain scripts, without busted", "build/moonfold spec --tap scripts/domain")
+    tap("the specs of the domain scripts, without busted", "build/moonfold spec --tap --sandbox scripts/domain")
     tap("the specs of the dungeon's rules", "build/moonfold spec --tap examples/dungeon/rules")
     tap("the module for LuaJIT", "MOONFOLD_LIB=build/libmoonfold.so luajit spec/luajit.lua")
     local make = "make --no-print-directory -s -j2 CC=gcc "

@@ -1,7 +1,7 @@
 --- Runs spec files: `moonfold spec PATH...`. They are written with describe and it, as for busted, which runs the same
 --- files; or they are plain programs that raise an error when something is wrong.
 --
---     local status = runner.main({ "shop" }, { kind = ..., list = ..., write = io.write, tap = false })
+--     local status = runner.main({ "shop" }, { kind = ..., list = ..., write = io.write })
 --
 -- A spec finds the modules that stand in its own folder: `require "quest"` in shop/quest_spec.lua is shop/quest.lua.
 -- Every file has globals of its own, and modules that it required are forgotten after it.
@@ -13,6 +13,7 @@
 --     finally(f)                                    after the test that calls it
 --     assert                                        see assertions.lua
 
+local moonfold = require "moonfold"
 local assertions = require "moonfold.assertions"
 
 local runner = {}
@@ -150,22 +151,41 @@ local function run_group(file, group, report)
   if not torn then report(group, { name = "teardown" }, failure) end
 end
 
+local function is_decider(value)
+  return type(value) == "table" and value.evolve ~= nil and value.initial_state ~= nil
+end
+
+--- A searcher of modules that loads deciders as a program does that uses them: in a sandbox.
+local function sandbox_searcher(templates)
+  return function(name)
+    local path = package.searchpath(name, templates)
+    if not path then return nil end
+    return function()
+      local value = assert(loadfile(path, "t"))(name, path)
+      return is_decider(value) and moonfold.load_decider(path) or value
+    end, path
+  end
+end
+
 --- Lets the file see the modules beside it, and forgets them afterwards.
-local function with_folder(path, f)
+local function with_folder(path, sandbox, f)
   local folder, old_path, loaded = path:match("^(.*/)") or "./", package.path, {}
   for name in pairs(package.loaded) do loaded[name] = true end
-  package.path = ("%s?.lua;%s?/init.lua;%s"):format(folder, folder, old_path)
+  local templates = ("%s?.lua;%s?/init.lua"):format(folder, folder)
+  package.path = templates .. ";" .. old_path
+  if sandbox then table.insert(package.searchers, 2, sandbox_searcher(templates)) end
   f()
+  if sandbox then table.remove(package.searchers, 2) end
   package.path = old_path
   for name in pairs(package.loaded) do
     if not loaded[name] then package.loaded[name] = nil end
   end
 end
 
-local function run_file(path, report)
+local function run_file(path, sandbox, report)
   local root = new_group()
   local file = { group = root }
-  with_folder(path, function()
+  with_folder(path, sandbox, function()
     local chunk, problem = loadfile(path, "t", vocabulary(file))
     if not chunk then return report(root, { name = path }, { message = problem }) end
     local fine, failure = xpcall(chunk, problem_of)
@@ -252,8 +272,8 @@ local function new_tap(write)
 end
 
 --- Runs the spec files of `paths`. `host` has kind(path) -> "file", "folder" or nil; list(folder) -> sorted names;
---- write(...); and, if it likes, tap = true. Returns the exit status: 0 when no test failed, 1 when one did, 2 when a
---- path is wrong, and then what is wrong with it.
+--- write(...); and perhaps tap = true, for the Test Anything Protocol, and sandbox = true, to load deciders there.
+--- Returns the exit status: 0 when no test failed, 1 when one did, 2 when a path is wrong, and then what is wrong.
 function runner.main(paths, host)
   local files, complaint = find(host, paths)
   if not files then return 2, complaint end
@@ -264,7 +284,7 @@ function runner.main(paths, host)
     sums[outcome] = sums[outcome] + 1
     out[outcome](full_name(group, test), test, problem)
   end
-  for _, path in ipairs(files) do run_file(path, report) end
+  for _, path in ipairs(files) do run_file(path, host.sandbox, report) end
   out.finish(sums)
   return sums.failed == 0 and 0 or 1
 end

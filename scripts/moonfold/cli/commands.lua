@@ -223,7 +223,10 @@ local commands = {
     arguments = {
       { "PATH", "a spec, or a folder, where they end in _spec.lua; else this folder", optional = true, rest = "mixed" },
     },
-    options = { option("tap", nil, nil, "print the Test Anything Protocol") },
+    options = {
+      option("sandbox", nil, nil, "load the deciders that specs require as moonfold.load_decider does"),
+      option("tap", nil, nil, "print the Test Anything Protocol"),
+    },
     text = { "Specs are written with describe and it, as for busted, which runs them as well. A spec finds the modules"
       .. " of its own folder. Exit status 1: one failed." },
     examples = { { "moonfold spec shop", "run what \"moonfold new shop\" made" } },

@@ -4,7 +4,8 @@ local runner = require "moonfold.runner"
 
 return function(call)
   local paths = call.arguments.path
-  local host = { kind = call.host.kind, list = call.host.list, tap = call.options.tap }
+  local host = { kind = call.host.kind, list = call.host.list, tap = call.options.tap,
+    sandbox = call.options.sandbox }
   function host.write(...)
     call.out:write(...)
     call.out:flush()   -- specs print, too
