@@ -214,6 +214,8 @@ enum {
 /* Appends the JSON of an encoding that is canonical. Raises no_memory. */
 void mfr_json_write(lua_State *L, const mfr_state *state, mfr_buffer *out, const void *encoded,
                     int tags);
+/* The object that stands for bytes. */
+void mfr_json_write_bytes(lua_State *L, const mfr_state *state, mfr_buffer *out, mf_bytes bytes);
 /* A string, or the object that stands for bytes. */
 void mfr_json_write_string(lua_State *L, const mfr_state *state, mfr_buffer *out, mf_bytes text);
 /* Pushes the JSON of the value at index: [-0, +1]. */

@@ -222,6 +222,11 @@ void mfr_json_write(lua_State *L, const mfr_state *state, mfr_buffer *out, const
   write_value(&w, false);
 }
 
+void mfr_json_write_bytes(lua_State *L, const mfr_state *state, mfr_buffer *out, mf_bytes bytes) {
+  writer w = {L, state, out, NULL, MFR_JSON_TAGGED};
+  write_base64(&w, bytes.data, bytes.size);
+}
+
 void mfr_json_write_string(lua_State *L, const mfr_state *state, mfr_buffer *out, mf_bytes text) {
   writer w = {L, state, out, NULL, MFR_JSON_TAGGED};
   if (mfr_is_utf8(text.data, text.size))
@@ -611,7 +616,7 @@ void mfr_parse_json(lua_State *L, mfr_state *state, const char *text, size_t siz
   parse_value(&j);
   if (j.p < j.end) refuse(&j, j.p, "something follows the value");
   mfr_give_back(state, buffer);
-  lua_remove(L, -2);
+  lua_remove(L, -2); /* the buffer */
 }
 
 int mfr_from_json(lua_State *L) {

@@ -255,23 +255,124 @@ static void put_event(lua_State *L, mfr_state *state, mfr_buffer *out, mfr_call 
   put(L, state, out, "}\n");
 }
 
-/* Arguments: call, store, stream or nil, options, exact, bytes. */
+/* ---- events as fields with tabs between them ---- */
+
+/* How many bytes a valid character takes that begins here; 0: none does. */
+static size_t character_at(const char *text, size_t left) {
+  unsigned char c = (unsigned char)*text;
+  size_t size = c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+  return size <= left && mfr_is_utf8(text, size) ? size : 0;
+}
+
+/* A name on one line: what is no printable UTF-8, and the backslash, are escaped. */
+static void put_printable(lua_State *L, const mfr_state *state, mfr_buffer *out, mf_bytes name) {
+  const char *text = name.data;
+  for (size_t i = 0; i < name.size;) {
+    size_t size = character_at(text + i, name.size - i);
+    unsigned char c = (unsigned char)text[i];
+    char escaped[8] = "";
+    if (size == 0 || c < 0x20 || c == 0x7f)
+      snprintf(escaped, sizeof escaped, c == '\n' ? "\\n" : c == '\t' ? "\\t" : "\\x%02x", c);
+    else if (c == '\\')
+      strcpy(escaped, "\\\\");
+    else {
+      room(L, state, out, size);
+      memcpy(out->data + out->size, text + i, size);
+      out->size += size;
+    }
+    if (*escaped) put(L, state, out, escaped);
+    i += size ? size : 1;
+  }
+}
+
+/* host.printable(name) -> text on one line */
+static int host_printable(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  mfr_text name = mfr_check_string(L, state, 1, "name");
+  mfr_buffer *out = mfr_borrow(L, state);
+  put_printable(L, state, out, (mf_bytes){name.data, name.size});
+  lua_pushlstring(L, out->size ? out->data : "", out->size);
+  mfr_give_back(state, out);
+  return 1;
+}
+
+static void put_field_payload(lua_State *L, const mfr_state *state, mfr_buffer *out,
+                              mf_bytes payload) {
+  put(L, state, out, "\t");
+  if (payload.size == 0) return;
+  if (mfr_is_canonical(payload.data, payload.size))
+    mfr_json_write(L, state, out, payload.data, MFR_JSON_TAGGED);
+  else
+    mfr_json_write_bytes(L, state, out, payload);
+}
+
+static void put_fields(lua_State *L, mfr_state *state, mfr_buffer *out, const mf_event *event) {
+  char time[TIME_TEXT];
+  write_time(event->recorded_at, time);
+  put_integer(L, state, out, "", event->position);
+  put(L, state, out, "\t");
+  put_printable(L, state, out, event->stream);
+  put_integer(L, state, out, "\t", event->version);
+  put(L, state, out, "\t");
+  put(L, state, out, time);
+  put(L, state, out, "\t");
+  put_printable(L, state, out, event->type);
+  put_field_payload(L, state, out, event->data);
+  put_field_payload(L, state, out, event->metadata);
+  put(L, state, out, "\n");
+}
+
+/* ---- lines ---- */
+
+typedef struct line_options {
+  enum { STYLE_FIELDS, STYLE_JSON, STYLE_EXACT } style;
+  int64_t since, until, most; /* until: exclusive; most: events */
+  size_t bytes;               /* about so many are made at once */
+} line_options;
+
+static int64_t line_option(lua_State *L, int index, const char *name, int64_t otherwise) {
+  lua_getfield(L, index, name);
+  int64_t value = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : otherwise;
+  lua_pop(L, 1);
+  return value;
+}
+
+static void check_line_options(lua_State *L, int index, line_options *options) {
+  static const char *const styles[] = {"fields", "json", "exact", NULL};
+  luaL_checktype(L, index, LUA_TTABLE);
+  lua_getfield(L, index, "style");
+  options->style = luaL_checkoption(L, -1, NULL, styles);
+  lua_pop(L, 1);
+  options->since = line_option(L, index, "since", INT64_MIN);
+  options->until = line_option(L, index, "until", INT64_MAX);
+  options->most = line_option(L, index, "max", INT64_MAX);
+  options->bytes = (size_t)line_option(L, index, "bytes", 1 << 18);
+}
+
+/* Arguments: call, store, stream or nil, options, line options. */
 static int lines_body(lua_State *L) {
+  enum { LOOKED_AT_MOST = 200000 }; /* events that are not shown: then Lua may look at Ctrl-C */
   mfr_state *state = mfr_of(L);
   mfr_call *call = lua_touserdata(L, 1);
-  bool exact = lua_toboolean(L, 5), more = true;
-  size_t most = (size_t)lua_tointeger(L, 6);
+  line_options options;
   mfr_range range;
   mf_event event;
-  lua_Integer count = 0, last = 0;
+  bool more = true;
+  int64_t count = 0, looked = 0, last = 0;
+  check_line_options(L, 5, &options);
   mfr_check_range(L, state, 4, lua_isnil(L, 3) ? mfr_log_options : mfr_read_options, &range);
   range.options.stream = (mf_bytes){call->stream.data, call->stream.size};
   mfr_call_begin(L, state, call, false);
   mfr_open_reader(L, state, call, &range);
   mfr_buffer *out = mfr_borrow(L, state);
-  while (out->size < most && (more = mfr_next(L, state, call, &event))) {
-    put_event(L, state, out, call, &event, exact);
+  while (out->size < options.bytes && count < options.most && looked++ < LOOKED_AT_MOST &&
+         (more = mfr_next(L, state, call, &event))) {
     last = call->stream.data ? event.version : event.position;
+    if (event.recorded_at < options.since || event.recorded_at >= options.until) continue;
+    if (options.style == STYLE_FIELDS)
+      put_fields(L, state, out, &event);
+    else
+      put_event(L, state, out, call, &event, options.style == STYLE_EXACT);
     count++;
   }
   mfr_call_release(call);
@@ -279,22 +380,23 @@ static int lines_body(lua_State *L) {
   mfr_give_back(state, out);
   lua_pushinteger(L, count);
   lua_pushinteger(L, last);
-  lua_pushboolean(L, more);
+  lua_pushboolean(L, more && count < options.most);
   return 4;
 }
 
 /*
- * host.lines(store, stream or nil, options, exact, bytes) -> text, count, last, more
- * Events as JSON Lines, about so many bytes of them; `options` are those of store:events. `last` is
- * the position of the last one in its stream, or in the log, from which a next call goes on.
+ * host.lines(store, stream or nil, options, lines) -> text, count, last, more
+ * Events, one a line; `options` are those of store:events, `lines` = { style = "fields", "json" or
+ * "exact", since =, until =, max =, bytes = }. `last` is the position of the last event that was
+ * looked at, in its stream or in the log, from which a next call goes on.
  */
 static int host_lines(lua_State *L) {
   mfr_state *state = mfr_of(L);
   mfr_call call = {0};
-  lua_settop(L, 5);
+  lua_settop(L, 4);
   call.store = mfr_check_store(L, state, 1);
   if (!lua_isnil(L, 2)) call.stream = mfr_check_stream(L, state, 2);
-  return mfr_protect(L, state, &call, lines_body, 5, 4);
+  return mfr_protect(L, state, &call, lines_body, 4, 4);
 }
 
 /* ---- what stands beside the log ---- */
@@ -738,7 +840,6 @@ static bool add_beside(importer *im) {
 static void import_line(importer *im) {
   lua_State *L = im->L;
   int top = lua_gettop(L);
-  lua_pushlstring(L, im->text, (size_t)(im->limit - im->text));
   mfr_parse_json(L, im->state, im->text, (size_t)(im->limit - im->text), true, im->line);
   if (*(im->text + strspn(im->text, " \t\r")) != '{')
     bad_line(im, NULL, "a line is one JSON object, an event");
@@ -968,6 +1069,7 @@ static const luaL_Reg functions[] = {{"json", host_json},
                                      {"time", host_time},
                                      {"parse_time", host_parse_time},
                                      {"lines", host_lines},
+                                     {"printable", host_printable},
                                      {"import", host_import},
                                      {"code_line", host_code_line},
                                      {"command_lines", host_command_lines},

@@ -18,8 +18,8 @@ return function(call)
   if out.mode == "json" then
     out:json(result)
   elseif out.mode == "table" then
-    out:line(("%s is event %s of %s, and event %s of the log"):format(text.printable(arguments.type),
-      text.number(result.next_expected_stream_version), text.printable(arguments.stream),
+    out:line(("%s is event %s of %s, and event %s of the log"):format(out.host.printable(arguments.type),
+      text.number(result.next_expected_stream_version), out.host.printable(arguments.stream),
       text.number(result.last_event_global_position)))
   else
     out:line(result.next_expected_stream_version, "\t", result.last_event_global_position)

@@ -15,15 +15,17 @@ local columns = {
   lines = { {}, {}, {}, {}, {}, {}, {} },
 }
 
---- A printer of events: add(event), finish(nothing). `one_stream`: the table need not name the stream.
+--- The iterator over a stream, or (nil) over the log.
+function events.list(store, stream, range)
+  if stream then return store:events(stream, range) end
+  return store:all_events(range)
+end
+
+--- A printer of events, but not for JSON: add(event), finish(nothing). `one_stream`: the table need not name the
+--- stream.
 function events.printer(out, one_stream)
   local host = out.host
   local printer = {}
-  if out.mode == "json" then
-    function printer:add(event) out:json(events.record(host, event)) end -- luacheck: no self
-    function printer:finish() end -- luacheck: no self
-    return printer
-  end
   local layout = out.mode == "lines" and "lines" or one_stream and "stream" or "log"
   local rows = out:rows(columns[layout])
   local function json(value) return value == nil and "" or host.json(value) end

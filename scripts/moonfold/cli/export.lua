@@ -20,8 +20,9 @@ return function(call)
   local from, to = math.max(options.from or 1, 1), math.min(options.to or last, last)
   out:write(('{"moonfold_export":1,"seed":"%s","from":%d,"to":%d}\n'):format(call.host.seed(store), from,
     math.max(to, from - 1)))
-  local shown = progress.new(call, "exporting", to - from + 1)
-  local count = lines.write(out, store, nil, { from = from, to = to }, true, function(sum) shown:at(sum) end)
+  local shown = progress.new(call, "exporting", to - from + 1, out.terminal)
+  local count = lines.write(out, store, nil, { from = from, to = to }, { style = "exact" },
+    function(sum) shown:at(sum) end)
   if to == last then write_beside(call, store) end
   out:flush()
   shown:finish("exported", count)

@@ -163,7 +163,7 @@ end
 
 --- Adds a row: a list of cells.
 function Rows:add(row)
-  for i = 1, #self.columns do row[i] = text.printable(cell(row[i])) end
+  for i = 1, #self.columns do row[i] = self.out.host.printable(cell(row[i])) end
   if self.out.mode ~= "table" then
     self.out:write(table.concat(row, "\t"), "\n")
   elseif self.printed then

@@ -10,11 +10,12 @@ local progress = {}
 local EVERY = 0.2          -- seconds
 local WORTH_TELLING = 0.1  -- of work
 
---- `doing`: "exporting"; `total`: how many events it will be, where that is known.
-function progress.new(call, doing, total)
+--- `doing`: "exporting"; `total`: how many events it will be, where that is known; `quiet`: only the last line.
+function progress.new(call, doing, total, quiet)
   local now = call.host.monotonic()
   return setmetatable({
-    call = call, doing = doing, total = total, began = now, shown = now, terminal = call.host.is_terminal(2),
+    call = call, doing = doing, total = total, began = now, shown = now,
+    terminal = call.host.is_terminal(2) and not quiet,
   }, Progress)
 end
 

@@ -25,23 +25,14 @@ return function(call)
   local store <close> = call:open { read_only = true }
   local stream = arguments.stream
   if stream then streams.must_exist(call, store, stream) end
-  local timed = options.since or options["until"]
-  local range = {
-    from = options.from, to = options.to, backwards = options.backwards, types = options.types,
-    max_count = not timed and options.max or nil,
-  }
-  if call.out.mode == "json" and not timed then
-    lines.write(call.out, store, stream, range, false)
+  local range = { from = options.from, to = options.to, backwards = options.backwards, types = options.types }
+  local style = lines.style_of(call.out)
+  if style then
+    lines.write(call.out, store, stream, range,
+      { style = style, max = options.max, since = options.since, ["until"] = options["until"] })
     return
   end
   local printer = events.printer(call.out, stream ~= nil)
-  local iterate, state, control, closing
-  if stream then
-    iterate, state, control, closing = store:events(stream, range)
-  else
-    iterate, state, control, closing = store:all_events(range)
-  end
-  if timed then iterate, state, control, closing = within(options, iterate, state, control, closing) end
-  for event in iterate, state, control, closing do printer:add(event) end
+  for event in within(options, events.list(store, stream, range)) do printer:add(event) end
   printer:finish("no events")
 end

@@ -7,40 +7,57 @@ local streams = require "moonfold.cli.streams"
 local SHOWN = 10
 local SLICE = 1 -- seconds
 
-local function list(store, stream, range)
-  if stream then return store:events(stream, range) end
-  return store:all_events(range)
+-- The last events, oldest first.
+local function last_events(store, stream, options)
+  local last = {}
+  local range = { backwards = true, max_count = options.max or SHOWN, types = options.types }
+  for event in events.list(store, stream, range) do table.insert(last, 1, event) end
+  return last
 end
 
--- Prints the last events; returns the positions that stand at the end: of the log, and of the stream.
-local function print_last(store, stream, options, printer)
-  local last = {}
-  for event in list(store, stream, { backwards = true, max_count = options.max or SHOWN, types = options.types }) do
-    last[#last + 1] = event
+-- A function that prints what stands in a range.
+local function printer_of(out, store, stream, types)
+  local style = lines.style_of(out)
+  if style then
+    return function(from, to)
+      lines.write(out, store, stream, { from = from, to = to, types = types }, { style = style })
+    end
   end
-  for i = #last, 1, -1 do printer:add(last[i]) end
+  local printer = events.printer(out, stream ~= nil)
+  return function(from, to)
+    for event in events.list(store, stream, { from = from, to = to, types = types }) do printer:add(event) end
+    printer:finish()
+  end
+end
+
+-- Prints what is recorded from now on, until nobody reads it any more.
+local function follow(call, store, stream, log, version, print)
+  while true do
+    call.out:flush()
+    -- In slices, to see that nobody reads any more. A commit ends one at once.
+    while not store:wait(log + 1, SLICE) do
+      if call.host.reader_gone() then return end
+    end
+    local from = stream and version + 1 or log + 1
+    log = lines.last_position(store)
+    version = stream and store:stream_version(stream)
+    print(from, version or log)
+  end
 end
 
 return function(call)
   local options, stream = call.options, call.arguments.stream
   local store <close> = call:open { read_only = true }
   if stream and not options.follow then streams.must_exist(call, store, stream) end
-  local printer = events.printer(call.out, stream ~= nil)
   local log = lines.last_position(store)
   local version = stream and store:stream_version(stream)
-  print_last(store, stream, options, printer)
-  printer:finish(not options.follow and "no events" or nil)
-  while options.follow do
-    call.out:flush()
-    -- In slices, to see that nobody reads any more. A commit ends one at once.
-    while not store:wait(log + 1, SLICE) do
-      if call.host.reader_gone() then return end
-    end
-    local reached = lines.last_position(store)
-    local range = stream and { from = version + 1, types = options.types }
-      or { from = log + 1, to = reached, types = options.types }
-    if stream then version = store:stream_version(stream) range.to = version end
-    for event in list(store, stream, range) do printer:add(event) end
-    log = reached
+  local last = last_events(store, stream, options)
+  local print = printer_of(call.out, store, stream, options.types)
+  local field = stream and "stream_position" or "global_position"
+  if #last > 0 then
+    print(last[1][field], last[#last][field])
+  elseif not options.follow then
+    events.printer(call.out, stream ~= nil):finish("no events")
   end
+  if options.follow then follow(call, store, stream, log, version, print) end
 end

@@ -1,4 +1,4 @@
--- Text for people: numbers, names that hold any bytes, columns.
+-- Text for people: numbers, sizes, columns.
 
 local text = {}
 
@@ -25,27 +25,7 @@ function text.plural(n, noun)
   return text.number(n) .. " " .. noun .. (n == 1 and "" or "s")
 end
 
--- ## Names
-
-local function hex(byte) return ("\\x%02x"):format(byte:byte()) end
-
---- A name on one line: what is no printable UTF-8, and the backslash, are escaped. Unescaped names stay as they are.
-function text.printable(name)
-  if not name:find("[%c\\\127-\255]") then return name end
-  name = name:gsub("\\", "\\\\"):gsub("[%c\127]", function(c)
-    return c == "\n" and "\\n" or c == "\t" and "\\t" or hex(c)
-  end)
-  if utf8.len(name) then return name end
-  local parts, at = {}, 1
-  while at <= #name do
-    local _, bad = utf8.len(name, at)
-    local stop = bad or #name + 1
-    parts[#parts + 1] = name:sub(at, stop - 1)
-    if bad then parts[#parts + 1] = hex(name:sub(bad, bad)) end
-    at = stop + 1
-  end
-  return table.concat(parts)
-end
+-- ## Columns
 
 -- Characters that a terminal shows two columns wide, roughly: East Asian scripts and emoji.
 local function wide(code)
