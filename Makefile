@@ -29,24 +29,25 @@ VERSION := 0.1.0
 # Packages of Debian 12, with what each is for.
 #   gcc make pkg-config          building          lua5.4            embeds the scripts; runs specs
 #   liblua5.4-dev                the language      liblmdb-dev       the storage
-#   libxxhash-dev                checksums
-BUILD_PACKAGES := gcc make pkg-config libc6-dev lua5.4 liblua5.4-dev liblmdb-dev libxxhash-dev
+#   libxxhash-dev                checksums         libedit-dev       edits lines in the REPL
+BUILD_PACKAGES := gcc make pkg-config libc6-dev lua5.4 liblua5.4-dev liblmdb-dev libxxhash-dev libedit-dev
 #   git   the example git_history reads a history of it
 DEMO_PACKAGES := $(BUILD_PACKAGES) git
 #   lua-busted: specs   lua-check, clang-format: make check   clang: the second compiler   g++: a host in C++
-#   luajit: moonfold.ffi
-TEST_PACKAGES := $(DEMO_PACKAGES) g++ luajit lua-busted lua-check clang-format clang
+#   luajit: moonfold.ffi        tmux: the REPL in a terminal
+TEST_PACKAGES := $(DEMO_PACKAGES) g++ luajit lua-busted lua-check clang-format clang tmux
 #   libclang-rt-14-dev: libFuzzer and the sanitizers of clang
 FUZZ_PACKAGES := libclang-rt-14-dev
 
 #   nodejs: JSON.parse and a fold, which an aggregate is compared with
 BENCH_PACKAGES := $(BUILD_PACKAGES) nodejs
 
-HAVE_DEPS := $(shell $(PKG_CONFIG) --exists lua5.4 lmdb libxxhash 2>/dev/null && echo yes)
+HAVE_DEPS := $(shell $(PKG_CONFIG) --exists lua5.4 lmdb libxxhash libedit 2>/dev/null && echo yes)
 ifeq ($(HAVE_DEPS),yes)
 DEP_CFLAGS := $(shell $(PKG_CONFIG) --cflags lua5.4 lmdb libxxhash)
 STORE_LIBS := $(shell $(PKG_CONFIG) --libs lmdb) -lpthread
 LUA_LIBS := $(shell $(PKG_CONFIG) --libs lua5.4)
+EDIT_LIBS := $(shell $(PKG_CONFIG) --libs libedit)
 # The binary contains Lua where there is an archive of it: calls through a shared library cost a tenth of a fold.
 LUA_ARCHIVE := $(firstword $(wildcard $(shell $(PKG_CONFIG) --variable=libdir lua5.4)/liblua5.4.a \
   /usr/lib/$(shell $(CC) -print-multiarch 2>/dev/null)/liblua5.4.a))
@@ -63,7 +64,8 @@ CFLAGS_ALL := -std=c11 $(OPTIMIZE) $(WARNINGS) $(SANITIZE) -fPIC -fvisibility=hi
 LDFLAGS_ALL := $(SANITIZE) $(LDFLAGS)
 
 STORE_SOURCES := $(wildcard store/*.c)
-RUNTIME_SOURCES := $(filter-out runtime/main.c,$(wildcard runtime/*.c))
+# main.c and repl.c are the binary's alone.
+RUNTIME_SOURCES := $(filter-out runtime/main.c runtime/repl.c,$(wildcard runtime/*.c))
 SCRIPTS := $(filter-out %_spec.lua scripts/moonfold/ffi.lua,$(wildcard scripts/moonfold/*.lua scripts/moonfold/*/*.lua scripts/domain/*.lua))
 STORE_OBJECTS := $(STORE_SOURCES:%.c=$(BUILD)/%.o)
 RUNTIME_OBJECTS := $(RUNTIME_SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/embedded.o
@@ -82,7 +84,7 @@ all: $(BUILD)/moonfold $(BUILD)/moonfold.so $(BUILD)/libmoonfold.a $(BUILD)/libm
 .PHONY: libraries
 libraries:
 ifneq ($(HAVE_DEPS),yes)
-	@echo "lua5.4, lmdb or libxxhash is missing (pkg-config finds them not). On Debian:"
+	@echo "lua5.4, lmdb, libxxhash or libedit is missing (pkg-config finds them not). On Debian:"
 	@echo "  apt-get install $(BUILD_PACKAGES)"
 	@echo "or run \"make demo\", which installs what is missing."
 	@exit 1
@@ -102,8 +104,8 @@ $(BUILD)/embedded.o: $(BUILD)/embedded.c Makefile
 	$(CC) $(CFLAGS_ALL) -c $< -o $@
 
 # The binary contains Lua and exports its symbols, so that C modules can be required.
-$(BUILD)/moonfold: $(BUILD)/runtime/main.o $(OBJECTS)
-	$(CC) $(LDFLAGS_ALL) -Wl,-E $^ -o $@ $(LUA_INSIDE) $(STORE_LIBS) -lm -ldl
+$(BUILD)/moonfold: $(BUILD)/runtime/main.o $(BUILD)/runtime/repl.o $(OBJECTS)
+	$(CC) $(LDFLAGS_ALL) -Wl,-E $^ -o $@ $(LUA_INSIDE) $(EDIT_LIBS) $(STORE_LIBS) -lm -ldl
 
 # The module for a stock lua5.4 does not link Lua: the interpreter brings it.
 $(BUILD)/moonfold.so: $(OBJECTS)

@@ -6,6 +6,7 @@
  */
 #include "host.h"
 #include "pool.h"
+#include "repl.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -279,6 +280,7 @@ static int pmain(lua_State *L) {
   lua_call(L, 1, 1);
   luaL_newlib(L, host_functions);
   mfr_host_open(L);
+  mfr_repl_open(L);
   lua_createtable(L, argc, 0);
   for (int i = 0; i < argc; i++) {
     lua_pushstring(L, argv[i]);
@@ -323,6 +325,7 @@ int main(int argc, char **argv) {
   else
     report(L);
   signal(SIGINT, SIG_DFL);
+  mfr_repl_close();
   lua_close(L);
   mfr_pool_free(pool);
   status = end_output(status);

@@ -198,7 +198,7 @@ describe("the difference", function()
 
   it("of two versions of a stream is what happened between them", function()
     local changes, before, after = past:diff({ stream = "cart-1", version = 3 }, { version = 5 })
-    assert.equal('items[1]: { qty = 2, sku = "tea" } -> nil; slots: {} -> { [3] = "hat" }; total: 3 -> 1',
+    assert.equal('items[1]: { qty = 2, sku = "tea" } -> nil; slots[3]: nil -> "hat"; total: 3 -> 1',
       changes_text(changes))
     assert.same({ 3, 5 }, { before.version, after.version })
     assert.equal("removed", changes[1].kind)
@@ -262,11 +262,11 @@ describe("why a part of the state is what it is", function()
   end)
 
   it("is told of lists and maps by what changed in them", function()
-    assert.same({ '1 ItemAdded items: moonfold.array() -> { { qty = 2, sku = "tea" } }',
+    assert.same({ '1 ItemAdded items[1]: nil -> { qty = 2, sku = "tea" }',
       '3 ItemAdded items[2]: nil -> { qty = 1, sku = "cup" }',
       '5 ItemRemoved items[1]: { qty = 2, sku = "tea" } -> nil',
       '6 ItemAdded items[2]: nil -> { qty = 1, sku = "spoon" }' }, why "items")
-    assert.same({ "4 Slotted slots: {} -> { [3] = \"hat\" }" }, why("", { from = 4, to = 4 }))
+    assert.same({ '4 Slotted slots[3]: nil -> "hat"' }, why("", { from = 4, to = 4 }))
   end)
 
   it("takes keys for a path, and a range", function()

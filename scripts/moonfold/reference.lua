@@ -406,6 +406,9 @@ end
 
 local function last_part(name) return name:match("([^.:]+)$") or name end
 
+-- The version that it describes, "0.1".
+function reference.version() return doc.version end
+
 -- Every name that has a page, in the order of the reference.
 function reference.names()
   local names = {}

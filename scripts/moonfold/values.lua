@@ -201,9 +201,10 @@ end
 
 function compare(found, keys, before, after)
   local tables = type(before) == "table" and type(after) == "table"
-  if not tables or next(before) == nil or next(after) == nil then
+  local lists = tables and values.is_list(before)
+  if not tables or lists ~= values.is_list(after) then
     if not values.equal(before, after) then note(found, keys, before, after) end
-  elseif values.is_list(before) and values.is_list(after) then
+  elseif lists then
     compare_lists(found, keys, before, after)
   else
     for _, key in ipairs(values.keys(before, after)) do compare_at(found, keys, key, before[key], after[key]) end

@@ -64,8 +64,16 @@ local commands = {
     name = "repl", module = "moonfold.cli.repl",
     summary = "explore a store with Lua, interactively",
     arguments = { { "STORE", "the file of the store, which is then `store`", optional = true } },
-    text = { '"moonfold STORE" is the same.' },
-    examples = { { "moonfold repl shop.fold", "look around in a store" } },
+    options = {
+      option("read-only", nil, nil, "open the store for reading only", "r"),
+      option("use", "SCRIPT", nil, "load rules first: a script or a folder of them", "u"),
+    },
+    text = { '"moonfold STORE" is the same. Without a store it is a scratch store in memory. In a pipe the lines are'
+      .. " read without a prompt; the exit status is 1 when one of them failed." },
+    examples = {
+      { "moonfold repl shop.fold", "look around in a store" },
+      { "echo '.streams' | moonfold repl shop.fold", "one command, in a pipe" },
+    },
   },
   {
     name = "append", module = "moonfold.cli.append",

@@ -1,39 +1,24 @@
--- repl [STORE]: plain lines of Lua, for where there is nothing better.
+-- repl [STORE]: see scripts/moonfold/repl.
 
 local moonfold = require "moonfold"
+local shell = require "moonfold.repl.shell"
 
-local function show(...)
-  local values = table.pack(...)
-  for i = 1, values.n do values[i] = tostring(values[i]) end
-  if values.n > 0 then io.stdout:write(table.concat(values, "\t", 1, values.n), "\n") end
+--- What lines are read from on a terminal that can be edited on; nil in a pipe.
+local function reader_of(host)
+  if not host.is_terminal(0) or not host.is_terminal(1) then return nil end
+  return require("moonfold.repl.reader").new(host)
 end
 
-local function compile(line)
-  local chunk = load("return " .. line, "=repl", "t")
-  if chunk then return chunk end
-  return load(line, "=repl", "t")
+local function open(call)
+  local options = call.options
+  if not call.arguments.store then return moonfold.open(":memory:"), { scratch = true, use = options.use } end
+  local read_only = options["read-only"] or false
+  local place = { path = call.arguments.store, read_only = read_only, use = options.use }
+  return call:open { read_only = read_only }, place
 end
 
 return function(call)
-  local store <close> = call.arguments.store and call:open() or nil
-  _G.moonfold, _G.store = moonfold, store
-  local interactive = call.host.is_terminal(0)
-  local failed = false
-  while true do
-    if interactive then io.stdout:write("> ") end
-    call.out:flush()
-    local line = io.stdin:read("L")
-    if not line then break end
-    local chunk, problem = compile(line)
-    if chunk then
-      local result = table.pack(pcall(chunk))
-      if result[1] then show(table.unpack(result, 2, result.n)) else problem = tostring(result[2]) end
-    end
-    if problem then
-      failed = true
-      call:note(problem)
-    end
-  end
-  if interactive then io.stdout:write("\n") end
-  return failed and not interactive and 1 or 0
+  local store, place = open(call)
+  local well = shell.run(call.host, store, place, reader_of(call.host))
+  return well and 0 or 1
 end

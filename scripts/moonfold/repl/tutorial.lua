@@ -1,0 +1,82 @@
+-- The tour: a store of its own with an account and a cart, and steps that each ask for one line to be typed.
+
+local moonfold = require "moonfold"
+
+local tutorial = {}
+
+local function fill(store)
+  local account, cart = require "moonfold.domain.account", require "moonfold.domain.cart"
+  local command = moonfold.command
+  local function add(product, qty, price)
+    return command("AddProductItem", { product = product, qty = qty, price = price })
+  end
+  store:handle("account-ada", account, command("Deposit", { cents = 10000 }))
+  store:handle("account-ada", account, command("Withdraw", { cents = 2500 }))
+  store:append_to_stream("inventory-tea", moonfold.event("GoodsReceived", { qty = 5 }))
+  store:handle("cart-1", cart, { add("tea", 2, 350), add("cup", 1, 900) })
+  store:handle("cart-1", cart, command("ApplyDiscount", { percent = 10 }))
+  store:handle("cart-2", cart, add("tea", 9, 350))
+  return { account, cart }
+end
+
+local steps <const> = {
+  { "This is a small shop. What happened is all there: streams of events, one for each account and each cart.",
+    ".streams" },
+  { "An event is a fact that never changes. These are the facts about one cart:", ".events cart-1" },
+  { "A state is computed from events, by rules: a Lua script with a function for each type of event. The rules of\n"
+    .. "carts and accounts are loaded here (.use lists them). So how does the cart stand?", ".state cart-1" },
+  { "Nothing was overwritten, so every earlier state is there, too:", ".state cart-1@2" },
+  { "Why does it cost what it costs? Ask which events made a part of the state what it is:", ".why cart-1 total" },
+  { "Or search: after which event did it first cost more than ten?", ".find cart-1 total > 1000" },
+  { "Rules decide what may happen, too. What if somebody confirmed cart 2, with nine teas?",
+    ".try cart-2 ConfirmCart" },
+  { "Nothing was recorded. A branch is a longer what-if; begin one, and do something on it:", ".branch" },
+  { "This decides, but only here:", '.do account-ada Withdraw { cents = 7000 }' },
+  { "What is different now from the store?", ".branch" },
+  { "Back to what really happened:", ".branch drop" },
+  { "All of this is Lua, and the store is `store`:", 'store:stream_version("cart-1")' },
+}
+
+local function ask(self)
+  local step = steps[self.tour_step]
+  if not step then
+    self.tour = nil
+    self:say("\n%s That was the tour. What next? .help tells all commands, ?store all functions; .open FILE opens a\n"
+      .. "store of yours, and \"moonfold new NAME\" in a shell begins rules of your own.",
+      self.out:paint("bold", "Well done."))
+    return
+  end
+  self:say("\n%s %s", self.out:paint("dim", ("[%d/%d]"):format(self.tour_step, #steps)), step[1])
+  self:say("Type: %s", self.out:paint("bold", step[2]))
+end
+
+local function first_word(line) return line:match("^%s*(%S+)") end
+
+--- Begins the tour, or ends it.
+function tutorial.run(self, word)
+  if word == "off" then
+    self.tour = nil
+    return self:say("the tour is over")
+  end
+  self:scratch()
+  local deciders = fill(self.store)
+  self.loaded = { { domain = { deciders = deciders } } }
+  self.tour_step = 0
+  self:say("A tour, in a store of its own. Type what each step asks for, or anything else; .tutorial off ends it.")
+  self.tour_step = 1
+  ask(self)
+  local fresh = true
+  self.tour = function(line)
+    if fresh then
+      fresh = false
+      return
+    end
+    local step = steps[self.tour_step]
+    if step and first_word(line) == first_word(step[2]) then
+      self.tour_step = self.tour_step + 1
+      ask(self)
+    end
+  end
+end
+
+return tutorial
