@@ -44,6 +44,14 @@ function repl.stage()
   end, folder
 end
 
+--- The events of shop.fold are of one day long ago: any other time is that of the run.
+local function without_now(output)
+  local text = output:gsub("%d%d%d%d%-%d%d%-%d%d %d%d:%d%d:%d%d", function(time)
+    return not time:find("^2025%-01%-10") and "yyyy-mm-dd hh:mm:ss" or nil
+  end)
+  return (text:gsub("\n%d+%.%d%d%d s\n", "\n0.000 s\n"))
+end
+
 --- Plays a transcript again and returns it as it really happens.
 function repl.play(transcript, run)
   local first, rest = transcript:match("^(%$ [^\n]*)\n(.*)$")
@@ -51,7 +59,8 @@ function repl.play(transcript, run)
   local typed = {}
   for line in rest:gmatch("([^\n]*)\n") do typed[#typed + 1] = repl.typed(line) end
   local input = ".echo on\n" .. table.concat(typed, "\n") .. "\n"
-  return first .. "\n" .. run(("printf %%s %s | %s"):format(quote(input), first:sub(3)))
+  local output = run(("printf %%s %s | %s"):format(quote(input), first:sub(3)))
+  return first .. "\n" .. without_now(output)
 end
 
 return repl

@@ -300,8 +300,8 @@ local function step_title(self, step)
   if not event then return ("%s  before the first event"):format(title) end
   local head = ("%s  %s  %s "):format(title, self:time(event.recorded_at), event.type)
   local room = math.max(20, self:width() - #head)
-  return ("%s  %s  %s %s"):format(title, self.out:paint("dim", self:time(event.recorded_at)),
-    self.out:paint("cyan", event.type), event.data ~= nil and show.short(event.data, room) or "")
+  return ("%s  %s  %s%s"):format(title, self.out:paint("dim", self:time(event.recorded_at)),
+    self.out:paint("cyan", event.type), event.data ~= nil and " " .. show.short(event.data, room) or "")
 end
 
 add {
@@ -441,8 +441,8 @@ local function print_outcome(self, outcome)
   if rejection then return self:say("%s", self.out:paint("yellow", self:explain(rejection))) end
   if #outcome.events == 0 then return self:say("nothing would happen") end
   for _, event in ipairs(outcome.events) do
-    local data = event.data ~= nil and show.short(event.data, self:width() - #event.type - 1) or ""
-    self:say("%s %s", self.out:paint("cyan", event.type), data)
+    local data = event.data ~= nil and " " .. show.short(event.data, self:width() - #event.type - 1) or ""
+    self:say("%s%s", self.out:paint("cyan", event.type), data)
   end
   print_changes(self, outcome.changes, "  ")
 end
@@ -569,20 +569,19 @@ add {
   example = ".code cart-1@3",
   run = function(self, _, words)
     local event = event_of(self, need(words[1], "the event", ".code STREAM@VERSION"))
-    local types, codes = {}, {}
-    self.host.census(self.store, event.global_position, event.global_position, types, codes)
-    codes[""] = nil
-    local digest = next(codes)
+    local digest = event.code_digest
     if not digest then
       return self:say("%s was not decided by a script: it was appended, or decided by a table of functions",
         event.type)
     end
-    local line, found = self.host.code_line(self.store, nil)
-    while line and found ~= digest do line, found = self.host.code_line(self.store, found) end
-    if not line then return self:say("it was decided by the code %s, whose source is not in this store", digest) end
-    local record = self.host.parse_json(line)
-    self:remark("%s@%d %s was decided by the code %s", event.stream_name, event.stream_position, event.type, digest)
-    self.out:write(record.source or line, (record.source or line):find("\n$") and "" or "\n")
+    local code = self.store:code(digest)
+    self:remark("%s@%d %s was decided by %s (%s)", event.stream_name, event.stream_position, event.type,
+      code and code.path or "a script", digest)
+    if not code then return self:say("its source is not in this store") end
+    for _, source in ipairs(code.sources) do
+      if #code.sources > 1 then self:remark("-- %s", source.path) end
+      self.out:write(source.text, source.text:find("\n$") and "" or "\n")
+    end
   end,
 }
 
@@ -745,9 +744,13 @@ add {
     if not word then return print_overview(self) end
     local dot = find((word:gsub("^%.", "")))
     if dot then return print_dot(self, dot) end
+    local found = search(self, word)
     local page = reference.page(word)
-    if page then return self.out:write(page) end
-    if search(self, word) == 0 then fail("nothing has to do with %q: .help alone tells all that there is", word) end
+    if page then
+      if found > 0 then self:say("") end
+      return self.out:write(page)
+    end
+    if found == 0 then fail("nothing has to do with %q: .help alone tells all that there is", word) end
   end,
 }
 
@@ -781,6 +784,7 @@ function dots.run(self, line)
       end
     end
     local near = names.beginning or nearest.of(name, names)
+    if name == "" then near = nil end
     local hint = near and ("did you mean .%s?"):format(near) or ".help tells which there are"
     fail("there is no command .%s: %s", name, hint)
   end

@@ -2,14 +2,25 @@
 
 local evaluate = {}
 
+local keywords <const> = { ["break"] = true, ["do"] = true, ["for"] = true, ["function"] = true, ["goto"] = true,
+  ["if"] = true, ["local"] = true, ["repeat"] = true, ["return"] = true, ["while"] = true }
+
+--- Whether a text that is wrong was meant as a statement.
+local function is_statement(source)
+  return keywords[source:match("^%s*(%a+)") or ""] or source:find("[^=~<>]=[^=]") ~= nil
+end
+
 --- The chunk that a text is. When it only lacks an end: nil, "incomplete" and the message. When it is wrong: nil, nil
 --- and the message.
 function evaluate.compile(source, env)
-  local chunk = load("return " .. source, "=input", "t", env)
+  local chunk, wrong_expression = load("return " .. source, "=input", "t", env)
   if chunk then return chunk end
   local statement, problem = load(source, "=input", "t", env)
   if statement then return statement end
-  if problem:find("near <eof>", 1, true) then return nil, "incomplete", problem end
+  for _, message in ipairs { problem, wrong_expression } do
+    if message:find("near <eof>", 1, true) then return nil, "incomplete", message end
+  end
+  if not is_statement(source) then problem = wrong_expression end
   return nil, nil, (problem:gsub("^input:1: ", ""))
 end
 

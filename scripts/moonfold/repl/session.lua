@@ -132,9 +132,12 @@ end
 function session.fail(format, ...) error({ message = format:format(...) }, 0) end
 
 --- What went wrong, as one would read it.
-function Session:explain(problem) -- luacheck: no self
-  if type(problem) ~= "table" then return (tostring(problem):gsub("^input:1: ", "")) end
-  local message = problem.message or tostring(problem)
+function Session:explain(problem)
+  if type(problem) ~= "table" then
+    return (tostring(problem):gsub("^input:1: ", ""):gsub("^expression:1: ", ""))
+  end
+  if type(problem.message) ~= "string" then return show.value(problem, self:width()) end
+  local message = problem.message
   if problem.code == "rejected" then message = ("refused (%s): %s"):format(problem.reason, message)
   elseif problem.code and problem.code ~= "not_found" and problem.code ~= "invalid_argument" then
     message = ("%s: %s"):format(problem.code, message)
@@ -170,9 +173,9 @@ function Session:open(path, options)
   self:make_env()
 end
 
---- A new store in memory.
-function Session:scratch()
-  local store = moonfold.open(":memory:")
+--- A new store in memory; `options`: those of moonfold.open.
+function Session:scratch(options)
+  local store = moonfold.open(":memory:", options)
   self:close()
   self.store, self.place = store, { scratch = true }
   self.branch, self.walk, self.watching = nil, nil, nil

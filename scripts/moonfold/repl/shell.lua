@@ -81,9 +81,11 @@ end
 
 -- ## What is said in the beginning
 
-local function ago(microseconds)
-  local seconds = microseconds // 1000000
-  for _, unit in ipairs { { 86400, "day" }, { 3600, "hour" }, { 60, "minute" }, { 1, "second" } } do
+--- How long ago a time was; of another day, the day.
+local function ago(session, time)
+  local seconds = (session.host.now() - time) // 1000000
+  if seconds >= 86400 then return "on " .. session:time(time):sub(1, 10) end
+  for _, unit in ipairs { { 3600, "hour" }, { 60, "minute" }, { 1, "second" } } do
     if seconds >= unit[1] then return text.plural(seconds // unit[1], unit[2]) .. " ago" end
   end
   return "just now"
@@ -96,8 +98,7 @@ local function overview(session)
   local last
   for event in session.store:all_events { backwards = true, max_count = 1 } do last = event.recorded_at end
   return ("%s: %s in %s, the last one %s%s"):format(name, text.plural(facts.events, "event"),
-    text.plural(facts.streams, "stream"), ago(session.host.now() - last),
-    session.place.read_only and "; read-only" or "")
+    text.plural(facts.streams, "stream"), ago(session, last), session.place.read_only and "; read-only" or "")
 end
 
 local function greet(session)
@@ -231,6 +232,11 @@ end
 
 -- ## The loop
 
+--- Lets the tour say what comes next.
+local function guide(session, line)
+  if session.tour and not session.pending then protected(session, session.tour, line) end
+end
+
 --- Feeds every line that next_line gives; returns whether all went well.
 local function feed_all(session, next_line)
   local well = true
@@ -239,6 +245,7 @@ local function feed_all(session, next_line)
     line = line:gsub("\r?\n$", "")
     if session.echo then session:say("%s%s", prompt_of(session), line) end
     well = feed(session, line) and well
+    guide(session, line)
   end
   if session.pending then
     session:complain("the input ends before what it begins")
@@ -263,8 +270,7 @@ local function turn(session, reader)
   if line then
     if reader.remember then reader.remember(line) end
     feed(session, line)
-    local tour = session.tour
-    if tour and not session.pending then protected(session, tour, line) end
+    guide(session, line)
   end
   local news = watched(session)
   if news ~= "" then session.out:write(news) end
@@ -288,7 +294,12 @@ function shell.run(host, store, place, reader)
   local session = sessions.new(host, store, place, reader)
   session.plain = session.out.terminal and not (os.getenv("LC_ALL") or os.getenv("LC_CTYPE") or os.getenv("LANG")
     or ""):upper():find("UTF%-?8")
-  function session.run_lines(next_line) return feed_all(session, next_line) end
+  function session.run_lines(next_line)
+    local echo = session.echo
+    session.echo = false
+    feed_all(session, next_line)
+    session.echo = echo
+  end
   function session.overview(_) return overview(session) end
   local well
   local fine, problem = pcall(function()

@@ -4,6 +4,17 @@ local moonfold = require "moonfold"
 
 local tutorial = {}
 
+--- A clock that began hours ago, and on which some minutes pass with each look: so that the tour has a past.
+local function clock_of(host)
+  local MINUTE <const> = 60000000
+  local time, passed = host.now() - 180 * MINUTE, 0
+  return function()
+    passed = passed % 7 + 1
+    time = math.min(time + (3 * passed + 4) * MINUTE, host.now())
+    return time
+  end
+end
+
 local function fill(store)
   local account, cart = require "moonfold.domain.account", require "moonfold.domain.cart"
   local command = moonfold.command
@@ -58,7 +69,7 @@ function tutorial.run(self, word)
     self.tour = nil
     return self:say("the tour is over")
   end
-  self:scratch()
+  self:scratch { clock = clock_of(self.host) }
   local deciders = fill(self.store)
   self.loaded = { { domain = { deciders = deciders } } }
   self.tour_step = 0
