@@ -6,6 +6,7 @@
  *   crossing.c   calls into a sandbox, and what crosses its border: values, events, errors
  *   loaded.c     what a Lua host sees: moonfold.load_decider, store:use
  *   runtime.c    what a C host sees: runtime.h
+ *   queue.c      its commands that do not wait for the disk
  *
  * The same C code serves table deciders in the host's state H and loaded ones in the sandbox's
  * state S. Nothing else is shared between the two: values cross as the codec's bytes, errors as
@@ -157,6 +158,9 @@ void mfr_value_into(lua_State *L, mfr_state *state, mfr_buffer *out, bool encode
 
 /* Hands a buffer over to a result: as a value, or as text. */
 void mfr_give_result(const mfr_buffer *buffer, bool value, char **text, mf_value *out);
+
+/* What the runtime does until this is called with NULL, it does in the transaction. runtime.c */
+void mfr_runtime_join(mf_runtime *runtime, mf_txn *txn);
 
 /* ---- loaded.c ---- */
 

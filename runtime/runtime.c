@@ -146,6 +146,10 @@ void mf_runtime_free(mf_runtime *runtime) {
   free(runtime);
 }
 
+void mfr_runtime_join(mf_runtime *runtime, mf_txn *txn) {
+  runtime->store->txn = txn;
+}
+
 /* ---- loading ---- */
 
 static void log_line(void *context, const char *text, size_t size, const mfr_call *call) {
@@ -308,10 +312,10 @@ int mf_handle(mf_runtime *runtime, const char *stream, const mf_command *given, 
   if (!loaded->decides)
     return refuse(runtime, MF_INVALID_ARGUMENT, error,
                   "%s has no decide, so it can be folded and cannot handle commands", loaded->file);
-  runtime->store->txn = command.txn;
+  mfr_runtime_join(runtime, command.txn);
   int status = mfr_c_handle(loaded, runtime->store, (mfr_text){stream, strlen(stream)}, &command,
                             runtime->options.values, result, &commit);
-  runtime->store->txn = NULL;
+  mfr_runtime_join(runtime, NULL);
   if (status == MF_OK) return MF_OK;
   if (commit.code != MF_OK) return refuse(runtime, commit.code, error, "%s", commit.message);
   status = domain_failed(runtime, loaded->domain, status, error);

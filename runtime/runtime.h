@@ -316,6 +316,81 @@ MF_API int mf_aggregate(mf_runtime *runtime, const char *stream, int64_t to, mf_
 /* Frees the strings of a result and empties it. NULL is allowed, and so is doing it twice. */
 MF_API void mf_result_free(mf_result *result);
 
+/* ---- commands that do not wait for the disk ---- */
+
+/*
+ * A durable commit waits for the disk: a few milliseconds, now and then many. A game cannot. A
+ * queue decides a command at once, on the newest state, which its own decisions are part of before
+ * they are written; a thread of the queue's writes them to the store, in order, many in one commit.
+ *
+ *     mf_queue_new(store, NULL, &queue, &error);
+ *     ...
+ *     status = mf_queue_handle(queue, runtime, "hero-1", &command, &result, &ticket, &error);
+ *     ...                                      later, in any frame
+ *     if (mf_queue_durable(queue) >= ticket) show_that_it_is_saved();
+ *     ...
+ *     mf_queue_free(queue);                    writes what is left, and waits for it
+ *
+ * WHAT MAY BE LOST. Until its ticket is durable, a command may be lost when the process or the
+ * system dies: it and everything behind it, never one in the middle. What a ticket that is durable
+ * survives is what the store's durability says.
+ *
+ * ONE WRITER. While a queue has something to write, nobody else may write to the store: not another
+ * process, not another handle, not mf_handle() on this one. Positions and versions were told
+ * already, and decisions were made on them. When somebody does write, the queue notices, writes
+ * nothing more and reports MF_VERSION_CONFLICT: what was decided since is not recorded.
+ *
+ * THREADS. A queue may be used from any number of threads, each with a runtime of its own on the
+ * same store; its calls wait for each other, never for the disk. The store must stay open until
+ * mf_queue_free().
+ */
+typedef struct mf_queue mf_queue;
+
+typedef struct mf_queue_options {
+  size_t size;  /* sizeof(mf_queue_options) */
+  size_t limit; /* of commands that are not durable yet; 0: 256. Beyond it: MF_BUSY */
+} mf_queue_options;
+
+/* Starts a queue and its thread. Errors: MF_READ_ONLY, MF_NO_MEMORY, MF_CLOSED. */
+MF_API int mf_queue_new(mf_store *store, const mf_queue_options *options, mf_queue **queue,
+                        mf_error *error);
+
+/*
+ * mf_handle(), without the wait: the result is the same, and `ticket` (may be NULL) is the number
+ * of the write that will make it durable, from 1; 0 when nothing was recorded. command->txn must be
+ * NULL.
+ *
+ * Errors: those of mf_handle() but for the commit's; MF_BUSY when the limit is reached (draw the
+ * frame, try again in the next one, or mf_queue_flush()); and, once a write has failed, that
+ * failure, until mf_queue_flush() has succeeded.
+ */
+MF_API int mf_queue_handle(mf_queue *queue, mf_runtime *runtime, const char *stream,
+                           const mf_command *command, mf_result *result, int64_t *ticket,
+                           mf_error *error);
+
+/* mf_aggregate() that sees what is queued. */
+MF_API int mf_queue_aggregate(mf_queue *queue, mf_runtime *runtime, const char *stream, int64_t to,
+                              mf_result *result, mf_error *error);
+
+/* The ticket up to which everything is durable. Never waits: for every frame. */
+MF_API int64_t mf_queue_durable(const mf_queue *queue);
+
+/* How many commands wait to be written. */
+MF_API size_t mf_queue_length(mf_queue *queue);
+
+/*
+ * Waits until everything that is queued is durable, for at most *timeout microseconds (NULL: for
+ * ever). After a failed write it is what tries again. Returns MF_OK; MF_DONE when the time is up;
+ * or why writing failed: MF_DISK_FULL, MF_IO, MF_NO_MEMORY (all is still queued: make room and call
+ * it again), MF_VERSION_CONFLICT (somebody else wrote: what was queued cannot be recorded any more,
+ * and is dropped).
+ */
+MF_API int mf_queue_flush(mf_queue *queue, int64_t *timeout, mf_error *error);
+
+/* mf_queue_flush(), and the end of the thread. The queue is freed whatever is returned, and what
+ * could not be written is lost. NULL is allowed. */
+MF_API int mf_queue_free(mf_queue *queue, mf_error *error);
+
 /* ---- errors ---- */
 
 /*
