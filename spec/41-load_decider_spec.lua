@@ -41,10 +41,12 @@ describe("a loaded decider", function()
     assert.equal("counter", decider.category)
     assert.matches("^/.*/counter%.lua$", decider.path)
     assert.equal(('moonfold decider "the counter" (%s)'):format(decider.path), tostring(decider))
-    local names = {}
-    for name in pairs(decider) do names[#names + 1] = name end
-    table.sort(names)
-    assert.same({ "category", "command_types", "event_types", "name", "path" }, names)
+    local fields = {}
+    for name, value in pairs(decider) do fields[name] = value end
+    for _, name in ipairs { "name", "category", "path", "event_types", "command_types" } do
+      assert.equal(decider[name], fields[name], name)
+    end
+    assert.same({ Counted = true }, fields.event_types)
   end)
 
   it("keeps its functions in the sandbox", function()
