@@ -292,7 +292,13 @@ void mfr_sandbox_set_limits(mfr_sandbox *sandbox, const mfr_limits *limits) {
   if (own->instructions_per_event <= 0)
     own->instructions_per_event = defaults.instructions_per_event;
   if (own->memory == 0) own->memory = defaults.memory;
-  if (own->cpu_microseconds <= 0) own->cpu_microseconds = defaults.cpu_microseconds;
+  if (own->cpu_microseconds <= 0) {
+    own->cpu_microseconds = defaults.cpu_microseconds;
+    /* Who allows more instructions allows the time that they take. */
+    if (own->instructions > defaults.instructions)
+      own->cpu_microseconds = (int64_t)((double)defaults.cpu_microseconds *
+                                        (double)own->instructions / (double)defaults.instructions);
+  }
 }
 
 mfr_sandbox *mfr_sandbox_new(const mfr_limits *limits) {

@@ -383,3 +383,16 @@ describe("a script's globals and its host", function()
     assert.same({ list = { { n = 1, changed = true } } }, store:aggregate_stream("a", decider).state)
   end)
 end)
+
+describe("a large budget", function()
+  it("comes with the time that it takes", function()
+    local store <close> = moonfold.open(":memory:")
+    local decider = support.load([[return {
+      initial_state = 0, evolve = {},
+      decide = function(command)
+        local n = 0
+        for i = 1, command.data do n = n + i % 3 end
+      end }]], { budget = 1000000000 })
+    assert.same({}, store:handle("a", decider, command("Count", 30000000)).events)
+  end)
+end)

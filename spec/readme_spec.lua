@@ -95,6 +95,7 @@ local sanitized = os.getenv("LD_PRELOAD")
 local actions = {
   lua = function(block, run, folder)
     local name = block.body:match("^%-%- (%S+%.lua)\n")
+    lfs.mkdir(folder .. "/" .. ((name or ""):match("^(.*)/") or "."))
     support.write(folder .. "/" .. (name or "unnamed.lua"), block.body)
     if name then return end
     local output = run("lua5.4 unnamed.lua"):gsub("[ \t]+", " ")
