@@ -63,9 +63,9 @@ local check_invariant = option("check_invariant", "boolean", "false",
 -- Options of what loads scripts.
 local load_options = {
   option("params", "Value", "none", "what the scripts receive as `...`: rule tables, settings; copied"),
-  option("budget", "integer", "10,000,000", "what a call may run, and the time that so much takes (60 ms of the processor's); 2,000 more for each event that "
-    .. "it folds",
-    "instructions of Lua's machine"),
+  option("budget", "integer", "10,000,000",
+    "what a call may run, and the time that so much takes (60 ms of the processor's); 2,000 more for each event that "
+    .. "it folds", "instructions of Lua's machine"),
   option("memory", "integer", "64 MiB", "what the sandbox may hold", "bytes"),
   option("keep_commands", "boolean", "false", "reserved: accepted, and without effect in this version"),
   option("log", "fun(line: string, place: table)", "nobody listens",
