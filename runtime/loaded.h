@@ -7,6 +7,7 @@
  *   loaded.c     what a Lua host sees: moonfold.load_decider, store:use
  *   runtime.c    what a C host sees: runtime.h
  *   queue.c      its commands that do not wait for the disk
+ *   subscription.c, step.c   its events as they come, and work in slices
  *
  * The same C code serves table deciders in the host's state H and loaded ones in the sandbox's
  * state S. Nothing else is shared between the two: values cross as the codec's bytes, errors as
@@ -161,6 +162,9 @@ void mfr_give_result(const mfr_buffer *buffer, bool value, char **text, mf_value
 
 /* What the runtime does until this is called with NULL, it does in the transaction. runtime.c */
 void mfr_runtime_join(mf_runtime *runtime, mf_txn *txn);
+
+/* Hands the next event to the subscription's callback: MF_DONE when there is none for now. */
+int mfr_subscription_deliver(mf_subscription *subscription, mf_error *error);
 
 /* ---- loaded.c ---- */
 

@@ -391,6 +391,48 @@ MF_API int mf_queue_flush(mf_queue *queue, int64_t *timeout, mf_error *error);
  * could not be written is lost. NULL is allowed. */
 MF_API int mf_queue_free(mf_queue *queue, mf_error *error);
 
+/* ---- what is appended: subscriptions ---- */
+
+/*
+ * A subscription hands out the events of the log, one by one and in order, from a position on, and
+ * goes on with what is appended later, by this process or another. It holds no transaction while it
+ * waits, and remembers nothing in the store: keep mf_subscription_position() where your read model
+ * is kept, and begin behind it next time.
+ *
+ * Either ask for events with mf_subscription_next(), or give a callback and let mf_step() call it.
+ * A subscription belongs to one thread at a time; the store must stay open until it is freed.
+ */
+typedef struct mf_subscription mf_subscription;
+
+typedef struct mf_subscription_options {
+  size_t size;   /* sizeof(mf_subscription_options) */
+  int64_t after; /* begin behind this position; 0: with the first event; MF_LAST: with what is
+                    appended from now on */
+  const mf_bytes *types; /* only events of these types, as stored; NULL: all */
+  size_t type_count;
+  mf_bytes prefix; /* only streams whose names begin so; absent: all */
+  /* Called by mf_step(). The event is borrowed for the time of the call, which may use the store
+   * and the runtime, but must not free the subscription. Anything but MF_OK stops mf_step(), which
+   * returns it; the event will be handed out again. */
+  int (*deliver)(void *context, const mf_event *event);
+  void *context;
+} mf_subscription_options;
+
+/* Options may be NULL: everything, from the beginning. Errors: MF_NO_MEMORY, MF_CLOSED, MF_CORRUPT.
+ */
+MF_API int mf_subscribe(mf_store *store, const mf_subscription_options *options,
+                        mf_subscription **subscription, mf_error *error);
+
+/* The next event, or MF_DONE: there is none for now (mf_wait() waits for one). The event is
+ * borrowed until the next call. Never blocks. */
+MF_API int mf_subscription_next(mf_subscription *subscription, mf_event *event, mf_error *error);
+
+/* The position up to which everything was handed out, or was not asked for. */
+MF_API int64_t mf_subscription_position(const mf_subscription *subscription);
+
+/* NULL is allowed. */
+MF_API void mf_subscription_free(mf_subscription *subscription);
+
 /* ---- errors ---- */
 
 /*

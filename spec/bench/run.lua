@@ -1,7 +1,7 @@
 -- The benchmarks: lua5.4 spec/bench/run.lua [--quick|--full] [--keep] [NAME...]
 --
 -- Builds and runs the programs of this folder, or those that are named: append, durable, threads, read, scale (C),
--- aggregate, cold, handle (Lua). Prints a table of ratios to yardsticks that took turns with what is measured; when all
+-- frames (C), aggregate, cold, handle (Lua). Prints a table of ratios to yardsticks that took turns with what is measured; when all
 -- ran, it also writes build/bench.jsonl and draws build/bench/*.svg. --quick takes less than a minute; --full adds a
 -- store of 10,000,000 events (3 GB of disk). --keep copies numbers and plots to spec/bench/results, from where README
 -- shows them. A goal that is not met is information: the exit status is 0 unless a program fails.
@@ -15,7 +15,7 @@ local svg = require "svg"
 local build = os.getenv("BUILD") or "build"
 local cc = os.getenv("CC") or "cc"
 local runs = tonumber(os.getenv("RUNS") or "5")
-local programs = { "append", "durable", "threads", "read", "scale", "aggregate", "cold", "handle" }
+local programs = { "append", "durable", "threads", "read", "scale", "aggregate", "cold", "handle", "frames" }
 local in_lua = { aggregate = true, cold = true, handle = true }
 
 -- ## The goals. `cost` compares what one takes with what the yardstick takes, `speed` the other way round, `value` is
@@ -44,6 +44,7 @@ local goals = {
   { "^aggregate, .* / Node$", "speed", ">=", 2 },
   { "^aggregate, 10 events, cold / LMDB$", "cost", "<=", 6 },
   { "^aggregate, %d+ events / a hundredth$", "cost", "<=", 1.25 },
+  { "^frame, .* 99.9 %% / ", "value", "<=", 16000 },
 }
 
 local function goal_of(row)
@@ -74,7 +75,7 @@ local function clean() if folder then os.execute("rm -rf '" .. folder .. "'") en
 
 local function compile(output, source, arguments)
   local flags = need(shell("pkg-config --cflags lua5.4 lmdb"), "pkg-config"):gsub("\n", " ")
-  need(shell(("%s -std=c11 -O2 -g -Wall -Wextra -D_GNU_SOURCE -Istore %s %s/%s -o %s/bench/%s %s")
+  need(shell(("%s -std=c11 -O2 -g -Wall -Wextra -D_GNU_SOURCE -Istore -Iruntime %s %s/%s -o %s/bench/%s %s")
     :format(cc, flags, here, source, build, output, arguments)), "compiling " .. source)
 end
 
