@@ -20,7 +20,7 @@
  *   digest.c     what code is: digests of loaded deciders
  *   sandbox.c    scripts in a Lua state of their own; library.h has the files that belong to it
  *   scripts.c    the Lua files of scripts/ inside the binary
- *   transfer.c   what the command line needs beyond the public Lua API (host.h)
+ *   host.h       what the command line needs beyond the public Lua API, in files of its own
  *
  * A Lua error is a longjmp. What must be released on the way out is recorded in a C structure
  * (mfr_call) and the work runs in a protected call; see mfr_protect().

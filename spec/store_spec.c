@@ -420,6 +420,29 @@ static void facts_are_told(mf_store *store) {
   check(fine && stats.pinned_bytes == 0, "a reader that has ended holds nothing");
 }
 
+static void snapshots_are_counted(mf_store *store) {
+  uint8_t digests[2][MF_DIGEST_SIZE] = {{1}, {2}};
+  const char *streams[] = {"one", "two"}, *states[] = {"1", "22", "333"};
+  mf_new_event event = {bytes("T"), bytes("t"), {NULL, 0}, {NULL, 0}};
+  mf_snapshot_stats list[3];
+  mf_txn *txn;
+  size_t count;
+  int fine = mf_begin(store, &txn, NULL) == MF_OK;
+  for (int i = 0; i < 3; i++) {
+    mf_append(txn, bytes(streams[i % 2]), &event, 1, NULL, NULL, NULL);
+    fine = fine && mf_put_snapshot(txn, bytes(streams[i % 2]), digests[i / 2], 1, bytes(states[i]),
+                                   NULL) == MF_OK;
+  }
+  fine = fine && mf_commit(txn, NULL) == MF_OK;
+  fine = fine && mf_snapshots_by_digest(store, list, 3, &count, NULL) == MF_OK && count == 2;
+  int first = fine && list[0].digest[0] == 2;
+  fine = fine && list[first].snapshots == 2 && list[first].bytes == 3;
+  fine = fine && list[!first].snapshots == 1 && list[!first].bytes == 3;
+  check(fine, "snapshots are counted by the digest of their code");
+  fine = mf_snapshots_by_digest(store, list, 1, &count, NULL) == MF_OK && count == 1;
+  check(fine, "and no more digests are told than there is room for");
+}
+
 int main(void) {
   char folder[] = "/tmp/moonfold-spec-XXXXXX", command[300];
   if (!mkdtemp(folder)) return 2;
@@ -444,6 +467,7 @@ int main(void) {
     if (i == 1) a_reading_thread_does_not_wait_for_itself(store);
     interleaved_streams_come_back(store);
     if (i == 0) facts_are_told(store);
+    snapshots_are_counted(store);
     check(mf_close(store) == MF_OK, "closing succeeds");
   }
   a_copy_is_the_same();

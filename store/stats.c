@@ -116,3 +116,47 @@ int mf_stats_of(mf_store *store, mf_stats *out, mf_error *error) {
   memcpy(out, &stats, size);
   return MF_OK;
 }
+
+/* ---- snapshots ---- */
+
+/* Where the digest stands in the list; NULL when it does not and there is no room. */
+static mf_snapshot_stats *place_of(const uint8_t *digest, mf_snapshot_stats *list, size_t room,
+                                   size_t *count) {
+  for (size_t i = 0; i < *count; i++)
+    if (memcmp(list[i].digest, digest, MF_DIGEST_SIZE) == 0) return &list[i];
+  if (*count == room) return NULL;
+  mf_snapshot_stats *place = &list[(*count)++];
+  memset(place, 0, sizeof *place);
+  memcpy(place->digest, digest, MF_DIGEST_SIZE);
+  return place;
+}
+
+/* Keys are stream id, digest, version; a value is two u64, the state and the seal. */
+static int count_snapshots(mf__view *view, mf_snapshot_stats *list, size_t room, size_t *count) {
+  enum { KEY = 8 + MF_DIGEST_SIZE + 8, FRAME = 16 + MF__SEAL };
+  MDB_cursor *cursor;
+  MDB_val key, value;
+  int rc = mdb_cursor_open(view->db, view->env->beside[MF__SNAPSHOTS], &cursor);
+  if (rc != 0) return rc;
+  while ((rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+    if (key.mv_size != KEY || value.mv_size < FRAME) continue;
+    mf_snapshot_stats *place = place_of((const uint8_t *)key.mv_data + 8, list, room, count);
+    if (!place) continue;
+    place->snapshots++;
+    place->bytes += (int64_t)(value.mv_size - FRAME);
+  }
+  mdb_cursor_close(cursor);
+  return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+int mf_snapshots_by_digest(mf_store *store, mf_snapshot_stats *list, size_t room, size_t *count,
+                           mf_error *error) {
+  mf__view view;
+  *count = 0;
+  int status = mf__store_usable(store, error);
+  if (status == MF_OK) status = mf__view_begin(store->env, &view, error);
+  if (status != MF_OK) return status;
+  int rc = view.env->has_beside ? count_snapshots(&view, list, room, count) : 0;
+  mf__view_end(&view);
+  return rc == 0 ? MF_OK : mf__fail_db(error, rc, store->env->path);
+}

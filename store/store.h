@@ -578,6 +578,21 @@ typedef struct mf_stats {
  */
 MF_API int mf_stats_of(mf_store *store, mf_stats *stats, mf_error *error);
 
+/* The snapshots that one digest has. */
+typedef struct mf_snapshot_stats {
+  uint8_t digest[MF_DIGEST_SIZE];
+  int64_t snapshots;
+  int64_t bytes; /* of their states */
+} mf_snapshot_stats;
+
+/*
+ * Counts the snapshots of each digest: of the first `room` digests that are met, in no order.
+ * *count tells how many of the list were filled. It looks at every snapshot. Errors: those of
+ * mf_stats_of().
+ */
+MF_API int mf_snapshots_by_digest(mf_store *store, mf_snapshot_stats *list, size_t room,
+                                  size_t *count, mf_error *error);
+
 /* ---- verifying ---- */
 
 /* The parts of a store, each of which gets a verdict. */

@@ -79,7 +79,8 @@ end
 
 local function as_json(call, facts)
   local moonfold = require "moonfold"
-  for _, name in ipairs { "event_types", "decided_by", "largest_streams", "hottest_streams", "reading" } do
+  local lists = { "event_types", "decided_by", "snapshots_by_code", "largest_streams", "hottest_streams", "reading" }
+  for _, name in ipairs(lists) do
     facts[name] = moonfold.array(facts[name])
   end
   for _, name in ipairs { "created_at", "first_recorded_at", "last_recorded_at" } do
@@ -167,6 +168,9 @@ return function(call)
   rows = {}
   for i, row in ipairs(facts.decided_by) do rows[i] = { row.events, row.name } end
   section(out, "decided by code", { "events", "digest" }, rows)
+  rows = {}
+  for i, row in ipairs(facts.snapshots_by_code) do rows[i] = { row.snapshots, row.bytes, row.digest } end
+  section(out, "snapshots by code", { "snapshots", "bytes", "digest" }, rows)
   section(out, "largest streams", { "events", "stream" }, streams_of(facts.largest_streams))
   section(out, "hottest streams", { "events", "stream" }, streams_of(facts.hottest_streams))
   section(out, "readers of old pages", { "process", "commits behind" }, pinning(facts))
