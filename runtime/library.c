@@ -6,6 +6,7 @@
 
 #include <lualib.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 /* ---- what is missing on purpose ---- */
 
@@ -88,18 +89,31 @@ void mfr_guard(lua_State *L, const char *name) {
 
 /* ---- globals ---- */
 
-/* Upvalue 1: the values of the globals. */
+static int compare_names(const void *a, const void *b) {
+  return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Pushes the names of the table's fields, in order: which of two equally near ones is told must not
+ * depend on hashes. [-0, +1] */
+static const char **push_names(lua_State *L, int table) {
+  size_t count = 0, n = 0;
+  for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1))
+    count++;
+  mfr_charge(L, 1000 + 50 * (int64_t)count);
+  const char **names = lua_newuserdatauv(L, (count + 1) * sizeof *names, 0);
+  for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1))
+    if (lua_type(L, -2) == LUA_TSTRING) names[n++] = lua_tostring(L, -2);
+  names[n] = NULL;
+  qsort(names, n, sizeof *names, compare_names);
+  return names;
+}
+
+/* __index of the values of the globals, which have none of this name. */
 static int unknown_global(lua_State *L) {
-  const char *names[201];
-  size_t n = 0;
   if (lua_type(L, 2) != LUA_TSTRING) return 0;
   const char *name = lua_tostring(L, 2), *text = advice_for(name);
   if (text) return missing(L, name, text);
-  for (lua_pushnil(L); n < 200 && lua_next(L, 1); lua_pop(L, 1))
-    if (lua_type(L, -2) == LUA_TSTRING) names[n++] = lua_tostring(L, -2);
-  names[n] = NULL;
-  mfr_charge(L, 1000);
-  const char *nearest = mfr_nearest(name, names);
+  const char *nearest = mfr_nearest(name, push_names(L, 1));
   if (nearest)
     return luaL_error(L, "there is no global \"%s\": did you mean \"%s\"?", name, nearest);
   return luaL_error(L, "there is no global \"%s\"", name);
@@ -183,6 +197,8 @@ void mfr_library_open(lua_State *L) {
                    {"debug", push_nothing},     {"coroutine", push_nothing}};
   mfr_open_base(L);
   int all = lua_gettop(L);
+  mfr_push_length_operator(L);
+  lua_setfield(L, all, "__length");
   for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++) {
     libraries[i].open(L);
     if (strcmp(libraries[i].name, "string") == 0) set_string_methods(L, lua_gettop(L));

@@ -79,6 +79,8 @@ int mfr_exceeded(lua_State *L, const char *format, ...) __attribute__((format(pr
 void mfr_readonly_open(lua_State *L);
 /* The key that a read-only table holds under what is behind it. */
 const void *mfr_behind_key(void);
+/* Whether the function at index is the __len of read-only tables. */
+bool mfr_is_readonly_len(lua_State *L, int index);
 /* Raises when the table at index is one that must not be written to. */
 void mfr_check_writable(lua_State *L, int index);
 /* Sets the metatable on top to the table below it, as setmetatable does. [-1, +0] */
@@ -113,6 +115,9 @@ void mfr_charged(lua_State *L);
 const char *mfr_tostring(lua_State *L, int index, size_t *size);
 /* The length of a list: __len, or the border that is found from 1 on, whatever the table's past. */
 lua_Integer mfr_length(lua_State *L, int index);
+lua_Integer mfr_border(lua_State *L, int index); /* without asking __len */
+/* Pushes what stands for the operator # in scripts, as the left operand of ^. [-0, +1] */
+void mfr_push_length_operator(lua_State *L);
 /* Pushes an iterator that lives for one call: `function` with `upvalues` values from the stack,
  * after the number of the call. */
 void mfr_push_iterator(lua_State *L, lua_CFunction function, int upvalues);

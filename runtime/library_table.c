@@ -8,19 +8,17 @@
 
 #define LENGTH_MAX ((lua_Integer)1 << 53)
 
-lua_Integer mfr_length(lua_State *L, int index) {
-  index = lua_absindex(L, index);
+/*
+ * The border that is found from 1 on, by doubling. Lua's own depends on how large the table's array
+ * happens to be, which, where there are holes, depends on the hashes of strings: another one in
+ * every process.
+ */
+lua_Integer mfr_border(lua_State *L, int index) {
   lua_pushvalue(L, index);
-  bool veiled = mfr_see_through(L, -1);
+  mfr_see_through(L, -1);
   int list = lua_gettop(L);
-  if (!veiled && luaL_getmetafield(L, list, "__len") != LUA_TNIL) {
-    lua_settop(L, list - 1);
-    lua_Integer length = luaL_len(L, index);
-    if (length < 0 || length > LENGTH_MAX) luaL_error(L, "the length of this object is no length");
-    return length;
-  }
   lua_Integer low = 0, high = 1;
-  while (lua_rawgeti(L, list, high) != LUA_TNIL && high < LUA_MAXINTEGER / 2) {
+  while (lua_rawgeti(L, list, high) != LUA_TNIL && high < LENGTH_MAX) {
     lua_pop(L, 1);
     low = high;
     high *= 2;
@@ -36,6 +34,48 @@ lua_Integer mfr_length(lua_State *L, int index) {
   }
   lua_settop(L, list - 1);
   return low;
+}
+
+lua_Integer mfr_length(lua_State *L, int index) {
+  index = lua_absindex(L, index);
+  if (luaL_getmetafield(L, index, "__len") == LUA_TNIL) return mfr_border(L, index);
+  bool readonly = mfr_is_readonly_len(L, -1);
+  lua_pop(L, 1);
+  if (readonly) return mfr_border(L, index);
+  lua_Integer length = luaL_len(L, index);
+  if (length < 0 || length > LENGTH_MAX) luaL_error(L, "the length of this object is no length");
+  return length;
+}
+
+/* __len, or the border. Arguments: what stands for the operator (see mfr_load_text()), the value.
+ */
+static int length(lua_State *L) {
+  lua_settop(L, 2);
+  if (lua_type(L, 1) != LUA_TUSERDATA)
+    return luaL_error(L, "attempt to perform arithmetic on this");
+  if (lua_type(L, 2) == LUA_TSTRING) {
+    lua_pushinteger(L, (lua_Integer)lua_rawlen(L, 2));
+    return 1;
+  }
+  if (lua_type(L, 2) != LUA_TTABLE)
+    return luaL_error(L, "attempt to get length of a %s value", luaL_typename(L, 2));
+  if (luaL_getmetafield(L, 2, "__len") != LUA_TNIL && !mfr_is_readonly_len(L, -1)) {
+    lua_pushvalue(L, 2);
+    lua_call(L, 1, 1);
+    return 1;
+  }
+  lua_pushinteger(L, mfr_length(L, 2));
+  return 1;
+}
+
+void mfr_push_length_operator(lua_State *L) {
+  lua_newuserdatauv(L, 1, 0);
+  lua_createtable(L, 0, 2);
+  lua_pushcfunction(L, length);
+  lua_setfield(L, -2, "__pow");
+  lua_pushliteral(L, "length");
+  lua_setfield(L, -2, "__name");
+  lua_setmetatable(L, -2);
 }
 
 static lua_Integer check_list(lua_State *L, bool writes) {
@@ -111,9 +151,10 @@ static int table_unpack(lua_State *L) {
                                            : luaL_checkinteger(L, 3);
   if (first > last) return 0;
   lua_Unsigned count = (lua_Unsigned)last - (lua_Unsigned)first;
-  if (count >= MFR_UNPACK_MAX || !lua_checkstack(L, (int)count + 1))
+  if (count >= MFR_UNPACK_MAX)
     return luaL_error(L, "too many results to unpack: at most %d", MFR_UNPACK_MAX);
   mfr_charge(L, (int64_t)count);
+  luaL_checkstack(L, (int)count + 1, "unpack");
   for (lua_Unsigned i = 0; i <= count; i++)
     lua_geti(L, 1, (lua_Integer)((lua_Unsigned)first + i));
   return (int)count + 1;

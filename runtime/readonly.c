@@ -50,21 +50,24 @@ static bool is_view(lua_State *L, int index) {
 /* The metatable in force is a copy that the script cannot reach: what Lua would act on behind the
  * meter's back (__gc, __mode, __close) cannot be added to it later. */
 
-static void refuse_field(lua_State *L, const char *name) {
+static void refuse_fields(lua_State *L, int table) {
   static const char *const refused[] = {"__gc", "__mode", "__close", "__metatable"};
-  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
-    if (strcmp(name, refused[i]) == 0)
-      luaL_error(L, "a script's metatable cannot have %s: when it acts, other runs may differ",
-                 name);
+  for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+    lua_pushstring(L, refused[i]);
+    if (lua_rawget(L, table) != LUA_TNIL)
+      luaL_error(L, "a script's metatable cannot have %s: what it does depends on the run",
+                 refused[i]);
+    lua_pop(L, 1);
+  }
 }
 
 /* Copies the metamethods of the table at `from` to the one at `to`. */
 static void copy_metamethods(lua_State *L, int from, int to, bool script) {
   int64_t count = 0;
+  if (script) refuse_fields(L, from);
   for (lua_pushnil(L); lua_next(L, from); lua_pop(L, 1), count++) {
     const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
     if (name[0] != '_' || name[1] != '_') continue;
-    if (script) refuse_field(L, name);
     lua_pushvalue(L, -2);
     lua_pushvalue(L, -2);
     lua_rawset(L, to);
@@ -152,9 +155,12 @@ static void inherited(lua_State *L) {
 
 static int readonly_len(lua_State *L) {
   lua_settop(L, 1);
-  lua_rawgetp(L, 1, &behind_key);
-  lua_pushinteger(L, (lua_Integer)lua_rawlen(L, 2));
+  lua_pushinteger(L, mfr_length(L, 1));
   return 1;
+}
+
+bool mfr_is_readonly_len(lua_State *L, int index) {
+  return lua_tocfunction(L, index) == readonly_len;
 }
 
 /* Sets what every metatable of read-only tables has, in the one on top. */

@@ -1,5 +1,6 @@
 /* Making a sandbox, loading scripts into it, calling it. See sandbox.h. */
 #include "library.h"
+#include "tokens.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -150,6 +151,35 @@ int mfr_sandbox_call(mfr_sandbox *sandbox, lua_CFunction body, void *argument) {
 
 /* ---- loading ---- */
 
+/*
+ * The operator # tells a border of a table, which one is up to Lua where there are holes, and
+ * depends on the hashes of strings. So scripts have one of our own: "#" becomes "__length^", whose
+ * left operand does the work. Of the binary operators only ^ binds like a prefix one does: tighter
+ * than all others on its left, and it takes another ^ on its right along.
+ */
+static bool push_with_length(lua_State *L, const char *text, size_t size) {
+  static const char head[] = "local __length=__length ", operator[] = " __length^";
+  mfr_lexer lexer;
+  mfr_token token;
+  luaL_Buffer out;
+  const char *done = text;
+  luaL_buffinit(L, &out);
+  luaL_addlstring(&out, head, sizeof head - 1);
+  mfr_lexer_init(&lexer, text, size);
+  while (mfr_lexer_next(&lexer, &token)) {
+    if (!mfr_token_is(&token, MFR_TOKEN_SYMBOL, "#")) continue;
+    luaL_addlstring(&out, done, (size_t)(token.text - done));
+    luaL_addlstring(&out, operator, sizeof operator- 1);
+    done = token.text + 1;
+  }
+  bool replaces = done != text && !lexer.error;
+  mfr_lexer_free(&lexer);
+  luaL_addlstring(&out, done, (size_t)(text + size - done));
+  luaL_pushresult(&out);
+  if (!replaces) lua_pop(L, 1);
+  return replaces;
+}
+
 void mfr_load_text(lua_State *L, const char *text, size_t size, const char *chunk_name) {
   static const char mark[] = "\xef\xbb\xbf";
   if (size >= 3 && memcmp(text, mark, 3) == 0) {
@@ -162,7 +192,10 @@ void mfr_load_text(lua_State *L, const char *text, size_t size, const char *chun
       size--;
     }
   mfr_charge(L, (int64_t)size * 4);
+  bool replaced = push_with_length(L, text, size);
+  if (replaced) text = lua_tolstring(L, -1, &size);
   if (luaL_loadbufferx(L, text, size, chunk_name, "t") != LUA_OK) lua_error(L);
+  if (replaced) lua_remove(L, -2);
 }
 
 /* Everything that the script can still reach becomes read-only. */

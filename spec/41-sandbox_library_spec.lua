@@ -48,6 +48,12 @@ local same = {
     "(function() local t = rawset({}, 'x', 1) return t.x end)()", "type(nil), type({}), type(print), type('')", "#{ n = 1, 1, 2 }",
     "(function() local n = 0 for i, v in ipairs({ 1, 2, nil, 4 }) do n = n + i * v end return n end)()",
   },
+  lengths = {
+    "#'abc' + 1, -#'ab', 2 ^ #'ab', (#'ab') ^ 2, 3 * #'ab' // 2, #{ 1, 2 } .. 'x', not #{}", "#[[a#b]], # 'x', #--[[#]]'xy', ('#'):len()",
+    "(function() local t = { a = { 1, 2 }, f = function() return 'abc' end } return #t.a, #t.f(), #t['a'], #(t.a), #t.a - #t.f() end)()",
+    "#setmetatable({}, { __len = function() return 'long' end })", "(function() local t = {} for i = 1, 100 do t[#t + 1] = i end return #t end)()",
+    "(function()return#'abc'end)()", "1<#'ab'and#'ab'or 0", "-2 ^ -#'a', 2 ^ -#'abc', #setmetatable({}, { __pow = function() return 'four' end }) ^ 2",
+  },
   metatables = {
     "setmetatable({}, { __index = { x = 5 } }).x", "setmetatable({}, { __index = function(_, k) return k .. '!' end }).x",
     "(setmetatable({}, { __call = function(_, a) return a * 2 end }))(4)", "#setmetatable({}, { __len = function() return 7 end })",

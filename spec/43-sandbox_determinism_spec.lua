@@ -18,7 +18,25 @@ end
 
 local evolve = {}
 
+-- Which border of a list with holes # tells, after names have come and gone in the same table.
+local function borders(n)
+  local list, told, x = {}, {}, n
+  local function some(most)
+    x = (x * 1103515245 + 12345) % 2147483648
+    return (x >> 8) % most + 1
+  end
+  for i = 1, 300 do
+    local key = some(2) == 1 and "k" .. some(12) or some(40)
+    list[key] = some(3) > 1 and i or nil
+    told[i] = #list + rawlen(list) + select("#", table.unpack(list))
+  end
+  return moonfold.hash(told)
+end
+
 function evolve.Stirred(state, event)
+  state.borders = borders(event.data.n)
+  state.fields = ""
+  for field in pairs(event) do state.fields = state.fields .. field .. " " end
   local n = event.data.n
   for i, word in ipairs(words) do
     state[word .. n % 7] = (state[word .. n % 7] or 0) + i
