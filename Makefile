@@ -35,7 +35,7 @@ BUILD_PACKAGES := gcc make pkg-config libc6-dev lua5.4 liblua5.4-dev liblmdb-dev
 DEMO_PACKAGES := $(BUILD_PACKAGES) git
 #   lua-busted: specs   lua-check, clang-format: make check   clang: the second compiler   g++: a host in C++
 #   luajit: moonfold.ffi        tmux: the REPL in a terminal
-TEST_PACKAGES := $(DEMO_PACKAGES) g++ luajit lua-busted lua-check clang-format clang tmux
+TEST_PACKAGES := $(DEMO_PACKAGES) g++ luajit luarocks lua-busted lua-check clang-format clang tmux
 #   libclang-rt-14-dev: libFuzzer and the sanitizers of clang
 FUZZ_PACKAGES := libclang-rt-14-dev
 
@@ -351,6 +351,15 @@ big: all
 
 format:
 	clang-format -i store/*.[ch] runtime/*.[ch] spec/*.c spec/faults/*.[ch] spec/damage/*.[ch]
+
+# What a rockspec builds and installs: the module for a stock lua5.4 alone.
+.PHONY: module install-module
+module: $(BUILD)/moonfold.so
+
+MODULE_DIR ?= $(PREFIX)/lib/lua/5.4
+install-module: module
+	install -d $(DESTDIR)$(MODULE_DIR)
+	install -m 755 $(BUILD)/moonfold.so $(DESTDIR)$(MODULE_DIR)/moonfold.so
 
 .PHONY: install clean
 install: all
