@@ -92,7 +92,7 @@ end
 local function cell(column, value)
   if value == nil then return "" end
   if column.show then return column.show(value) end
-  return math.type(value) == "integer" and text.number(value) or text.printable(tostring(value))
+  return math.type(value) == "integer" and text.number(value) or tostring(value)
 end
 
 --- Prints records as a list: add(record), finish(nothing).

@@ -140,7 +140,7 @@ local function watched(session)
   for event in session.store:all_events { from = watching.position + 1, to = last } do
     if not watching.stream or event.stream_name == watching.stream then
       lines[#lines + 1] = ("%s %s@%d %s %s"):format(session.out:paint("dim", session:time(event.recorded_at)),
-        session.out:paint("green", text.printable(event.stream_name)), event.stream_position,
+        session.out:paint("green", session.host.printable(event.stream_name)), event.stream_position,
         session.out:paint("cyan", event.type), event.data ~= nil and show.short(event.data, session:width()) or "")
     end
   end
