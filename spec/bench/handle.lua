@@ -39,6 +39,36 @@ local function handle(length, streams, options, rules, wanted)
   end
 end
 
+-- ## The same decider as a script
+
+local function write(name, text)
+  local file <close> = assert(io.open(bench.folder .. "/" .. name, "w"))
+  file:write(text)
+  return bench.folder .. "/" .. name
+end
+
+local rules = write("rules.lua", [[
+local moonfold = require "moonfold"
+return {
+  initial_state = { count = 0, total = 0 },
+  evolve = {
+    ItemAdded = function(state, event)
+      local data = event.data
+      state.count = state.count + data.qty
+      state.total = state.total + data.qty * data.price
+    end,
+    DiscountApplied = function(state) state.count = state.count + 1 end,
+  },
+  decide = {
+    Add = function(command, state)
+      if state.count < 1 then return moonfold.reject("empty") end
+      return moonfold.event("ItemAdded", command.data)
+    end,
+  },
+}
+]])
+local loaded, same = moonfold.load_decider(rules), dofile(rules)
+
 local function append(batch, commits)
   local events = {}
   for i = 1, batch do events[i] = bench.event(i) end
@@ -53,12 +83,14 @@ local few, many = bench.quick and 500 or 2000, bench.quick and 50 or 200
 fill(10, few)
 fill(1000, many)
 yardstick.open(path, bench.folder .. "/handle.mdb")
-local ten, ten_stateless, thousand, unshaped, with_shapes, one, batch, bare = bench.interleave {
+local ten, ten_stateless, thousand, unshaped, with_shapes, from_table, from_script, one, batch, bare = bench.interleave {
   handle(10, few),
   handle(10, few, without_state),
   handle(1000, many),
   handle(10, few, without_state, decider, command_with_data),
   handle(10, few, without_state, shaped, command_with_data),
+  handle(10, few, nil, same, command_with_data),
+  handle(10, few, nil, loaded, command_with_data),
   append(1, few),
   append(1000, 20),
   function() return yardstick.commit(few) end,
@@ -67,6 +99,7 @@ bench.report("handle", "handle, 10 events", "ns", ten, "LMDB", bare)
 bench.report("handle", "handle, 10 events, state=false", "ns", ten_stateless, "LMDB", bare)
 bench.report("handle", "handle, 1000 events", "ns", thousand, "LMDB", bare)
 bench.report("handle", "handle, 10 events, shapes declared", "ns", with_shapes, "none declared", unshaped)
+bench.report("handle", "handle, 10 events, a script", "ns", from_script, "a table", from_table)
 bench.report("handle", "append from Lua, 1 a commit", "ns/event", one, "LMDB", bare)
 bench.report("handle", "append from Lua, 1000 a commit", "ns/event", batch)
 yardstick.close()

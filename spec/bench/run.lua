@@ -44,6 +44,7 @@ local goals = {
   { "^a loaded script that waits", "value", "<=", 1024 },
   { "^the longest of hostile scripts", "value", "<=", 100 },
   { "^metered fold, reads fields", "cost", "<=", 1.2 },
+  { "^handle, .* a script / a table$", "cost" },
   { "^aggregate, .* evolve / P$", "speed", ">=", 0.18 },
   { "^aggregate, .* / P$", "speed" },
   { "^aggregate, .* / Node$", "speed", ">=", 2 },
