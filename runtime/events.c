@@ -206,6 +206,8 @@ void mfr_push_event(lua_State *L, mfr_state *state, const mf_event *event, int e
 
 void mfr_check_upcast(lua_State *L, const mfr_state *state, int index, const char *path) {
   if (lua_isnoneornil(L, index)) return;
+  if (mfr_to_class(L, index, state->decider_ref))
+    mfr_misuse(L, state, path, "a table of functions by event type is needed: say decider.upcast");
   if (lua_type(L, index) != LUA_TTABLE)
     mfr_misuse(L, state, path, "a table of functions by event type is needed, this is %s",
                mfr_type_name(L, index));

@@ -15,12 +15,15 @@ typedef struct host_domain {
 
 /* A decider: user values 1 the domain, 2 what can be read of it. */
 typedef struct host_decider {
-  const mfr_loaded *loaded;
+  const mfr_loaded *loaded; /* as long as host->domain is there */
+  const host_domain *host;
 } host_decider;
 
 const mfr_loaded *mfr_to_loaded(lua_State *L, const mfr_state *state, int index) {
   const host_decider *decider = mfr_to_class(L, index, state->decider_ref);
-  return decider ? decider->loaded : NULL;
+  /* The domain goes before its deciders do when the host's state is closed, and finalizers may
+   * still call. */
+  return decider && decider->host->domain ? decider->loaded : NULL;
 }
 
 void mfr_check_loaded(lua_State *L, const mfr_state *state, const mfr_loaded *loaded,
@@ -182,8 +185,9 @@ static int upcast_here(lua_State *L) {
   mfr_buffer *in = mfr_borrow(L, state);
   mfr_encode(L, state, in, 1, "event");
   u.out = mfr_borrow(L, state);
-  const host_decider *decider = lua_touserdata(L, lua_upvalueindex(2));
-  mfr_enter(L, state, decider->loaded, &call, upcast_stage, in, &u);
+  const mfr_loaded *loaded = mfr_to_loaded(L, state, lua_upvalueindex(2));
+  if (!loaded) mfr_misuse(L, state, "upcast", "its decider is gone: the program is ending");
+  mfr_enter(L, state, loaded, &call, upcast_stage, in, &u);
   mfr_decode_sized(L, state, u.out, &at);
   mfr_give_back(state, in);
   mfr_give_back(state, u.out);
@@ -282,6 +286,7 @@ static void push_decider(lua_State *L, mfr_state *state, int domain, const mfr_l
   if (*digests->doubt) mfr_set_string(L, "fold_doubt", digests->doubt, strlen(digests->doubt));
   host_decider *decider = lua_newuserdatauv(L, sizeof *decider, 2);
   decider->loaded = loaded;
+  decider->host = lua_touserdata(L, domain);
   lua_pushvalue(L, domain);
   lua_setiuservalue(L, -2, 1);
   lua_pushvalue(L, -2);
@@ -334,7 +339,10 @@ static int decider_newindex(lua_State *L) {
 
 static int decider_tostring(lua_State *L) {
   const mfr_loaded *loaded = mfr_to_loaded(L, mfr_of(L), 1);
-  if (!loaded) return 0;
+  if (!loaded) {
+    lua_pushliteral(L, "moonfold decider (gone)");
+    return 1;
+  }
   const char *name = loaded->name ? loaded->name : loaded->category;
   lua_pushfstring(L, name ? "moonfold decider \"%s\" (%s)" : "moonfold decider%s (%s)",
                   name ? name : "", loaded->path);
@@ -346,7 +354,8 @@ static int decider_tostring(lua_State *L) {
 /* User values of a domain: 1 what can be read of it: path, and the list of its deciders. */
 
 static host_domain *to_domain(lua_State *L, const mfr_state *state, int index) {
-  return mfr_to_class(L, index, state->domain_ref);
+  host_domain *host = mfr_to_class(L, index, state->domain_ref);
+  return host && host->domain ? host : NULL;
 }
 
 static void push_domain_fields(lua_State *L, mfr_state *state, int domain,
@@ -372,7 +381,8 @@ static lua_Integer place_of(lua_State *L, const mfr_state *state, int list,
     lua_rawgeti(L, list, i);
     const host_domain *other = lua_touserdata(L, -1);
     lua_pop(L, 1);
-    if (strcmp(mfr_domain_path(other->domain), mfr_domain_path(host->domain)) == 0) {
+    if (!other->domain ||
+        strcmp(mfr_domain_path(other->domain), mfr_domain_path(host->domain)) == 0) {
       place = i;
       continue;
     }
@@ -440,11 +450,12 @@ static bool push_member(lua_State *L, int index, const mfr_loaded *loaded) {
 /* Pushes the decider in use that owns the stream, or raises. `list`: index of the domains. */
 static void push_owner(lua_State *L, const mfr_state *state, int list, mfr_text stream) {
   char message[512];
-  size_t count = (size_t)lua_rawlen(L, list);
-  mfr_domain **domains = lua_newuserdatauv(L, (count + 1) * sizeof *domains, 0);
-  for (size_t i = 0; i < count; i++) {
+  size_t length = (size_t)lua_rawlen(L, list), count = 0;
+  mfr_domain **domains = lua_newuserdatauv(L, (length + 1) * sizeof *domains, 0);
+  for (size_t i = 0; i < length; i++) {
     lua_rawgeti(L, list, (lua_Integer)i + 1);
-    domains[i] = ((const host_domain *)lua_touserdata(L, -1))->domain;
+    mfr_domain *domain = ((const host_domain *)lua_touserdata(L, -1))->domain;
+    if (domain) domains[count++] = domain;
     lua_pop(L, 1);
   }
   const mfr_loaded *owner = mfr_owner_of(domains, count, stream);
@@ -453,7 +464,7 @@ static void push_owner(lua_State *L, const mfr_state *state, int list, mfr_text 
     mfr_misuse(L, state, "stream", "%s", message);
     return;
   }
-  for (lua_Integer i = 1; i <= (lua_Integer)count; i++) {
+  for (lua_Integer i = 1; i <= (lua_Integer)length; i++) {
     lua_rawgeti(L, list, i);
     if (push_member(L, lua_gettop(L), owner)) return;
     lua_pop(L, 1);
@@ -540,7 +551,10 @@ static int domain_index(lua_State *L) {
 
 static int domain_tostring(lua_State *L) {
   const host_domain *host = to_domain(L, mfr_of(L), 1);
-  if (!host) return 0;
+  if (!host) {
+    lua_pushliteral(L, "moonfold domain (gone)");
+    return 1;
+  }
   lua_pushfstring(L, "moonfold domain \"%s\" (", mfr_domain_path(host->domain));
   for (size_t i = 0; i < mfr_domain_count(host->domain); i++) {
     const mfr_loaded *loaded = mfr_domain_decider(host->domain, i);

@@ -384,6 +384,37 @@ describe("a script's globals and its host", function()
   end)
 end)
 
+describe("a program that ends", function()
+  it("may use its deciders in finalizers, in vain", function()
+    local folder = support.folder()
+    support.write(folder .. "/counter.lua", counter)
+    local program = support.write(folder .. "/main.lua", [[
+      local moonfold = require "moonfold"
+      local folder = ...
+      local store = moonfold.open(":memory:")
+      local late = {}
+      -- Made before and after the deciders, so that one of them is finalized later than these.
+      local function finally(name)
+        setmetatable({}, { __gc = function()
+          local ok, problem = pcall(store.handle, store, "counter-1", late.decider, { type = "Count", data = 1 })
+          local ok_too, problem_too = pcall(store.handle, store, "counter-1", { type = "Count", data = 1 })
+          print(name, ok or problem.code, ok_too or problem_too.code, tostring(late.decider) ~= nil)
+        end })
+      end
+      finally "made first"
+      late.decider = moonfold.load_decider(folder .. "/counter.lua")
+      store:use(folder .. "/counter.lua")
+      finally "made last"
+      _G.store, _G.late = store, late
+    ]])
+    local ended = support.shell(("%s run %s %s"):format(support.program(), program, folder))
+    assert.equal("", ended.stderr)
+    assert.equal(0, ended.status)
+    assert.matches("made last", ended.stdout)
+    assert.matches("made first", ended.stdout)
+  end)
+end)
+
 describe("a large budget", function()
   it("comes with the time that it takes", function()
     local store <close> = moonfold.open(":memory:")
