@@ -83,7 +83,7 @@ local few, many = bench.quick and 500 or 2000, bench.quick and 50 or 200
 fill(10, few)
 fill(1000, many)
 yardstick.open(path, bench.folder .. "/handle.mdb")
-local ten, ten_stateless, thousand, unshaped, with_shapes, from_table, from_script, one, batch, bare = bench.interleave {
+local ten, ten_stateless, thousand, unshaped, with_shapes, plain, scripted, one, batch, bare = bench.interleave {
   handle(10, few),
   handle(10, few, without_state),
   handle(1000, many),
@@ -99,7 +99,7 @@ bench.report("handle", "handle, 10 events", "ns", ten, "LMDB", bare)
 bench.report("handle", "handle, 10 events, state=false", "ns", ten_stateless, "LMDB", bare)
 bench.report("handle", "handle, 1000 events", "ns", thousand, "LMDB", bare)
 bench.report("handle", "handle, 10 events, shapes declared", "ns", with_shapes, "none declared", unshaped)
-bench.report("handle", "handle, 10 events, a script", "ns", from_script, "a table", from_table)
+bench.report("handle", "handle, 10 events, a script", "ns", scripted, "a table", plain)
 bench.report("handle", "append from Lua, 1 a commit", "ns/event", one, "LMDB", bare)
 bench.report("handle", "append from Lua, 1000 a commit", "ns/event", batch)
 yardstick.close()
