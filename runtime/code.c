@@ -240,3 +240,47 @@ int mfr_codes(lua_State *L) {
   lua_settop(L, 2);
   return 1;
 }
+
+/* ---- what else stands beside the log ---- */
+
+/* store:kept() -> { codes, snapshots, commands }, each with its bytes */
+int mfr_kept(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  mf_error error;
+  mf_beside_stats stats;
+  const mfr_store *store = mfr_check_store(L, state, 1);
+  if (mf_beside(store->store, &stats, &error) != MF_OK) {
+    mfr_push_store_error(L, state, &error, NULL, 0, 0);
+    return lua_error(L);
+  }
+  lua_createtable(L, 0, 6);
+  mfr_set_integer(L, "codes", stats.codes);
+  mfr_set_integer(L, "code_bytes", stats.code_bytes);
+  mfr_set_integer(L, "snapshots", stats.snapshots);
+  mfr_set_integer(L, "snapshot_bytes", stats.snapshot_bytes);
+  mfr_set_integer(L, "commands", stats.commands);
+  mfr_set_integer(L, "command_bytes", stats.command_bytes);
+  return 1;
+}
+
+/* store:drop_snapshots([fold_digest]) -> how many there were */
+int mfr_drop_snapshots(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  uint8_t digest_bytes[MF_DIGEST_SIZE];
+  mf_error error;
+  int64_t count;
+  const mfr_store *store = mfr_check_store(L, state, 1);
+  bool all = lua_isnoneornil(L, 2);
+  if (!all && !read_digest(mfr_check_string(L, state, 2, "fold_digest"), digest_bytes))
+    mfr_misuse(L, state, "fold_digest",
+               "a digest is %d hexadecimal digits, as in decider.fold_digest", HEX);
+  if (store->txn)
+    mfr_misuse(L, state, "store",
+               "snapshots are not dropped in a transaction: it would wait for itself");
+  if (mf_drop_snapshots(store->store, all ? NULL : digest_bytes, &count, &error) != MF_OK) {
+    mfr_push_store_error(L, state, &error, NULL, 0, 0);
+    return lua_error(L);
+  }
+  lua_pushinteger(L, count);
+  return 1;
+}

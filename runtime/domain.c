@@ -76,6 +76,17 @@ static int prepare(lua_State *S) {
   return 0;
 }
 
+/* States may take half of the memory that the scripts have: they are let go when it is needed. */
+static bool make_cache(mfr_domain *domain) {
+  enum { STATES = 4096 };
+  static const mfr_limits defaults = MFR_LIMITS_DEFAULT;
+  const mfr_load_options *o = &domain->options;
+  if (o->cache < 0) return true;
+  size_t memory = o->limits.memory ? o->limits.memory : defaults.memory;
+  domain->state->cache = mfr_cache_new(o->cache ? (size_t)o->cache : STATES, memory / 2);
+  return domain->state->cache != NULL;
+}
+
 mfr_domain *mfr_domain_new(const mfr_load_options *options) {
   mfr_domain *domain = calloc(1, sizeof *domain);
   if (!domain) return NULL;
@@ -92,7 +103,8 @@ mfr_domain *mfr_domain_new(const mfr_load_options *options) {
   domain->S = mfr_sandbox_lua(domain->sandbox);
   domain->state = mfr_sandbox_state(domain->sandbox);
   mfr_sandbox_set_log(domain->sandbox, print_line, domain);
-  if (mfr_sandbox_call(domain->sandbox, prepare, domain) == MF_OK) return domain;
+  if (make_cache(domain) && mfr_sandbox_call(domain->sandbox, prepare, domain) == MF_OK)
+    return domain;
   mfr_domain_free(domain);
   return NULL;
 }
@@ -104,6 +116,7 @@ static void free_loaded(mfr_loaded *loaded) {
 
 void mfr_domain_free(mfr_domain *domain) {
   if (!domain) return;
+  if (domain->state) mfr_cache_free(domain->state->cache);
   mfr_sandbox_free(domain->sandbox);
   for (size_t i = 0; i < domain->count; i++)
     free_loaded(domain->deciders[i]);
@@ -626,10 +639,23 @@ bool mfr_code_is_kept(const mfr_loaded *loaded) {
   return loaded->kept_in == loaded->domain->store_number;
 }
 
+static mfr_loaded *own(const mfr_loaded *loaded) {
+  size_t i = 0;
+  while (loaded->domain->deciders[i] != loaded)
+    i++;
+  return loaded->domain->deciders[i];
+}
+
 void mfr_note_code_kept(const mfr_loaded *loaded) {
-  for (size_t i = 0; i < loaded->domain->count; i++)
-    if (loaded->domain->deciders[i] == loaded)
-      loaded->domain->deciders[i]->kept_in = loaded->domain->store_number;
+  own(loaded)->kept_in = loaded->domain->store_number;
+}
+
+void mfr_note_refusal(const mfr_loaded *loaded, const char *why) {
+  own(loaded)->snapshot_refusal = why;
+}
+
+bool mfr_takes_snapshots(const mfr_loaded *loaded) {
+  return !loaded->domain->options.no_snapshots;
 }
 
 typedef struct entry {
@@ -649,7 +675,7 @@ static void adapt_store(lua_State *S, mfr_domain *domain, uint64_t number) {
   lua_setiuservalue(S, -2, MFR_STORE_EVENTS);
   lua_newtable(S);
   lua_setiuservalue(S, -2, MFR_STORE_TYPES);
-  domain->store_number = number;
+  domain->store_number = domain->store->number = number;
 }
 
 static int enter(lua_State *S) {
@@ -677,15 +703,23 @@ int mfr_domain_enter(const mfr_loaded *loaded, mfr_store *store, mfr_call *call,
     domain->store->store = store->store;
     domain->store->txn = store->txn;
     domain->store->seed = store->seed;
+    domain->store->outcome = store->outcome;
   }
   domain->running = true;
   domain->call = call;
   call->loaded = loaded;
   call->store = domain->store;
   int status = mfr_domain_call(domain, enter, &e);
+  /* Memory that states take which may be needed later is given up for what is needed now. */
+  if (status != MF_OK && mfr_sandbox_ran_out(domain->sandbox) &&
+      mfr_cache_clear(domain->S, domain->state->cache)) {
+    lua_gc(domain->S, LUA_GCCOLLECT);
+    status = mfr_domain_call(domain, enter, &e);
+  }
   call->store = store;
   domain->running = false;
   domain->store->store = NULL;
   domain->store->txn = NULL;
+  domain->store->outcome = NULL;
   return settle(domain, status);
 }

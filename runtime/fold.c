@@ -113,6 +113,10 @@ void mfr_unpack_decider(lua_State *L, int index, int store, mfr_decider *decider
   decider->decide = push_field(L, index, "decide");
   decider->upcast = push_field(L, index, "upcast");
   decider->trace = 0;
+  decider->loaded = NULL;
+  decider->identity = NULL;
+  decider->snapshots = false;
+  decider->snapshot = decider->due = 0;
   decider->event_shapes = push_field(L, index, "events");
   decider->command_shapes = push_field(L, index, "commands");
   decider->invariant = push_field(L, index, "invariant");
@@ -506,6 +510,7 @@ typedef struct folding {
   mfr_range range;
   mfr_text expected_name; /* the expectation, when it was given as a string */
   bool check_shapes, check_invariant;
+  bool from_a_state; /* the fold begins with one that was given */
   int64_t version;
   bool exists;
   mfr_buffer *out; /* of a loaded decider: the state and the trace */
@@ -520,6 +525,38 @@ static void check_folding(lua_State *L, mfr_state *state, int options, folding *
   f->check_invariant = mfr_option_boolean(L, state, options, "check_invariant", false);
 }
 
+/* Whether the fold is one of a whole stream, from its beginning, that leaves nothing but a state.
+ */
+static bool is_ordinary(lua_State *L, const folding *f, const mfr_decider *d) {
+  const mf_read_options *o = &f->range.options;
+  return (d->identity || d->snapshots) && !f->from_a_state && lua_isnil(L, -1) && o->from <= 1 &&
+         o->to >= 1 && o->max_count < 0 && !o->types && !d->check_shapes && !d->check_invariant;
+}
+
+/* Goes on from the newest state that is known. */
+static void fold_rest(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *d, folding *f) {
+  mfr_range rest = f->range;
+  int64_t start = mfr_recall(L, state, call, d, rest.options.to);
+  rest.options.from = start + 1;
+  mfr_open_reader(L, state, call, &rest);
+  int64_t current = mf_reader_version(call->reader);
+  if (current < start) { /* a look at the store as it was before */
+    mf_reader_close(call->reader);
+    d->identity = NULL;
+    start = 0;
+    mfr_initial_state(L, state, call, d);
+    mfr_open_reader(L, state, call, &f->range);
+  }
+  if (current > start && rest.options.to > start) mfr_forget(state, call, d);
+  int64_t last = mfr_fold(L, state, call, d, start);
+  if (last > start) {
+    mfr_snapshot_alone(L, state, call, d, last);
+    mfr_remember(L, state, call, d, last, false);
+  }
+  f->version = standing(&f->range, current, last);
+  f->exists = current > 0;
+}
+
 /* The list of keys to trace, or nil, is on top; it and what belongs to it stay on the stack. The
  * state stands at decider->state. */
 static void fold_range(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *decider,
@@ -527,6 +564,10 @@ static void fold_range(lua_State *L, mfr_state *state, mfr_call *call, mfr_decid
   f->range.options.stream = (mf_bytes){call->stream.data, call->stream.size};
   decider->check_shapes = f->check_shapes && decider->event_shapes;
   decider->check_invariant = f->check_invariant && decider->invariant;
+  if (is_ordinary(L, f, decider)) {
+    fold_rest(L, state, call, decider, f);
+    return;
+  }
   mfr_initial_state(L, state, call, decider);
   take_trace(L, state, decider);
   if (decider->check_invariant) mfr_check_invariant(L, state, call, decider);
@@ -574,12 +615,15 @@ static int loaded_fold(lua_State *S) {
   mfr_decider decider;
   size_t at = 0;
   mfr_unpack_decider(S, 3, 2, &decider);
+  mfr_know_decider(S, state, lua_touserdata(S, 1), 3, &decider);
+  f->out->size = 0;
   if (f->expected_name.data)
     lua_pushlstring(S, f->expected_name.data, f->expected_name.size);
   else
     lua_pushinteger(S, f->range.options.expected_version);
   f->range.expected = lua_gettop(S);
   mfr_decode_sized(S, state, in, &at);
+  f->from_a_state = !lua_isnil(S, -1);
   take_initial_state(S, state, &decider);
   mfr_decode_sized(S, state, in, &at);
   fold_range(S, state, lua_touserdata(S, 1), &decider, f);
@@ -625,6 +669,8 @@ int mfr_c_fold_stage(lua_State *S) {
   f.range.options = defaults;
   f.range.options.to = c->to;
   mfr_unpack_decider(S, 3, 2, &decider);
+  mfr_know_decider(S, state, lua_touserdata(S, 1), 3, &decider);
+  c->state.size = 0;
   lua_pushnil(S); /* no trace */
   fold_range(S, state, lua_touserdata(S, 1), &decider, &f);
   mfr_value_into(S, state, &c->state, c->values, decider.state, "state");

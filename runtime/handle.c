@@ -38,7 +38,9 @@ typedef struct work {
   size_t state_at;
   int64_t last_position;
   bool created;
-  uint8_t seed[16];                   /* of the last decision's chance */
+  int aside;        /* stack index of a buffer; see put_aside() */
+  int put_aside;    /* 1: it holds the state as it was; -1: that cannot be stored */
+  uint8_t seed[16]; /* of the last decision's chance */
   uint8_t envelope[MF_CODE_ENVELOPE]; /* tells the code that decides */
   int64_t recorded;                   /* events */
   size_t count;
@@ -280,7 +282,31 @@ static void fold_stream(lua_State *L, mfr_state *state, work *w, mfr_decider *d,
   range.options.to = to;
   range.options.expected_version = expected_version;
   mfr_open_reader(L, state, &w->call, &range);
-  w->version = mfr_fold(L, state, &w->call, d, w->version);
+  int64_t current = mf_reader_version(w->call.reader), start = w->version;
+  if (current < start) { /* a look at the store as it was before */
+    mf_reader_close(w->call.reader);
+    w->call.reader = NULL;
+    d->identity = NULL;
+    w->version = start = 0;
+    mfr_initial_state(L, state, &w->call, d);
+    range.options.from = 1;
+    mfr_open_reader(L, state, &w->call, &range);
+  }
+  if (current > start) mfr_forget(state, &w->call, d);
+  w->version = mfr_fold(L, state, &w->call, d, start);
+  if (w->version > start && to == MF_LAST) mfr_remember(L, state, &w->call, d, w->version, false);
+}
+
+static int64_t version_of(lua_State *L, const mfr_state *state, const work *w) {
+  mf_error error;
+  int64_t version;
+  mf_bytes stream = {w->call.stream.data, w->call.stream.size};
+  mf_txn *txn = w->call.txn ? w->call.txn : w->call.store->txn;
+  int status = mf_stream_version(mfr_live(L, state, w->call.store), txn, stream, &version, &error);
+  if (status == MF_OK) return version;
+  mfr_push_store_error(L, state, &error, stream.data, stream.size, 0);
+  lua_error(L);
+  return 0;
 }
 
 /* ---- deciding ---- */
@@ -560,6 +586,32 @@ static mf_event as_recorded(work *w, const mf_new_event *new, int64_t version, i
   return event;
 }
 
+/*
+ * Of a command that is only looked at, the events are folded and forgotten again. What was folded
+ * before them, and would have to be folded again for the next look, is put aside as bytes.
+ */
+static void put_aside(lua_State *L, mfr_state *state, work *w, const mfr_decider *d) {
+  if (!d->identity || w->put_aside) return;
+  bool lossless = !mfr_encode_state(L, state, lua_touserdata(L, w->aside), d->state);
+  w->put_aside = lossless ? 1 : -1;
+}
+
+/* Keeps the state as it is now; after a look, as it was before. */
+static void keep_state(lua_State *L, mfr_state *state, work *w, mfr_decider *d) {
+  if (w->record) {
+    mfr_snapshot_with(L, state, &w->call, d, w->version);
+    mfr_remember(L, state, &w->call, d, w->version, true);
+    return;
+  }
+  if (w->put_aside <= 0) return;
+  const mfr_buffer *bytes = lua_touserdata(L, w->aside);
+  mfr_decider before = *d;
+  if (!mfr_decode(L, state, bytes->data, bytes->size)) return;
+  before.state = lua_gettop(L);
+  mfr_remember(L, state, &w->call, &before, w->first_version, false);
+  lua_pop(L, 1);
+}
+
 /* Decides command i, records the events, folds them, and adds them to the list at `result`. */
 static void decide_one(lua_State *L, mfr_state *state, work *w, mfr_decider *d, size_t i,
                        int result) {
@@ -591,6 +643,8 @@ static void decide_one(lua_State *L, mfr_state *state, work *w, mfr_decider *d, 
   }
   w->call.command_type = (mfr_text){NULL, 0};
   d->check_invariant = w->check_invariant && d->invariant;
+  if (count > 0 && !w->record) put_aside(L, state, w, d);
+  if (count > 0) mfr_forget(state, &w->call, d);
   for (size_t k = 0; k < count; k++)
     mfr_fold_one(L, state, &w->call, d, &recorded[k]);
   d->check_invariant = false;
@@ -612,6 +666,7 @@ static void answer_again(lua_State *L, mfr_state *state, work *w, mfr_decider *d
                  w->commands[i].record.last_version);
   if (w->want_state) {
     w->version = 0;
+    d->identity = NULL; /* a look at the past */
     mfr_initial_state(L, state, &w->call, d);
     fold_stream(L, state, w, d, last->last_version, MF_NO_CONCURRENCY_CHECK, 0);
   }
@@ -633,7 +688,10 @@ static int push_expected(lua_State *L, const work *w) {
 
 static void decide_all(lua_State *L, mfr_state *state, work *w, mfr_decider *d, int result) {
   mf_error error;
-  fold_stream(L, state, w, d, MF_LAST, w->expected_version, push_expected(L, w));
+  int64_t wanted = w->expected_version;
+  bool expected = wanted == MF_NO_CONCURRENCY_CHECK || wanted == w->version;
+  if (w->version == 0 || !expected || version_of(L, state, w) != w->version)
+    fold_stream(L, state, w, d, MF_LAST, wanted, push_expected(L, w));
   w->first_version = w->version;
   int status =
       mf_last_position(mfr_live(L, state, w->call.store), w->call.txn, &w->position, &error);
@@ -651,6 +709,26 @@ static void decide_all(lua_State *L, mfr_state *state, work *w, mfr_decider *d, 
   mfr_check_rolled(L, state, w->call.rolls);
   w->created = w->first_version == 0 && w->recorded > 0;
   w->last_position = w->record && w->recorded > 0 ? w->position : 0;
+  if (w->recorded > 0) keep_state(L, state, w, d);
+}
+
+/* A stage that ran out of memory runs again when there is more. */
+static void begin_anew(work *w) {
+  w->version = w->position = w->first_version = w->last_position = w->recorded = 0;
+  w->put_aside = 0;
+  w->created = false;
+  if (w->out) w->out->size = 0;
+  for (size_t i = 0; i < w->count; i++) {
+    w->commands[i].known = false;
+    w->commands[i].recorded = 0;
+  }
+  if (w->call.rolls) w->call.rolls->next = 0;
+}
+
+/* A few events more are folded just as well while others wait. */
+static bool is_far_behind(lua_State *L, const mfr_state *state, const work *w) {
+  enum { FEW = 16 };
+  return w->version == 0 || version_of(L, state, w) > w->version + FEW;
 }
 
 /*
@@ -659,11 +737,17 @@ static void decide_all(lua_State *L, mfr_state *state, work *w, mfr_decider *d, 
  */
 static void stage(lua_State *L, mfr_state *state, work *w, mfr_decider *d) {
   mfr_unpack_decider(L, DECIDER, STORE, d);
-  mfr_initial_state(L, state, &w->call, d);
-  if (w->record && !w->call.store->txn)
+  mfr_know_decider(L, state, &w->call, DECIDER, d);
+  begin_anew(w);
+  w->version = mfr_recall(L, state, &w->call, d, MF_LAST);
+  if (w->record && !w->call.store->txn && is_far_behind(L, state, w))
     fold_stream(L, state, w, d, MF_LAST, MF_NO_CONCURRENCY_CHECK, 0); /* before the write lock */
   mfr_call_begin(L, state, &w->call, w->record);
   find_commands(L, state, w);
+  if (d->identity && !w->record) {
+    mfr_borrow(L, state);
+    w->aside = lua_gettop(L);
+  }
   lua_newtable(L);
   int result = lua_gettop(L);
   if (all_known(w))
@@ -819,6 +903,7 @@ static int c_stage(lua_State *S) {
   c_job *job = lua_touserdata(S, WORK);
   const mf_command *given = job->command;
   mfr_decider d;
+  job->events.size = job->state.size = 0;
   lua_createtable(S, 0, 5);
   mfr_set_string(S, "type", given->type, strlen(given->type));
   if (given->id) mfr_set_string(S, "command_id", given->id, strlen(given->id));
@@ -849,9 +934,14 @@ static int c_commit(work *w, mf_error *error) {
     mfr_call_release(&w->call);
     return MF_OK;
   }
-  if (!w->call.own) return MF_OK;
+  if (!w->call.own) {
+    mfr_outcome_end(&w->call.outcome, true);
+    return MF_OK;
+  }
   w->call.own = false;
-  return mf_commit(txn, error);
+  int status = mf_commit(txn, error);
+  mfr_outcome_end(&w->call.outcome, status == MF_OK);
+  return status;
 }
 
 int mfr_c_handle(const mfr_loaded *loaded, mfr_store *store, mfr_text stream,

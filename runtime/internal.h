@@ -16,6 +16,7 @@
  *   iterators.c  events, all_events, streams
  *   stores.c     opening a store and the methods that remain
  *   module.c     the module's table
+ *   cache.c      states that were folded before; snapshots
  *   tokens.c     a lexer of Lua: source texts without comments and layout
  *   digest.c     what code is: digests of loaded deciders
  *   sandbox.c    scripts in a Lua state of their own; library.h has the files that belong to it
@@ -70,6 +71,7 @@ typedef struct mfr_state {
   const char *calling;         /* "evolve", "decide", ... while such a function runs; else NULL */
   struct mfr_sandbox *sandbox; /* NULL: this is a host's own state. See sandbox.h */
   mfr_key keys[MFR_KEY_SLOTS];
+  struct mfr_cache *cache; /* of a sandbox; may be NULL */
 } mfr_state;
 
 mfr_state *mfr_of(lua_State *L);   /* from upvalue 1 */
@@ -235,9 +237,16 @@ int mfr_from_json(lua_State *L);
 
 struct mfr_iterator;
 
+/* What becomes of events that are not committed yet: see cache.c. */
+typedef struct mfr_outcome mfr_outcome;
+mfr_outcome *mfr_outcome_new(mfr_outcome *parent); /* NULL: no memory */
+/* It is known: the holder's reference goes. Nothing happens to NULL. */
+void mfr_outcome_end(mfr_outcome **outcome, bool committed);
+
 typedef struct mfr_store {
-  mf_store *store; /* NULL: closed */
-  mf_txn *txn;     /* the open transaction, which every call joins */
+  mf_store *store;      /* NULL: closed */
+  mf_txn *txn;          /* the open transaction, which every call joins */
+  mfr_outcome *outcome; /* of that; NULL: nobody will tell */
   uint64_t seed;
   uint64_t number; /* among the stores that this state has opened */
   int iterators;   /* that are open */
@@ -282,6 +291,7 @@ typedef struct mfr_call {
   int bounded;  /* instructions that the next function called takes at most; 0: not known */
   const struct mfr_loaded *loaded; /* the decider whose script runs; NULL: a table's */
   mf_savepoint savepoint;
+  mfr_outcome *outcome; /* of what the call itself stages; made when somebody wants to know */
   mf_reader *reader;
   struct mfr_context *context; /* the one that is valid, while decide runs */
   struct mfr_rolls *rolls;     /* what its chance gives; NULL: what the seed says */
@@ -399,6 +409,12 @@ typedef struct mfr_decider {
   int events, types; /* the store's user values */
   int trace; /* where the keys of the part to watch, what was found, and two buffers stand */
   bool evolve_is_table;
+  /* Of a loaded decider, for what is kept of its states; see cache.c. */
+  const struct mfr_loaded *loaded;
+  const void *identity;               /* NULL: nothing is kept */
+  bool snapshots;                     /* they are used */
+  int64_t snapshot;                   /* version of the newest one that is known */
+  int64_t due;                        /* version before which there is no point in another one */
   bool check_shapes, check_invariant; /* of every event that is folded */
 } mfr_decider;
 

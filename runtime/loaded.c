@@ -73,8 +73,18 @@ static void log_line(void *context, const char *line, size_t size, const mfr_cal
 
 /* ---- loading ---- */
 
-static const char *const load_options[] = {"params",        "budget", "memory",
-                                           "keep_commands", "log",    NULL};
+static const char *const load_options[] = {"params", "budget",    "memory", "keep_commands",
+                                           "cache",  "snapshots", "log",    NULL};
+
+/* How many states are kept: a number, or false for none. */
+static int64_t cache_option(lua_State *L, const mfr_state *state, int index) {
+  int type = lua_getfield(L, index, "cache");
+  bool on = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  if (type == LUA_TBOOLEAN) return on ? 0 : -1;
+  int64_t states = mfr_option_count(L, state, index, "cache", 0);
+  return states == 0 && type != LUA_TNIL ? -1 : states;
+}
 
 /* A limit; 0, which stands for the default, when it is not given. */
 static int64_t limit_option(lua_State *L, const mfr_state *state, int index, const char *name) {
@@ -96,6 +106,8 @@ static void check_load_options(lua_State *L, mfr_state *state, int index, host_d
   out->limits.instructions = limit_option(L, state, index, "budget");
   out->limits.memory = (size_t)limit_option(L, state, index, "memory");
   mfr_option_boolean(L, state, index, "keep_commands", false);
+  out->cache = cache_option(L, state, index);
+  out->no_snapshots = !mfr_option_boolean(L, state, index, "snapshots", true);
   if (lua_getfield(L, index, "params") != LUA_TNIL)
     mfr_encode(L, state, params, -1, "options.params");
   out->params = *params;
@@ -308,12 +320,20 @@ int mfr_load_decider(lua_State *L) {
   return 1;
 }
 
+/* What is not the same from one look to the next. [-0, +1] */
+static void push_changing_field(lua_State *L, const mfr_loaded *loaded) {
+  bool wanted =
+      lua_type(L, 2) == LUA_TSTRING && strcmp(lua_tostring(L, 2), "snapshot_refusal") == 0;
+  lua_pushstring(L, wanted ? loaded->snapshot_refusal : NULL);
+}
+
 static int decider_index(lua_State *L) {
   mfr_state *state = mfr_of(L);
   if (!mfr_to_loaded(L, state, 1)) return 0;
   lua_getiuservalue(L, 1, 2);
   lua_pushvalue(L, 2);
   lua_rawget(L, -2);
+  if (lua_isnil(L, -1)) push_changing_field(L, mfr_to_loaded(L, state, 1));
   return 1;
 }
 

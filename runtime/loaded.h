@@ -3,6 +3,7 @@
  *
  *   domain.c     scripts that were loaded together, into one sandbox; their deciders and categories
  *   code.c       the code of a decider: sources, digests, and what a store keeps of it
+ *   cache.c      states that were folded before
  *   crossing.c   calls into a sandbox, and what crosses its border: values, events, errors
  *   loaded.c     what a Lua host sees: moonfold.load_decider, store:use
  *   runtime.c    what a C host sees: runtime.h
@@ -32,12 +33,15 @@ typedef struct mfr_loaded {
   const char *file; /* the same, relative to the domain's folder, for messages */
   bool decides;     /* it has decide */
   mfr_digests digests;
-  mfr_buffer code;  /* what a store keeps of it, encoded */
-  uint64_t kept_in; /* number of the host's store that has it */
+  mfr_buffer code;              /* what a store keeps of it, encoded */
+  uint64_t kept_in;             /* number of the host's store that has it */
+  const char *snapshot_refusal; /* why its states cannot be stored; NULL: they can. Static */
 } mfr_loaded;
 
 typedef struct mfr_load_options {
   mfr_limits limits;
+  int64_t cache; /* states to keep; negative: the default; 0: none */
+  bool no_snapshots;
   mfr_buffer params; /* encoded; no size: none */
   /* Called for each line that a script prints. It must not call into the domain. */
   void (*log)(void *context, const char *line, size_t size, const mfr_call *call);
@@ -104,6 +108,44 @@ bool mfr_code_is_kept(const mfr_loaded *loaded);
 void mfr_note_code_kept(const mfr_loaded *loaded);
 int mfr_code(lua_State *L);  /* store:code */
 int mfr_codes(lua_State *L); /* store:codes */
+
+int mfr_kept(lua_State *L);           /* store:kept */
+int mfr_drop_snapshots(lua_State *L); /* store:drop_snapshots */
+
+/* ---- cache.c ---- */
+
+typedef struct mfr_cache mfr_cache;
+
+/* At most so many states, and none but the newest beyond so many bytes of the sandbox. NULL: no
+ * memory. */
+mfr_cache *mfr_cache_new(size_t most, size_t memory);
+void mfr_cache_free(mfr_cache *cache);
+/* Lets all states go; false when there was none. */
+bool mfr_cache_clear(lua_State *L, mfr_cache *cache);
+
+/* Prepares a decider's parts for what follows, when the call is that of a loaded one. */
+void mfr_know_decider(lua_State *L, const mfr_state *state, const mfr_call *call, int decider,
+                      mfr_decider *d);
+/*
+ * Puts the newest state that is known, at `most` or before, into its place, and returns its
+ * version; else the initial one, and 0.
+ */
+int64_t mfr_recall(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *d, int64_t most);
+/* To be called before something is folded into a state that was recalled or remembered. */
+void mfr_forget(const mfr_state *state, const mfr_call *call, const mfr_decider *d);
+/* Keeps the state, at this version. `decided`: it holds events that the call itself has staged. */
+void mfr_remember(lua_State *L, mfr_state *state, mfr_call *call, const mfr_decider *d,
+                  int64_t version, bool decided);
+/* Encodes a state, if that loses nothing of it; else returns why not. */
+const char *mfr_encode_state(lua_State *L, mfr_state *state, mfr_buffer *out, int index);
+/* Take a snapshot when one is due: in the transaction of the call, or in one of its own. */
+void mfr_snapshot_with(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *d,
+                       int64_t version);
+void mfr_snapshot_alone(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *d,
+                        int64_t version);
+bool mfr_takes_snapshots(const mfr_loaded *loaded);
+/* Why the last snapshot that was due was not taken; NULL: it was. */
+void mfr_note_refusal(const mfr_loaded *loaded, const char *why);
 
 /* ---- crossing.c ---- */
 

@@ -149,6 +149,10 @@ int mfr_sandbox_call(mfr_sandbox *sandbox, lua_CFunction body, void *argument) {
   return status;
 }
 
+bool mfr_sandbox_ran_out(const mfr_sandbox *sandbox) {
+  return mfr_pool_refused(sandbox->pool);
+}
+
 /* ---- loading ---- */
 
 /*

@@ -82,6 +82,7 @@ void mfr_call_release(mfr_call *call) {
     mf_rollback(call->txn, call->savepoint);
   call->own = call->saved = false;
   call->txn = NULL;
+  mfr_outcome_end(&call->outcome, false);
 }
 
 /* Adds what is known of the place where a script failed. */
@@ -214,12 +215,14 @@ void mfr_call_commit(lua_State *L, mfr_state *state, mfr_call *call) {
   mf_txn *txn = call->txn;
   call->txn = NULL;
   call->saved = false;
-  if (!call->own) return;
-  call->own = false;
-  if (!call->write)
+  int status = MF_OK;
+  if (call->own && !call->write)
     mf_abort(txn);
-  else if (mf_commit(txn, &error) != MF_OK)
-    call_failed(L, state, call, &error, 0);
+  else if (call->own)
+    status = mf_commit(txn, &error);
+  call->own = false;
+  mfr_outcome_end(&call->outcome, status == MF_OK);
+  if (status != MF_OK) call_failed(L, state, call, &error, 0);
 }
 
 /* ---- ranges and readers ---- */
@@ -425,6 +428,17 @@ static void end_transaction(mfr_store *store) {
   store->txn = NULL;
 }
 
+/* Commits, or aborts, and says so to those who keep states that hold its events. */
+static int finish_transaction(mfr_store *store, mf_txn *txn, bool commit, mf_error *error) {
+  int status = MF_OK;
+  if (commit)
+    status = mf_commit(txn, error);
+  else
+    mf_abort(txn);
+  mfr_outcome_end(&store->outcome, commit && status == MF_OK);
+  return status;
+}
+
 static int transaction(lua_State *L) {
   static const char *const names[] = {"dry_run", NULL};
   mfr_state *state = mfr_of(L);
@@ -445,19 +459,15 @@ static int transaction(lua_State *L) {
   int status = dry_run ? mf_begin_read(store->store, &store->txn, &error)
                        : mf_begin(store->store, &store->txn, &error);
   if (status != MF_OK) return raise_store_error(L, state, &error, none, 0);
+  store->outcome = mfr_outcome_new(NULL);
   /* No continuation: a yield across this call is refused by Lua, so that a transaction cannot be
    * left open. */
   int rc = lua_pcall(L, 1, LUA_MULTRET, 0);
   mf_txn *txn = store->txn;
   end_transaction(store);
-  if (rc != LUA_OK) {
-    mf_abort(txn);
-    return lua_error(L); /* the function's own error, unchanged */
-  }
-  if (dry_run)
-    mf_abort(txn);
-  else if (mf_commit(txn, &error) != MF_OK)
-    return raise_store_error(L, state, &error, none, 0);
+  status = finish_transaction(store, txn, rc == LUA_OK && !dry_run, &error);
+  if (rc != LUA_OK) return lua_error(L); /* the function's own error, unchanged */
+  if (status != MF_OK) return raise_store_error(L, state, &error, none, 0);
   return lua_gettop(L) - 1; /* what the function returned: only the store stands below */
 }
 
@@ -524,7 +534,7 @@ static int close_store(lua_State *L, mfr_state *state, mfr_store *store) {
   if (store->txn) { /* only when the state itself is being closed */
     mf_txn *txn = store->txn;
     end_transaction(store);
-    mf_abort(txn);
+    finish_transaction(store, txn, false, NULL);
   }
   int status = mf_close(store->store);
   if (status == MF_BUSY) /* a finalizer, while a command is being handled */
@@ -664,6 +674,8 @@ static const luaL_Reg methods[] = {{"append_to_stream", append_to_stream},
                                    {"backup", backup},
                                    {"code", mfr_code},
                                    {"codes", mfr_codes},
+                                   {"kept", mfr_kept},
+                                   {"drop_snapshots", mfr_drop_snapshots},
                                    {"close", store_close},
                                    {NULL, NULL}};
 

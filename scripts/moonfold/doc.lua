@@ -68,6 +68,9 @@ local load_options = {
     .. "it folds", "instructions of Lua's machine"),
   option("memory", "integer", "64 MiB", "what the sandbox may hold", "bytes"),
   option("keep_commands", "boolean", "false", "reserved: accepted, and without effect in this version"),
+  option("cache", "integer|boolean", "4,096 states, and half of the memory",
+    "how many folded states are kept, so that a command on a stream that is in use folds only what is new; false: none"),
+  option("snapshots", "boolean", "true", "states of long streams are kept in the store; see `store:drop_snapshots`"),
   option("log", "fun(line: string, place: table)", "nobody listens",
     "receives what scripts `print`, with a table of `phase`, `stream`, `position`, `event_type`, `command_type`, as "
     .. "far as they are known"),
@@ -752,6 +755,34 @@ store:handle("counter-1", moonfold.load_decider("counter.lua"), moonfold.command
 print(#store:codes(), store:codes()[1].path)  --> 1 counter.lua
 ]] },
 
+        { name = "store:kept", kind = "method", since = since, touches = "read",
+          signature = "store:kept() -> counts",
+          summary = "How much stands in the store beside its events: code, snapshots, commands.",
+          parameters = {},
+          returns = { { name = "counts", type = "table",
+            text = "`codes`, `code_bytes`, `snapshots`, `snapshot_bytes`, `commands`, `command_bytes`" } },
+          errors = {},
+          example = [[
+print(store:kept().codes, store:kept().snapshots)             --> 0 0
+]] },
+
+        { name = "store:drop_snapshots", kind = "method", since = since, touches = "write",
+          signature = "store:drop_snapshots([fold_digest]) -> count",
+          summary = "Drops the snapshots of one fold, or all of them.",
+          text = [[
+A snapshot is a folded state that spares folding a long stream again. Loaded deciders take and find them by
+themselves: one is taken when some thousand events have been folded since the last, and its size is at most 16 bytes for
+each of these; a stream keeps those of the four folds that were used last. Whatever is odd about one makes it as
+good as missing, so that dropping them costs nothing but time.]],
+          parameters = {
+            { name = "fold_digest", type = "string", optional = true, text = "`decider.fold_digest`; without it: all" },
+          },
+          returns = { { name = "count", type = "integer", text = "how many there were" } },
+          errors = { "read_only" },
+          example = [[
+print(store:drop_snapshots())                 --> 0
+]] },
+
         { name = "store:close", kind = "method", since = since,
           signature = "store:close()",
           summary = "Closes the store; closing twice is fine.",
@@ -1374,6 +1405,8 @@ ever used. Where what a fold reaches cannot be told from the rest, it stands for
               text = "of what a state depends on: `initial_state`, `evolve`, `upcast` and what they reach" },
             { name = "fold_doubt", type = "string", optional = true,
               text = "why `fold_digest` stands for the whole script" },
+            { name = "snapshot_refusal", type = "string", optional = true,
+              text = "why the last state that was worth a snapshot could not be stored: aliases, functions, metatables" },
             { name = "upcast", type = "table<string, Upcast>", optional = true,
               text = "for the option `upcast` of what reads events" },
             { name = "event_types", type = "table<string, boolean>", optional = true,

@@ -1,0 +1,358 @@
+--- Kept states and snapshots: with them or without, every state and every decision is the same.
+
+local moonfold = require "moonfold"
+local support = require "support"
+
+local command, event = moonfold.command, moonfold.event
+
+local script <const> = [[
+local moonfold = require "moonfold"
+local calls = 0
+return {
+  initial_state = { sum = 0, seen = {}, last = { n = 0 } },
+  evolve = {
+    Added = function(state, event)
+      state.sum = state.sum + event.data
+      state.seen[event.data % 7 + 1] = event.stream_position
+      state.last = { n = state.last.n + 1 }
+      if event.data == 99 then error "99" end
+    end,
+    Cleared = function(state) return { sum = 0, seen = {}, last = state.last } end,
+    Broken = function(state)
+      state.sum = -1
+      error "broken"
+    end,
+    Aliased = function(state) state.seen.a, state.seen.b = state.last, state.last end,
+  },
+  decide = {
+    Add = function(command, state)
+      if command.data < 0 and state.sum + command.data < 0 then moonfold.reject("too_little") end
+      return { type = "Added", data = command.data }
+    end,
+    AddAll = function(command)
+      local events = {}
+      for i, n in ipairs(command.data) do events[i] = { type = "Added", data = n } end
+      return events
+    end,
+    Do = function(command, state) if state.sum >= 0 then return { type = command.data } end end,
+    Fail = function() error "decide failed" end,
+    Sneak = function()
+      calls = calls + 1 -- told only when all is done
+      return { type = "Added", data = 1 }
+    end,
+    Write = function(_, state) state.sum = 1000000 end,
+    Peek = function(_, state, context) return { type = "Added", data = context:random(5) + state.sum % 3 } end,
+  },
+}
+]]
+
+local function load(path, options) return moonfold.load_decider(path, options) end
+
+support.everywhere(function(open)
+  describe("a loaded decider", function()
+    local store, path, cold
+    before_each(function()
+      store = open()
+      path = support.write(support.path("adder.lua"), script)
+      cold = load(path, { cache = false, snapshots = false })
+    end)
+    after_each(function() store:close() end)
+
+    --- The state is what a plain fold gives.
+    local function right(decider, stream)
+      local expected, found = store:aggregate_stream(stream or "a", cold), store:aggregate_stream(stream or "a", decider)
+      assert.same(expected, found)
+      return found.state
+    end
+
+    local function add(decider, ...)
+      return store:handle("a", decider, command("AddAll", { ... }))
+    end
+
+    it("has the state that was appended to by others", function()
+      local decider = load(path)
+      add(decider, 1, 2)
+      store:append_to_stream("a", event("Added", 3))
+      assert.equal(6, right(decider).sum)
+      assert.equal(10, store:handle("a", decider, command("Add", 4)).state.sum)
+      right(decider)
+    end)
+
+    it("has it after a refusal and after failures of decide", function()
+      local decider = load(path)
+      add(decider, 5)
+      support.fails("rejected", nil, function() store:handle("a", decider, command("Add", -9)) end)
+      support.fails("script_error", nil, function() store:handle("a", decider, command "Fail") end)
+      support.fails("script_error", nil, function() store:handle("a", decider, command "Write") end)
+      support.fails("script_error", nil, function() store:handle("a", decider, command "Sneak") end)
+      assert.equal(5, right(decider).sum)
+      assert.equal(4, store:handle("a", decider, command("Add", -1)).state.sum)
+    end)
+
+    it("has it after an evolve that failed midway", function()
+      local decider = load(path)
+      add(decider, 5)
+      support.fails("script_error", nil, function() store:handle("a", decider, command("Do", "Broken")) end)
+      assert.equal(5, right(decider).sum)
+      support.fails("script_error", nil, function() add(decider, 1, 99) end)
+      assert.equal(5, right(decider).sum)
+      assert.equal(6, add(decider, 1).state.sum)
+    end)
+
+    it("has it after a transaction that failed, and after one that was a dry run", function()
+      local decider = load(path)
+      add(decider, 5)
+      assert.has_error(function()
+        store:transaction(function()
+          add(decider, 6)
+          assert.equal(11, store:aggregate_stream("a", decider).state.sum)
+          add(decider, 7)
+          error "no"
+        end)
+      end)
+      assert.equal(5, right(decider).sum)
+      store:transaction(function() assert.equal(13, add(decider, 8).state.sum) end, { dry_run = true })
+      assert.equal(5, right(decider).sum)
+      store:transaction(function()
+        add(decider, 1)
+        pcall(add, decider, 2, 99)
+        assert.equal(6, store:aggregate_stream("a", decider).state.sum)
+        assert.equal(9, add(decider, 3).state.sum)
+      end)
+      assert.equal(9, right(decider).sum)
+    end)
+
+    it("has it after commands that were only looked at", function()
+      local decider = load(path)
+      add(decider, 5)
+      for _ = 1, 3 do assert.equal(7, store:decide("a", decider, command("Add", 2)).state.sum) end
+      assert.equal(5, right(decider).sum)
+      assert.equal(6, store:handle("a", decider, command("Add", 1)).state.sum)
+    end)
+
+    it("looks into the past as before", function()
+      local decider = load(path)
+      add(decider, 1, 2, 3, 4)
+      right(decider)
+      for to = 0, 5 do
+        assert.same(store:aggregate_stream("a", cold, { to = to }), store:aggregate_stream("a", decider, { to = to }))
+        assert.same(store:aggregate_stream("a", cold, { from = to }), store:aggregate_stream("a", decider, { from = to }))
+      end
+      right(decider)
+    end)
+
+    it("answers a repeated command with the state of its time", function()
+      local decider = load(path)
+      local first = { type = "Add", data = 1, command_id = "c-1" }
+      store:handle("a", decider, first)
+      add(decider, 2)
+      assert.equal(1, store:handle("a", decider, first).state.sum)
+      assert.equal(3, right(decider).sum)
+    end)
+
+    it("gives states that are the caller's own", function()
+      local decider = load(path)
+      local state = add(decider, 1).state
+      state.sum, state.seen = 100, nil
+      assert.equal(1, right(decider).sum)
+    end)
+
+    it("keeps the states of two stores apart", function()
+      local decider = load(path)
+      local other <close> = open()
+      add(decider, 1)
+      other:append_to_stream("a", { event("Added", 20), event("Added", 30) })
+      assert.equal(50, other:aggregate_stream("a", decider).state.sum)
+      assert.equal(1, right(decider).sum)
+    end)
+
+    it("needs no more memory for many states than it may have", function()
+      local decider = load(path, { memory = 4000000 })
+      local big = {}
+      for i = 1, 2000 do big[i] = i % 90 end
+      for i = 1, 400 do
+        store:append_to_stream("s" .. i, event("Added", i % 90))
+        store:handle("s" .. i, decider, command("AddAll", big), { state = false })
+      end
+      for i = 1, 400, 7 do right(decider, "s" .. i) end
+    end)
+  end)
+
+  describe("a snapshot", function()
+    local store, path, cold
+    before_each(function()
+      store = open()
+      path = support.write(support.path("adder.lua"), script)
+      cold = load(path, { cache = false, snapshots = false })
+      local batch = {}
+      for i = 1, 1500 do batch[i] = event("Added", i % 50) end
+      for _ = 1, 8 do store:append_to_stream("a", batch) end
+    end)
+    after_each(function() store:close() end)
+
+    local function snapshots()
+      return store:kept().snapshots
+    end
+
+    it("is taken by a read of many events, and used by another decider with the same fold", function()
+      assert.equal(0, snapshots())
+      local first = store:aggregate_stream("a", load(path))
+      assert.equal(1, snapshots())
+      assert.same(first, store:aggregate_stream("a", load(path)))
+      assert.same(first, store:aggregate_stream("a", cold))
+    end)
+
+    it("is taken by a command in its own transaction, and goes with it", function()
+      local decider = load(path)
+      assert.has_error(function()
+        store:transaction(function()
+          store:handle("a", decider, command("Add", 1))
+          error "no"
+        end)
+      end)
+      assert.equal(0, snapshots())
+      store:handle("a", decider, command("Add", 1))
+      assert.equal(1, snapshots())
+      assert.same(store:aggregate_stream("a", cold), store:aggregate_stream("a", load(path)))
+    end)
+
+    it("is not used for another fold, and is found again when the code comes back", function()
+      store:aggregate_stream("a", load(path))
+      local changed = support.write(support.path("adder.lua"), (script:gsub("state.sum %+ event.data", "state.sum - event.data")))
+      local state = store:aggregate_stream("a", load(changed)).state
+      assert.equal(-state.sum, store:aggregate_stream("a", load(path)).state.sum)
+      assert.equal(2, snapshots())
+    end)
+
+    it("is not taken of a state that cannot be stored as it is, and the decider says why", function()
+      local decider = load(path)
+      assert.is_nil(decider.snapshot_refusal)
+      store:append_to_stream("a", event "Aliased")
+      local state = store:aggregate_stream("a", decider).state
+      assert.equal(0, snapshots())
+      assert.matches("two places", decider.snapshot_refusal)
+      assert.same(store:aggregate_stream("a", cold).state, state)
+    end)
+
+    it("can be refused", function()
+      store:aggregate_stream("a", load(path, { snapshots = false }))
+      assert.equal(0, snapshots())
+    end)
+
+    it("is dropped on request", function()
+      local decider = load(path)
+      store:aggregate_stream("a", decider)
+      assert.equal(0, store:drop_snapshots(("0"):rep(32)))
+      assert.equal(1, store:drop_snapshots(decider.fold_digest))
+      assert.equal(0, snapshots())
+      store:aggregate_stream("a", load(path))
+      assert.equal(1, store:drop_snapshots())
+    end)
+  end)
+end)
+
+describe("random commands over random streams", function()
+  local STREAMS <const> = 5
+
+  --- One run: every decision and state of deciders that keep what they can is compared with those of one that
+  --- keeps nothing.
+  local function run(seed)
+    local path = support.path()
+    local file = support.write(support.path("adder.lua"), script)
+    local random = math.random
+    math.randomseed(seed)
+    local problem
+    local options = { durability = "none", clock = function() return 1 end }
+    local store, plain = moonfold.open(path, options), moonfold.open(":memory:", { clock = options.clock })
+    local cold = load(file, { cache = false, snapshots = false })
+    local function fresh() return load(file, { cache = random(3) == 1 and 2 or true }) end
+    local deciders = { fresh(), fresh() }
+
+    local function any_command()
+      local kind = random(12)
+      if kind <= 4 then return command("Add", random(120) - 40) end
+      if kind == 5 then return command("Do", ({ "Cleared", "Aliased", "Broken", "Nothing" })[random(4)]) end
+      if kind == 6 then return command(({ "Fail", "Write", "Peek", "Sneak" })[random(4)]) end
+      if kind == 7 then return { type = "Add", data = random(9), command_id = "c-" .. random(20) } end
+      if kind == 8 then return { command("Add", random(9)), command("Add", random(99) - 60) } end
+      local many = {}
+      for i = 1, random(kind == 9 and 1500 or 12) do many[i] = random(98) end
+      return command("AddAll", many)
+    end
+
+    --- What a call comes to: a result, or the error's code.
+    local function outcome(f, ...)
+      local ok, result = pcall(f, ...)
+      if not ok then return result.code end
+      local types = {}
+      for i, recorded in ipairs(result.events or {}) do
+        types[i] = { recorded.type, recorded.data, recorded.stream_position }
+      end
+      return { types, result.state, result.next_expected_stream_version or result.current_stream_version }
+    end
+
+    local function both(name, stream, given)
+      local decider = deciders[random(#deciders)]
+      local expected = outcome(plain[name], plain, stream, cold, given)
+      local found = outcome(store[name], store, stream, decider, given)
+      local same, difference = pcall(assert.same, expected, found)
+      if not same then problem = problem or ("seed %d: %s of %s: %s"):format(seed, name, stream, tostring(difference)) end
+    end
+
+    local function step()
+      local stream = "s" .. random(STREAMS)
+      local kind = random(20)
+      if kind <= 10 then
+        both("handle", stream, any_command())
+      elseif kind <= 12 then
+        both("decide", stream, any_command())
+      elseif kind <= 14 then
+        both("aggregate_stream", stream, random(3) == 1 and { to = random(50) } or nil)
+      elseif kind == 15 then
+        local foreign = event("Added", random(90))
+        store:append_to_stream(stream, foreign)
+        plain:append_to_stream(stream, foreign)
+      elseif kind == 16 then
+        deciders[random(#deciders)] = fresh()
+      elseif kind == 17 then
+        store:close()
+        store = moonfold.open(path, options)
+      elseif kind == 18 then
+        store:drop_snapshots()
+      end
+    end
+
+    --- A transaction on both stores, which may fail or be a dry run; steps that close the store are left out.
+    local function transaction()
+      local fails, dry_run = random(3) == 1, random(4) == 1
+      local steps = random(6)
+      pcall(plain.transaction, plain, function()
+        pcall(store.transaction, store, function()
+          for _ = 1, steps do
+            local name = random(4) == 1 and "aggregate_stream" or "handle"
+            both(name, "s" .. random(STREAMS), name == "handle" and any_command() or nil)
+          end
+          if fails then error "no" end
+        end, { dry_run = dry_run })
+        if fails then error "no" end
+      end, { dry_run = dry_run })
+    end
+
+    for _ = 1, 60 do
+      if random(4) == 1 then transaction() else step() end
+      assert.is_nil(problem)
+    end
+    for i = 1, STREAMS do
+      for _, decider in ipairs(deciders) do
+        assert.same(plain:aggregate_stream("s" .. i, cold), store:aggregate_stream("s" .. i, decider), "seed " .. seed)
+      end
+    end
+    store:close()
+    plain:close()
+  end
+
+  it("are decided as by a plain fold, with evictions, snapshots, restarts and failures", function()
+    local first = os.time()
+    for seed = first, first + 24 do run(seed) end
+  end)
+end)
