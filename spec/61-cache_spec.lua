@@ -60,7 +60,8 @@ support.everywhere(function(open)
 
     --- The state is what a plain fold gives.
     local function right(decider, stream)
-      local expected, found = store:aggregate_stream(stream or "a", cold), store:aggregate_stream(stream or "a", decider)
+      stream = stream or "a"
+      local expected, found = store:aggregate_stream(stream, cold), store:aggregate_stream(stream, decider)
       assert.same(expected, found)
       return found.state
     end
@@ -135,8 +136,9 @@ support.everywhere(function(open)
       add(decider, 1, 2, 3, 4)
       right(decider)
       for to = 0, 5 do
-        assert.same(store:aggregate_stream("a", cold, { to = to }), store:aggregate_stream("a", decider, { to = to }))
-        assert.same(store:aggregate_stream("a", cold, { from = to }), store:aggregate_stream("a", decider, { from = to }))
+        for _, range in ipairs { { to = to }, { from = to } } do
+          assert.same(store:aggregate_stream("a", cold, range), store:aggregate_stream("a", decider, range))
+        end
       end
       right(decider)
     end)
@@ -218,7 +220,8 @@ support.everywhere(function(open)
 
     it("is not used for another fold, and is found again when the code comes back", function()
       store:aggregate_stream("a", load(path))
-      local changed = support.write(support.path("adder.lua"), (script:gsub("state.sum %+ event.data", "state.sum - event.data")))
+      local other = script:gsub("state.sum %+ event.data", "state.sum - event.data")
+      local changed = support.write(support.path("adder.lua"), other)
       local state = store:aggregate_stream("a", load(changed)).state
       assert.equal(-state.sum, store:aggregate_stream("a", load(path)).state.sum)
       assert.equal(2, snapshots())
@@ -296,7 +299,8 @@ describe("random commands over random streams", function()
       local expected = outcome(plain[name], plain, stream, cold, given)
       local found = outcome(store[name], store, stream, decider, given)
       local same, difference = pcall(assert.same, expected, found)
-      if not same then problem = problem or ("seed %d: %s of %s: %s"):format(seed, name, stream, tostring(difference)) end
+      if same or problem then return end
+      problem = ("seed %d: %s of %s: %s"):format(seed, name, stream, tostring(difference))
     end
 
     local function step()
@@ -353,6 +357,6 @@ describe("random commands over random streams", function()
 
   it("are decided as by a plain fold, with evictions, snapshots, restarts and failures", function()
     local first = os.time()
-    for seed = first, first + 24 do run(seed) end
+    for seed = first, first + 14 do run(seed) end
   end)
 end)

@@ -69,7 +69,7 @@ local load_options = {
   option("memory", "integer", "64 MiB", "what the sandbox may hold", "bytes"),
   option("keep_commands", "boolean", "false", "reserved: accepted, and without effect in this version"),
   option("cache", "integer|boolean", "4,096 states, and half of the memory",
-    "how many folded states are kept, so that a command on a stream that is in use folds only what is new; false: none"),
+    "how many folded states are kept, so that a command on a stream in use folds only what is new; false: none"),
   option("snapshots", "boolean", "true", "states of long streams are kept in the store; see `store:drop_snapshots`"),
   option("log", "fun(line: string, place: table)", "nobody listens",
     "receives what scripts `print`, with a table of `phase`, `stream`, `position`, `event_type`, `command_type`, as "
@@ -1406,7 +1406,7 @@ ever used. Where what a fold reaches cannot be told from the rest, it stands for
             { name = "fold_doubt", type = "string", optional = true,
               text = "why `fold_digest` stands for the whole script" },
             { name = "snapshot_refusal", type = "string", optional = true,
-              text = "why the last state that was worth a snapshot could not be stored: aliases, functions, metatables" },
+              text = "why the last state that was worth a snapshot could not be stored: aliases, metatables" },
             { name = "upcast", type = "table<string, Upcast>", optional = true,
               text = "for the option `upcast` of what reads events" },
             { name = "event_types", type = "table<string, boolean>", optional = true,
