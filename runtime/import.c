@@ -290,12 +290,13 @@ static void add_code(importer *im) {
   uint8_t digest[MF_DIGEST_SIZE];
   mf_error error;
   part hex = text_field(im, "kept_code", true);
-  part source = text_field(im, "source", true);
+  part code = payload_field(im, "data", "data_base64");
+  if (!code.present) bad_line(im, NULL, "\"data\" is missing: the code");
   char text[2 * MF_DIGEST_SIZE + 1] = "";
   if (hex.size == sizeof text - 1) memcpy(text, im->bytes->data + hex.at, hex.size);
   if (!mfr_read_hex(text, digest, sizeof digest))
     bad_line(im, "kept_code", "a digest has 32 hexadecimal digits");
-  if (mf_put_code(im->call->txn, digest, bytes_of(im, source), NULL, &error) != MF_OK)
+  if (mf_put_code(im->call->txn, digest, bytes_of(im, code), NULL, &error) != MF_OK)
     raise_append_error(im, &error);
 }
 
@@ -317,8 +318,9 @@ static bool keeps_command(importer *im, const mf_kept_command *wanted) {
 static void add_command(importer *im) {
   mf_error error;
   im->stream = text_field(im, "stream_name", true);
-  im->envelope = base64_field(im, "kept_command");
-  mf_kept_command kept = {time_field(im), bytes_of(im, im->stream), bytes_of(im, im->envelope)};
+  part command = payload_field(im, "data", "data_base64");
+  if (!command.present) bad_line(im, NULL, "\"data\" is missing: the command");
+  mf_kept_command kept = {time_field(im), bytes_of(im, im->stream), bytes_of(im, command)};
   if (kept.time == MF_NOW) bad_line(im, NULL, "\"recorded_at\" is missing");
   if (keeps_command(im, &kept)) return;
   if (mf_keep_command(im->call->txn, &kept, &error) != MF_OK) raise_append_error(im, &error);

@@ -253,21 +253,21 @@ int mfr_host_code_line(lua_State *L) {
   bool first = lua_isnoneornil(L, 2);
   if (!first && !mfr_read_hex(luaL_checkstring(L, 2), after, sizeof after))
     return luaL_argerror(L, 2, "no digest");
-  mfr_buffer *out = mfr_borrow(L, state);
+  mfr_buffer *out = mfr_borrow(L, state), *code = mfr_borrow(L, state);
   int status = mf_next_code(store->store, first ? NULL : after, &record, &error);
   if (status < 0) mfr_raise_store_error(L, state, &error);
   if (status == MF_DONE) return 0;
-  mfr_write_hex(hex, record.digest, sizeof record.digest);
-  bool fine = mfr_buffer_reserve(out, 6 * record.code.size + 256);
-  if (fine) {
-    put(L, state, out, "{\"kept_code\":\"");
-    put(L, state, out, hex);
-    put(L, state, out, "\",\"source\":");
-    mfr_json_write_string(L, state, out, record.code);
-    put(L, state, out, "}\n");
-  }
+  /* What the store gave is freed before anything can raise. */
+  bool fine = mfr_buffer_reserve(code, record.code.size + 1);
+  if (fine && record.code.size) memcpy(code->data, record.code.data, record.code.size);
   mf_free(record.code);
-  if (!fine) mfr_need_room(L, state, out, SIZE_MAX / 4);
+  if (!fine) mfr_need_room(L, state, code, record.code.size + 1);
+  mfr_write_hex(hex, record.digest, sizeof record.digest);
+  put(L, state, out, "{\"kept_code\":\"");
+  put(L, state, out, hex);
+  put(L, state, out, "\"");
+  put_payload(L, state, out, "data", (mf_bytes){code->data, record.code.size}, MFR_JSON_EXACT);
+  put(L, state, out, "}\n");
   lua_pushlstring(L, out->data, out->size);
   lua_pushstring(L, hex);
   return 2;
@@ -283,11 +283,10 @@ static int command_lines_body(lua_State *L) {
   mfr_buffer *out = mfr_borrow(L, state);
   while ((status = mf_commands_next(commands, &kept, &error)) == MF_OK) {
     out->size = 0;
-    put(L, state, out, "{\"kept_command\":");
-    put_base64(L, state, out, kept.command);
-    put(L, state, out, ",\"stream_name\":");
+    put(L, state, out, "{\"kept_command\":true,\"stream_name\":");
     mfr_json_write_string(L, state, out, kept.stream);
     put_time(L, state, out, kept.time);
+    put_payload(L, state, out, "data", kept.command, MFR_JSON_EXACT);
     put(L, state, out, "}\n");
     lua_pushvalue(L, 2);
     lua_pushlstring(L, out->data, out->size);

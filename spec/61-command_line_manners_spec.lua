@@ -246,16 +246,17 @@ describe("export and import", function()
     local path, folder = support.path(), support.folder()
     local lines = support.write(folder .. "/lines", table.concat({
       '{"stream_name":"s","type":"T"}',
-      '{"kept_code":"00112233445566778899aabbccddeeff","source":"return {}"}',
-      '{"kept_command":"gaR0eXBl","stream_name":"s","recorded_at":"2026-11-25T00:00:00.000000Z"}', "",
+      '{"kept_code":"00112233445566778899aabbccddeeff","data":{"sources":["return {}"]}}',
+      '{"kept_code":"10112233445566778899aabbccddeeff","data_base64":"wQ=="}',
+      '{"kept_command":true,"stream_name":"s","recorded_at":"2026-11-25T00:00:00.000000Z","data":{"type":"Count"}}', "",
     }, "\n"))
     for _ = 1, 2 do assert.are.equal(0, run("import %s %s", quote(path), quote(lines)).status) end
     local exported = run("export %s", quote(path)).stdout
     assert.are.equal(support.read(lines):match("\n(.*)$"), exported:match("\n[^\n]*\n[^\n]*\n(.*)$"))
     assert.matches("\nkept commands\t1,", run("stats %s", quote(path)).stdout)
-    assert.matches("\ncode\t1,", run("stats %s", quote(path)).stdout)
-    for _, line in ipairs { '{"kept_code":"001","source":""}', '{"kept_code":"00112233445566778899aabbccddeeff"}',
-      '{"kept_command":"?","stream_name":"s"}', '{"kept_command":"","stream_name":"s"}' } do
+    assert.matches("\ncode\t2,", run("stats %s", quote(path)).stdout)
+    for _, line in ipairs { '{"kept_code":"001","data":""}', '{"kept_code":"00112233445566778899aabbccddeeff"}',
+      '{"kept_command":true,"stream_name":"s"}', '{"kept_command":true,"stream_name":"s","data":1}' } do
       local bad = run("import %s %s", quote(path), quote(support.write(folder .. "/bad", line)))
       assert.are.equal(1, bad.status)
       assert.matches("line 1, column %d+: ", bad.stderr)
