@@ -299,6 +299,42 @@ static void take(char **to, char **from) {
   *from = NULL;
 }
 
+typedef struct handling {
+  mf_runtime *runtime;
+  const mfr_loaded *loaded;
+  mfr_text stream;
+  const mf_command *command;
+  mf_result *result;
+  int status; /* of the script's part */
+} handling;
+
+/* mf_work. The error says nothing where it is the sandbox that knows of the failure. */
+static int handle_in(mf_txn *txn, void *context, mf_error *error) {
+  handling *h = context;
+  mf_result_free(h->result); /* of a try before, whose commit failed */
+  mfr_runtime_join(h->runtime, txn);
+  h->status = mfr_c_handle(h->loaded, h->runtime->store, h->stream, h->command,
+                           h->runtime->options.values, h->result, error);
+  mfr_runtime_join(h->runtime, NULL);
+  return h->status;
+}
+
+/*
+ * Where commits are synced, commands that wait together share one: then the whole call is a piece
+ * of work, which runs in whichever thread leads, while this one sleeps. Where they are not, sharing
+ * gains nothing, and the fold that goes before the write lock would be lost.
+ */
+static int handle_alone_or_shared(handling *h, mf_error *error) {
+  mf_store *store = h->runtime->store->store;
+  mf_txn *given = h->command->txn;
+  if (given || h->command->dry_run || mf_store_durability(store) == MF_NONE)
+    return handle_in(given, h, error);
+  memset(error, 0, sizeof *error);
+  int status = mf_transact(store, handle_in, h, error);
+  if (status != MF_OK && h->status == MF_OK) mf_result_free(h->result); /* the commit failed */
+  return status;
+}
+
 int mf_handle(mf_runtime *runtime, const char *stream, const mf_command *given, mf_result *result,
               mf_error *error) {
   mf_command command = MF_COMMAND_INIT;
@@ -312,10 +348,8 @@ int mf_handle(mf_runtime *runtime, const char *stream, const mf_command *given, 
   if (!loaded->decides)
     return refuse(runtime, MF_INVALID_ARGUMENT, error,
                   "%s has no decide, so it can be folded and cannot handle commands", loaded->file);
-  mfr_runtime_join(runtime, command.txn);
-  int status = mfr_c_handle(loaded, runtime->store, (mfr_text){stream, strlen(stream)}, &command,
-                            runtime->options.values, result, &commit);
-  mfr_runtime_join(runtime, NULL);
+  handling h = {runtime, loaded, {stream, strlen(stream)}, &command, result, MF_OK};
+  int status = handle_alone_or_shared(&h, &commit);
   if (status == MF_OK) return MF_OK;
   if (commit.code != MF_OK) return refuse(runtime, commit.code, error, "%s", commit.message);
   status = domain_failed(runtime, loaded->domain, status, error);

@@ -296,6 +296,11 @@ typedef struct mf_result {
  * MF_UNKNOWN_EVENT_TYPE (decide made an event that evolve does not know), MF_SCRIPT_ERROR,
  * MF_BUDGET_EXCEEDED, MF_INVALID_ARGUMENT (also: no decider owns the stream), MF_READ_ONLY, and
  * what mf_begin() and mf_commit() return. The result is filled in any case and may always be freed.
+ *
+ * On a store that syncs (full or relaxed durability), commands that several threads wait for share
+ * one commit, each with a runtime of its own: the script then runs, and the log function is called,
+ * on whichever of those threads writes for all, while the others sleep. When the commit of many
+ * fails, each is decided again on its own.
  */
 MF_API int mf_handle(mf_runtime *runtime, const char *stream, const mf_command *command,
                      mf_result *result, mf_error *error);

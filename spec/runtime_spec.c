@@ -55,7 +55,9 @@ static const char cart[] =
 
 static const char shelf[] = "return { category = 'shelf', initial_state = 0,\n"
                             "  evolve = { Put = function(n) return n + 1 end },\n"
-                            "  decide = { Put = function() return { type = 'Put' } end } }\n";
+                            "  decide = { Put = function() return { type = 'Put' } end,\n"
+                            "    Fail = function() error('it fails') end,\n"
+                            "    Refuse = function() require('moonfold').reject('no') end } }\n";
 
 static char said[256];
 
@@ -367,8 +369,12 @@ static void *work(void *argument) {
   j->fine = mf_runtime_new(j->store, NULL, &runtime, NULL) == MF_OK &&
             mf_load_string(runtime, "shelf.lua", shelf, strlen(shelf), NULL, NULL) == MF_OK;
   snprintf(stream, sizeof stream, "shelf-thread-%d", j->index);
-  for (int i = 0; j->fine && i < COMMANDS; i++)
-    j->fine = quick(runtime, i % 2 ? stream : "shelf-common", "Put", NULL) == MF_OK;
+  for (int i = 0; j->fine && i < COMMANDS; i++) {
+    const char *name = i % 2 ? stream : "shelf-common";
+    j->fine = quick(runtime, name, "Put", NULL) == MF_OK;
+    if (i % 5 == 0) j->fine = j->fine && quick(runtime, name, "Fail", NULL) == MF_SCRIPT_ERROR;
+    if (i % 7 == 0) j->fine = j->fine && quick(runtime, name, "Refuse", NULL) == MF_REJECTED;
+  }
   int status = mf_aggregate(runtime, stream, MF_LAST, &result, NULL);
   j->fine = j->fine && status == MF_OK && atoi(result.state) == COMMANDS / 2;
   mf_result_free(&result);
@@ -376,7 +382,7 @@ static void *work(void *argument) {
   return NULL;
 }
 
-static void threads_have_runtimes(mf_store *store) {
+static void threads_have_runtimes(mf_store *store, const char *sentence) {
   pthread_t threads[THREADS];
   job jobs[THREADS];
   int fine = 1;
@@ -388,8 +394,18 @@ static void threads_have_runtimes(mf_store *store) {
     pthread_join(threads[i], NULL);
     fine = fine && jobs[i].fine;
   }
-  check(fine && version_of(store, "shelf-common") == THREADS * COMMANDS / 2,
-        "runtimes in several threads decide on one store, each command on what came before it");
+  check(fine && version_of(store, "shelf-common") == THREADS * COMMANDS / 2, sentence);
+}
+
+static void threads_share_commits(const char *folder) {
+  char path[300];
+  mf_store *store;
+  mf_open_options options = {.size = sizeof options, .durability = MF_RELAXED};
+  snprintf(path, sizeof path, "%s/shared.fold", folder);
+  if (mf_open(path, &options, &store, NULL) != MF_OK) exit(2);
+  threads_have_runtimes(store, "where commits are synced, threads share them, and what fails "
+                               "leaves the others alone");
+  if (mf_close(store) != MF_OK) exit(2);
 }
 
 int main(void) {
@@ -404,7 +420,10 @@ int main(void) {
   limits_hold(store);
   print_is_logged(store);
   folders_are_domains(store, folder);
-  threads_have_runtimes(store);
+  threads_have_runtimes(
+      store,
+      "runtimes in several threads decide on one store, each command on what came before it");
+  threads_share_commits(folder);
   check(mf_close(store) == MF_OK, "and the store closes");
   snprintf(command, sizeof command, "rm -rf %s", folder);
   if (system(command) != 0) return 2;

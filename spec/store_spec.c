@@ -443,6 +443,60 @@ static void snapshots_are_counted(mf_store *store) {
   check(fine, "and no more digests are told than there is room for");
 }
 
+/* ---- pieces of work that share a commit ---- */
+
+enum { WORKERS = 6, PIECES = 100 };
+
+typedef struct piece {
+  mf_store *store;
+  int fails, wrong;
+} piece;
+
+/* Reads, then appends what the reading led to; then it may fail. */
+static int count_up(mf_txn *txn, void *context, mf_error *error) {
+  const piece *p = context;
+  mf_append_options options = MF_APPEND_OPTIONS_INIT;
+  mf_new_event event = {.type = bytes("Counted"), .data = bytes("payload")};
+  mf_append_result result;
+  if (mf_stream_version(p->store, txn, bytes("work"), &options.expected_version, error) != MF_OK)
+    return MF_IO;
+  int status = mf_append(txn, bytes("work"), &event, 1, &options, &result, error);
+  return status == MF_OK && p->fails ? MF_REJECTED : status;
+}
+
+static void *do_pieces(void *argument) {
+  piece *p = argument;
+  mf_new_event event = {.type = bytes("Noted")};
+  for (int i = 0; i < PIECES; i++) {
+    p->fails = i % 3 == 0;
+    if (mf_transact(p->store, count_up, p, NULL) != (p->fails ? MF_REJECTED : MF_OK)) p->wrong++;
+    if (mf_append_to_stream(p->store, bytes("notes"), &event, 1, NULL, NULL, NULL) != MF_OK)
+      p->wrong++;
+  }
+  return NULL;
+}
+
+static void work_shares_commits(mf_store *store) {
+  pthread_t threads[WORKERS];
+  piece pieces[WORKERS];
+  int wrong = 0, done = 0;
+  for (int i = 0; i < PIECES; i++)
+    done += i % 3 != 0;
+  for (int i = 0; i < WORKERS; i++) {
+    pieces[i] = (piece){store, 0, 0};
+    if (pthread_create(&threads[i], NULL, do_pieces, &pieces[i]) != 0) exit(2);
+  }
+  for (int i = 0; i < WORKERS; i++) {
+    pthread_join(threads[i], NULL);
+    wrong += pieces[i].wrong;
+  }
+  int64_t worked, noted;
+  mf_stream_version(store, NULL, bytes("work"), &worked, NULL);
+  mf_stream_version(store, NULL, bytes("notes"), &noted, NULL);
+  check(wrong == 0 && worked == WORKERS * done && noted == WORKERS * PIECES,
+        "pieces of work see one another, and one that fails leaves nothing behind");
+}
+
 int main(void) {
   char folder[] = "/tmp/moonfold-spec-XXXXXX", command[300];
   if (!mkdtemp(folder)) return 2;
@@ -458,6 +512,7 @@ int main(void) {
     snprintf(sentence, sizeof sentence,
              "%s, of threads that expect the same version exactly one succeeds", kinds[i]);
     rivals_win_each_version_once(store, sentence);
+    work_shares_commits(store);
     snprintf(sentence, sizeof sentence, "%s, who waits sees what another thread appends", kinds[i]);
     waiting_sees_another_thread(store, sentence);
     a_rollback_takes_back_what_came_after(store);

@@ -1,14 +1,17 @@
 /*
- * Group commit. A commit that is synced costs the same for one append as for a hundred. So single
- * appends are requests in a queue: the first thread that finds nobody leading takes the write lock,
- * and once it has it, writes everything that has queued up meanwhile in one transaction. Each
- * request succeeds or fails on its own, and sees those before it.
+ * Group commit: of single appends, and of pieces of work that are given a transaction. A commit
+ * that is synced costs the same for one append as for a hundred. So single appends are requests in
+ * a queue: the first thread that finds nobody leading takes the write lock, and once it has it,
+ * writes everything that has queued up meanwhile in one transaction. Each request succeeds or fails
+ * on its own, and sees those before it.
  */
 #include "internal.h"
 
 typedef struct mf__request {
   struct mf__request *next;
   mf_store *store;
+  mf_work *work; /* NULL: an append, of what follows */
+  void *context;
   mf_bytes stream;
   const mf_new_event *events;
   size_t count;
@@ -60,13 +63,27 @@ static mf_durability stronger(mf_durability a, mf_durability b) {
   return a < b ? a : b; /* MF_FULL < MF_RELAXED < MF_NONE */
 }
 
+/* A piece of work that fails leaves nothing behind, whatever it did before. */
+static int run_work(mf_txn *txn, mf__request *r) {
+  mf_savepoint before = mf_save(txn);
+  memset(&r->error, 0, sizeof r->error);
+  int status = r->work(txn, r->context, &r->error);
+  if (status == MF_OK && txn->doomed) status = mf__txn_usable(txn, &r->error);
+  if (status != MF_OK) mf_rollback(txn, before);
+  return status;
+}
+
 /* Appends every request and commits. Returns the commit's status, which is that of all requests
  * that were appended. */
 static int write_requests(mf_txn *txn, mf__request *first, mf_error *error) {
   bool any = false;
   for (mf__request *r = first; r; r = r->next) {
-    r->status = mf_append(txn, r->stream, r->events, r->count, &r->options, &r->result, &r->error);
-    if (mf__dooms(r->status)) txn->doomed = MF_OK; /* it left no trace: the others go on */
+    if (r->work)
+      r->status = run_work(txn, r);
+    else
+      r->status =
+          mf_append(txn, r->stream, r->events, r->count, &r->options, &r->result, &r->error);
+    txn->doomed = MF_OK; /* what failed left no trace: the others go on */
     if (r->status != MF_OK) continue;
     txn->durability = stronger(txn->durability, r->store->durability);
     any = true;
@@ -139,11 +156,32 @@ static void enqueue(mf__env *env, mf__request *request) {
   env->queue_length++;
 }
 
+/* Has the request written, by this thread or another one. */
+static int submit(mf__env *env, mf__request *own, mf_error *error) {
+  pthread_mutex_lock(&env->queue_lock);
+  enqueue(env, own);
+  while (!own->done && env->leading)
+    pthread_cond_wait(&env->queue_moved, &env->queue_lock);
+  if (!own->done) {
+    env->leading = true;
+    pthread_mutex_unlock(&env->queue_lock);
+    lead(env, own);
+    pthread_mutex_lock(&env->queue_lock);
+    env->leading = false;
+    pthread_cond_broadcast(&env->queue_moved);
+  }
+  pthread_mutex_unlock(&env->queue_lock);
+  if (own->status != MF_OK && error) *error = own->error;
+  return own->status;
+}
+
 int mf_append_to_stream(mf_store *store, mf_bytes stream, const mf_new_event *events, size_t count,
                         const mf_append_options *given, mf_append_result *result, mf_error *error) {
-  mf__request own = {NULL, store, stream, events, count, MF_APPEND_OPTIONS_INIT,
-                     {0},  {0},   0,      false};
-  mf__env *env = store->env;
+  mf__request own = {.store = store,
+                     .stream = stream,
+                     .events = events,
+                     .count = count,
+                     .options = MF_APPEND_OPTIONS_INIT};
   int status = mf__check_writable(store, error);
   if (status != MF_OK) return status;
   if (given)
@@ -151,20 +189,13 @@ int mf_append_to_stream(mf_store *store, mf_bytes stream, const mf_new_event *ev
            given->size < sizeof own.options ? given->size : sizeof own.options);
   /* Each asks its own clock, on its own thread. */
   if (own.options.recorded_at == MF_NOW) own.options.recorded_at = mf_now(store);
-  pthread_mutex_lock(&env->queue_lock);
-  enqueue(env, &own);
-  while (!own.done && env->leading)
-    pthread_cond_wait(&env->queue_moved, &env->queue_lock);
-  if (!own.done) {
-    env->leading = true;
-    pthread_mutex_unlock(&env->queue_lock);
-    lead(env, &own);
-    pthread_mutex_lock(&env->queue_lock);
-    env->leading = false;
-    pthread_cond_broadcast(&env->queue_moved);
-  }
-  pthread_mutex_unlock(&env->queue_lock);
-  if (own.status == MF_OK && result) *result = own.result;
-  if (own.status != MF_OK && error) *error = own.error;
-  return own.status;
+  status = submit(store->env, &own, error);
+  if (status == MF_OK && result) *result = own.result;
+  return status;
+}
+
+int mf_transact(mf_store *store, mf_work *work, void *context, mf_error *error) {
+  mf__request own = {.store = store, .work = work, .context = context};
+  int status = mf__check_writable(store, error);
+  return status == MF_OK ? submit(store->env, &own, error) : status;
 }

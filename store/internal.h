@@ -12,7 +12,7 @@
  *   txn.c       write transactions: staging and commit
  *   beside.c    what stands beside the log, as keys and sealed values: staging and look-ups
  *   code.c, snapshots.c, commands.c   the three kinds of it
- *   group.c     single appends: those that wait together share one commit
+ *   group.c     single appends and pieces of work: those that wait together share one commit
  *   reader.c    reading events and listing streams, a copied batch at a time
  *   follow.c    wait and backup
  *   stats.c     where the space goes, and who reads

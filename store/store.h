@@ -298,6 +298,24 @@ MF_API int mf_append_to_stream(mf_store *store, mf_bytes stream, const mf_new_ev
                                size_t count, const mf_append_options *options,
                                mf_append_result *result, mf_error *error);
 
+/*
+ * Runs `work` in a write transaction and commits it: mf_begin(), work, mf_commit() in one. What a
+ * sync costs is shared: calls that wait together, and appends by mf_append_to_stream(), are written
+ * in one transaction, in the order in which they came. Each succeeds or fails on its own and sees
+ * those before it.
+ *
+ * While this thread waits, `work` may run on another one that writes to the same file. It returns
+ * MF_OK to have recorded what it did, or anything else to have it taken back. It may run again,
+ * when the commit of many has failed and each is tried on its own: then what it did before is gone,
+ * and its context must be as at first. It may not end the transaction, nor wait for somebody who
+ * writes.
+ *
+ * Returns what work returned, with *error as work left it; or, when nothing was recorded because of
+ * them, the errors of mf_begin() and mf_commit().
+ */
+typedef int mf_work(mf_txn *txn, void *context, mf_error *error);
+MF_API int mf_transact(mf_store *store, mf_work *work, void *context, mf_error *error);
+
 /* What was recorded for a command id in a stream. */
 typedef struct mf_command_record {
   uint8_t digest[16];

@@ -1,7 +1,7 @@
 -- The benchmarks: lua5.4 spec/bench/run.lua [--quick|--full] [--keep] [NAME...]
 --
--- Builds and runs the programs of this folder, or those that are named: append, durable, threads, read, scale, frames
--- (C), aggregate, cold, handle, sandbox (Lua). Prints a table of ratios to yardsticks that took turns with what is
+-- Builds and runs the programs of this folder, or those that are named: append, durable, threads, handles, read, scale,
+-- frames (C), aggregate, cold, handle, sandbox (Lua). Prints a table of ratios to yardsticks that took turns with what is
 -- measured; when all ran, it also writes build/bench.jsonl and draws build/bench/*.svg. --quick takes less than a
 -- minute; --full adds a store of 10,000,000 events (3 GB of disk). --keep copies numbers and plots to
 -- spec/bench/results, from where README shows them. A goal that is not met is information: the exit status is 0 unless
@@ -16,7 +16,9 @@ local svg = require "svg"
 local build = os.getenv("BUILD") or "build"
 local cc = os.getenv("CC") or "cc"
 local runs = tonumber(os.getenv("RUNS") or "5")
-local programs = { "append", "durable", "threads", "read", "scale", "aggregate", "cold", "handle", "sandbox", "frames" }
+local programs = {
+  "append", "durable", "threads", "handles", "read", "scale", "aggregate", "cold", "handle", "sandbox", "frames",
+}
 local in_lua = { aggregate = true, cold = true, handle = true, sandbox = true }
 
 -- ## The goals. `cost` compares what one takes with what the yardstick takes, `speed` the other way round, `value` is
@@ -28,6 +30,7 @@ local goals = {
   { "^full, .* 1 a commit / D$", "cost", "<=", 2.1 },
   { "^full, .* 64 a commit / D$", "cost", "<=", 4.1 },
   { "^full, .* 1 a commit, 16 threads / ", "cost", ">=", 5 },
+  { "^full, handle, 16 threads / ", "cost", ">=", 5 },
   { "^log, 10*%f[ ] streams? / LMDB cursor$", "value", "<=", 30 },
   { "^log, 10*%f[ ] streams? / checked cursor$", "cost", "<=", 1.6 },
   { "^file, .* 1000 a commit / ", "cost", "<=", 1.25 },
@@ -233,7 +236,7 @@ end
 local function ratio_rows(rows, with_goal)
   local picked = {}
   for _, row in ipairs(rows) do
-    local own_plot = row.section == "scale" or row.section == "threads"
+    local own_plot = row.section == "scale" or row.section == "threads" or row.section == "handles"
     if row.ratio and not own_plot and (row.goal.limit or not with_goal) then
       local kind = row.goal.kind == "speed" and "speed of " or ""
       picked[#picked + 1] = { section = row.section, label = ("%s / %s%s"):format(row.name, kind, row.yardstick),
