@@ -128,6 +128,7 @@ Next: moonfold spec shop
     assert.are.equal('"moonfold" is no good name: a Lua module is called so', complaint("moonfold"))
     assert.are.equal('"7up" is no good name: it begins with a digit', complaint("7up"))
     assert.are.equal('"x_spec" is no good name: specs end in _spec', complaint("x_spec"))
+    assert.are.equal('"a b" is no good name: it has letters, digits, "-" and "_"', complaint("'a b'"))
     assert.are.equal('"a.b" is no good name: it has letters, digits, "-" and "_"', complaint("a.b"))
     assert.are.equal('"" is no good name: it has letters, digits, "-" and "_"', complaint("''"))
     assert.are.equal('there is no "qest" to be like: did you mean quest?', complaint("x --like qest"))
@@ -296,6 +297,18 @@ given {}:when(moonfold.command("Ring")):expect_error("os")
 ]] }
     assert.matches("^FAILED clock_spec.lua\n", spec(files).stdout)
     says("1 passed, 0 failed (1 file)\n", 0, files, "--sandbox .")
+  end)
+
+  it("ends at Ctrl-C, which is no failure of a test", function()
+    local result = spec { ["a_spec.lua"] = [[
+      it("a", function()
+        io.popen("kill -INT $PPID"):close()
+        for _ = 1, 1000000000 do end
+      end)
+      it("b", function() print "never" end)
+    ]] }
+    assert.are.equal(130, result.status)
+    assert.are.equal("", result.stdout)
   end)
 
   it("prints the Test Anything Protocol", function()

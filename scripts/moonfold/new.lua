@@ -14,10 +14,10 @@ local new = {}
 
 --- The name of a decider for the name of a folder: "my-shop" becomes my_shop. nil and why, when it cannot.
 local function identifier(name)
-  if not name:find("^[%w_%- ]+$") or not name:find("%a") then
+  if not name:find("^[%w_%-]+$") or not name:find("%a") then
     return nil, ('%q is no good name: it has letters, digits, "-" and "_"'):format(name)
   end
-  local word = name:gsub("[%- ]+", "_"):lower()
+  local word = name:gsub("%-+", "_"):lower()
   if word:find("^%d") then return nil, ("%q is no good name: it begins with a digit"):format(name) end
   if not load("local " .. word) then return nil, ("%q is no good name: it is a word of Lua's own"):format(name) end
   if package.loaded[word] then return nil, ("%q is no good name: a Lua module is called so"):format(name) end
@@ -189,9 +189,13 @@ end
 
 -- ## Writing them
 
+--- true; nil and a message.
 local function write(path, text)
-  local file <close> = assert(io.open(path, "wb"))
-  assert(file:write(text))
+  local file <close>, problem = io.open(path, "wb")
+  if not file then return nil, problem end
+  local written, failure = file:write(text)
+  if written then written, failure = file:flush() end
+  return written and true, failure and ("%s: %s"):format(path, failure)
 end
 
 --- Writes nothing when anything is in the way.
@@ -207,7 +211,10 @@ local function write_all(host, folder, files)
       if not made then return nil, problem end
     end
   end
-  for _, file in ipairs(files) do write(folder .. "/" .. file[1], file[2]) end
+  for _, file in ipairs(files) do
+    local written, problem = write(folder .. "/" .. file[1], file[2])
+    if not written then return nil, problem end
+  end
   return true
 end
 

@@ -272,14 +272,16 @@ local function new_tap(write)
 end
 
 --- Runs the spec files of `paths`. `host` has kind(path) -> "file", "folder" or nil; list(folder) -> sorted names;
---- write(...); and perhaps tap = true, for the Test Anything Protocol, and sandbox = true, to load deciders there.
---- Returns the exit status: 0 when no test failed, 1 when one did, 2 when a path is wrong, and then what is wrong.
+--- write(...); and perhaps tap = true, for the Test Anything Protocol; sandbox = true, to load deciders there; and
+--- interrupted() -> whether to stop. Returns the exit status: 0 when no test failed, 1 when one did, 2 when a path is
+--- wrong, and then what is wrong with it.
 function runner.main(paths, host)
   local files, complaint = find(host, paths)
   if not files then return 2, complaint end
   local out = (host.tap and new_tap or new_plain)(host.write)
   local sums = { passed = 0, failed = 0, pending = 0, files = #files }
   local function report(group, test, problem)
+    if host.interrupted and host.interrupted() then error("interrupted", 0) end   -- it may have ended a test
     local outcome = problem == PENDING and "pending" or problem and "failed" or "passed"
     sums[outcome] = sums[outcome] + 1
     out[outcome](full_name(group, test), test, problem)

@@ -6,6 +6,7 @@ return function(call)
   local paths = call.arguments.path
   local host = { kind = call.host.kind, list = call.host.list, tap = call.options.tap,
     sandbox = call.options.sandbox }
+  function host.interrupted() return call.host.interrupts() > 0 end
   function host.write(...)
     call.out:write(...)
     call.out:flush()   -- specs print, too
