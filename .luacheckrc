@@ -4,6 +4,8 @@ files["spec"] = { std = "+busted" }
 files["scripts/domain/*_spec.lua"] = { std = "+busted" }
 files["examples/**/*_spec.lua"] = { std = "+busted" }
 files["scripts/moonfold/ffi.lua"] = { std = "luajit" }
+files["examples/love"] = { std = "luajit+love" }
+files["examples/love/rules"] = { std = "lua54" }
 files["spec/luajit.lua"] = { std = "luajit" }
 files[".busted"] = { std = "lua54" }
 files["spec/hostile.lua"] = { max_line_length = false } -- one attempt a line

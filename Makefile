@@ -35,7 +35,7 @@ BUILD_PACKAGES := gcc make pkg-config libc6-dev lua5.4 liblua5.4-dev liblmdb-dev
 DEMO_PACKAGES := $(BUILD_PACKAGES) git
 #   lua-busted: specs   lua-check, clang-format: make check   clang: the second compiler   g++: a host in C++
 #   luajit: moonfold.ffi        tmux: the REPL in a terminal
-TEST_PACKAGES := $(DEMO_PACKAGES) g++ luajit luarocks lua-busted lua-check clang-format clang tmux
+TEST_PACKAGES := $(DEMO_PACKAGES) g++ luajit luarocks love xvfb xauth netpbm lua-busted lua-check clang-format clang tmux
 #   libclang-rt-14-dev: libFuzzer and the sanitizers of clang
 FUZZ_PACKAGES := libclang-rt-14-dev
 
