@@ -435,10 +435,10 @@ static bool add_free(void *context, const mf__entry *entry) {
   mf__walk *walk = f->walk;
   const uint8_t *p = entry->value.data;
   if (entry->missing || !p) return true;
-  uint64_t count = entry->value.size >= 8 ? mf__u64_read(p) : UINT64_MAX;
+  uint64_t room = entry->value.size / 8, count = room > 0 ? mf__u64_read(p) : 0;
   if (mf__u64_read(entry->key.data) > walk->meta.txn)
     free_problem(f, entry->page, "pages are listed as free since a transaction that never was");
-  if (entry->value.size % 8 != 0 || count > entry->value.size / 8 - 1) {
+  if (entry->value.size % 8 != 0 || count >= room) {
     free_problem(f, entry->page, "an entry of the free list makes no sense");
     return true;
   }
@@ -465,7 +465,9 @@ static bool add_free(void *context, const mf__entry *entry) {
 bool mf__walk_free(mf__walk *walk, const mf__visitor *visitor) {
   freeing f = {walk, visitor};
   mf__visitor list = {&f, add_free, free_problem, true};
-  return mf__walk_tree(walk, &walk->meta.free, MF__OWNER_FREE_TREE, &list);
+  mf__tree tree = walk->meta.free;
+  tree.flags = MDB_INTEGERKEY; /* whatever a damaged meta page says, which is told elsewhere */
+  return mf__walk_tree(walk, &tree, MF__OWNER_FREE_TREE, &list);
 }
 
 void mf__walk_unaccounted(mf__walk *walk, const mf__visitor *visitor) {
