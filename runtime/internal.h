@@ -132,7 +132,9 @@ int64_t mfr_check_expected(lua_State *L, const mfr_state *state, int index);
 
 /* ---- verify.c ---- */
 
-int mfr_verify(lua_State *L); /* moonfold.verify */
+/* moonfold.verify, moonfold.salvage */
+int mfr_verify(lua_State *L);
+int mfr_salvage(lua_State *L);
 
 /* ---- codec.c ---- */
 

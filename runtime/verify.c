@@ -1,4 +1,4 @@
-/* moonfold.verify: what mf_verify() finds, as a table. */
+/* moonfold.verify and moonfold.salvage: what mf_verify() and mf_salvage() find, as tables. */
 #include "internal.h"
 
 #include <stdio.h>
@@ -127,5 +127,81 @@ int mfr_verify(lua_State *L) {
   int status = mf_verify(path.data, &options, &report, &error);
   check_outcome(L, state, &v, status, &error, path);
   push_report(L, &v, &report);
+  return 1;
+}
+
+/* ---- salvage ---- */
+
+enum { MOST_LOSSES = 1000 };
+
+typedef struct loss {
+  int64_t first, last;
+  size_t stream_size;
+  char stream[MF_STREAM_NAME_MAX];
+  const char *why; /* static, or NULL */
+} loss;
+
+typedef struct salvaging {
+  verifying work; /* what is called */
+  loss *losses;
+  int count;
+  lua_Integer all;
+} salvaging;
+
+static bool on_salvage_progress(void *context, uint64_t done, uint64_t total) {
+  return on_progress(&((salvaging *)context)->work, done, total);
+}
+
+static void on_loss(void *context, const mf_loss *lost) {
+  salvaging *v = context;
+  v->all++;
+  if (v->count == MOST_LOSSES) return;
+  loss *one = &v->losses[v->count++];
+  *one = (loss){lost->first, lost->last, lost->stream.size, {0}, lost->why};
+  if (one->stream_size) memcpy(one->stream, lost->stream.data, one->stream_size);
+}
+
+static void push_loss(lua_State *L, const loss *one) {
+  lua_createtable(L, 0, 4);
+  mfr_set_integer(L, "from", one->first);
+  mfr_set_integer(L, "to", one->last);
+  if (one->stream_size) mfr_set_string(L, "stream", one->stream, one->stream_size);
+  if (one->why) mfr_set_string(L, "why", one->why, strlen(one->why));
+}
+
+int mfr_salvage(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  salvaging v = {{L, 0, false, false, NULL, 0}, NULL, 0, 0};
+  mf_salvage_options options = {sizeof options, on_salvage_progress, on_loss, &v};
+  mf_salvage_report report;
+  mf_error error;
+  lua_settop(L, 3);
+  mfr_text path = mfr_check_path(L, state, 1, "path");
+  mfr_text new_path = mfr_check_path(L, state, 2, "new_path");
+  if (state->calling)
+    mfr_misuse(L, state, "path", "a store cannot be salvaged from %s", state->calling);
+  v.losses = lua_newuserdatauv(L, MOST_LOSSES * sizeof *v.losses, 0);
+  check_progress(L, state, 3, &v.work);
+  luaL_checkstack(L, 8, "salvage");
+  int status = mf_salvage(path.data, new_path.data, &options, &report, &error);
+  if (status == MF_CORRUPT) { /* nothing could be recovered: no result to tell of */
+    mfr_push_store_error(L, state, &error, NULL, 0, 0);
+    mfr_set_string(L, "file", path.data, path.size);
+    return lua_error(L);
+  }
+  check_outcome(L, state, &v.work, status, &error, path);
+  lua_createtable(L, 0, 6);
+  mfr_set_integer(L, "events", report.events);
+  mfr_set_integer(L, "commits", report.commits);
+  mfr_set_integer(L, "lost_events", report.lost);
+  lua_pushboolean(L, report.renumbered);
+  lua_setfield(L, -2, "renumbered");
+  mfr_set_integer(L, "loss_count", v.all);
+  lua_createtable(L, v.count, 0);
+  for (int i = 0; i < v.count; i++) {
+    push_loss(L, &v.losses[i]);
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_setfield(L, -2, "losses");
   return 1;
 }

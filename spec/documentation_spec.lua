@@ -190,6 +190,11 @@ describe("documented options", function()
       store:backup(path)
       moonfold.verify(path, options)
     end,
+    ["moonfold.salvage"] = function(store, options)
+      local path = support.path("copy.fold")
+      store:backup(path)
+      moonfold.salvage(path, path .. ".new", options)
+    end,
     ["store:use"] = function(store, options) store:use(script(), options) end,
     ["store:append_to_stream"] = function(store, options)
       store:append_to_stream("s", { type = "Counted" }, options)

@@ -54,7 +54,7 @@ void mf_free(mf_bytes bytes) {
   free((void *)(uintptr_t)bytes.data);
 }
 
-static bool make_put(const mf_txn *txn, mf_bytes key, mf_bytes head, mf_bytes body,
+static bool make_put(const mf_txn *txn, int kind, mf_bytes key, mf_bytes head, mf_bytes body,
                      mf__beside_put *put) {
   put->size = head.size + body.size + MF__SEAL;
   put->value = malloc(put->size);
@@ -63,7 +63,8 @@ static bool make_put(const mf_txn *txn, mf_bytes key, mf_bytes head, mf_bytes bo
   put->key_size = key.size;
   if (head.size) memcpy(put->value, head.data, head.size);
   if (body.size) memcpy(put->value + head.size, body.data, body.size);
-  mf__seal(put->value, put->size - MF__SEAL, key, txn->view.env->record.seed);
+  mf__seal(put->value, put->size - MF__SEAL, key,
+           mf__seal_seed(txn->view.env->record.seed, MF__IN_BESIDE + kind));
   return true;
 }
 
@@ -77,7 +78,7 @@ int mf__beside_stage(mf_txn *txn, int kind, mf_bytes key, mf_bytes head, mf_byte
     puts->list = list;
     puts->capacity = capacity;
   }
-  if (!make_put(txn, key, head, body, &puts->list[puts->count]))
+  if (!make_put(txn, kind, key, head, body, &puts->list[puts->count]))
     return mf__fail(error, MF_NO_MEMORY, "no memory to stage what is kept");
   txn->beside_bytes += puts->list[puts->count++].size;
   return MF_OK;
@@ -139,7 +140,8 @@ int mf__beside_get(mf__view *view, int kind, mf_bytes key, mf_bytes *value, bool
   if (rc != 0) return mf__fail_db(error, rc, view->env->path);
   *found = true;
   *value = mf__bytes(db_value.mv_data, db_value.mv_size);
-  if (mf__unseal(value, key, view->env->record.seed)) return MF_OK;
+  if (mf__unseal(value, key, mf__seal_seed(view->env->record.seed, MF__IN_BESIDE + kind)))
+    return MF_OK;
   return mf__corrupt_index(error, view->env, "what is kept beside the log");
 }
 

@@ -13,9 +13,15 @@
 
 /* A damaged snapshot is as good as none, and no reason to refuse the file. */
 static const mf__database databases[] = {
-    {"log", true, false},      {"streams", false, true},    {"names", true, true},
-    {"postings", false, true}, {"types", true, true},       {"ids", false, true},
-    {"code", false, true},     {"snapshots", false, false}, {"commands", false, true},
+    {"log", true, -1, true},
+    {"streams", false, MF__IN_STREAMS, true},
+    {"names", true, MF__IN_NAMES, true},
+    {"postings", false, MF__IN_POSTINGS, true},
+    {"types", true, MF__IN_TYPES, true},
+    {"ids", false, MF__IN_IDS, true},
+    {"code", false, MF__IN_BESIDE + MF__CODE, true},
+    {"snapshots", false, MF__IN_BESIDE + MF__SNAPSHOTS, false},
+    {"commands", false, MF__IN_BESIDE + MF__COMMANDS, true},
 };
 
 const mf__database *mf__database_find(mf_bytes name) {
@@ -187,7 +193,8 @@ static bool check_seal(void *context, const mf__entry *entry) {
   finding *f = context;
   mf_bytes value = entry->value;
   if (entry->missing) return false;
-  if (value.data && f->kind && f->kind->sealed && !mf__unseal(&value, entry->key, f->seed))
+  if (value.data && f->kind && f->kind->sealed >= 0 && f->kind->vital &&
+      !mf__unseal(&value, entry->key, mf__seal_seed(f->seed, f->kind->sealed)))
     note(f, entry->page, "an entry's checksum differs");
   return !f->found;
 }

@@ -12,7 +12,9 @@ static bool find_staged(const mf_txn *txn, mf_bytes digest, mf_bytes *value) {
   const mf__beside_puts *puts = &txn->beside[MF__CODE];
   for (size_t i = puts->count; i-- > 0;)
     if (memcmp(puts->list[i].key, digest.data, MF_DIGEST_SIZE) == 0)
-      return mf__beside_unseal(&puts->list[i], txn->view.env->record.seed, value);
+      return mf__beside_unseal(&puts->list[i],
+                               mf__seal_seed(txn->view.env->record.seed, MF__IN_BESIDE + MF__CODE),
+                               value);
   return false;
 }
 
@@ -63,7 +65,8 @@ static int next(mf__view *view, const uint8_t *after, mf_code_record *record, mf
   if (rc != 0) return mf__fail_db(error, rc, env->path);
   mf_bytes bytes = mf__bytes(value.mv_data, value.mv_size);
   mf_bytes digest = mf__bytes(key.mv_data, key.mv_size);
-  if (!mf__unseal(&bytes, digest, env->record.seed) || bytes.size < 8)
+  if (!mf__unseal(&bytes, digest, mf__seal_seed(env->record.seed, MF__IN_BESIDE + MF__CODE)) ||
+      bytes.size < 8)
     return mf__corrupt_index(error, env, "the code that is kept");
   if (read_code(digest, bytes, record)) return MF_OK;
   return mf__fail(error, MF_NO_MEMORY, "no memory for code");

@@ -92,7 +92,8 @@ struct mf_commands {
 static int list_one(mf_commands *c, mf_bytes key, mf_bytes value, mf_error *error) {
   const mf__env *env = c->store->env;
   uint64_t size;
-  if (key.size != KEY_SIZE || !mf__unseal(&value, key, env->record.seed))
+  if (key.size != KEY_SIZE ||
+      !mf__unseal(&value, key, mf__seal_seed(env->record.seed, MF__IN_BESIDE + MF__COMMANDS)))
     return mf__corrupt_index(error, env, "a command that is kept");
   const uint8_t *p = value.data, *limit = p + value.size;
   p = mf__varint_read(p, limit, &size);

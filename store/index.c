@@ -71,7 +71,7 @@ int mf__view_chunk(mf__view *view, uint64_t stream_id, uint64_t version, uint64_
     return mf__corrupt_index(error, view->env, "the index of a stream's events");
   *first = mf__be64_read((const uint8_t *)key.mv_data + 8);
   *runs = from_db(value);
-  if (!mf__unseal(runs, from_db(key), view->env->record.seed))
+  if (!mf__unseal(runs, from_db(key), mf__seal_seed(view->env->record.seed, MF__IN_POSTINGS)))
     return mf__corrupt_index(error, view->env, "the index of a stream's events");
   const uint8_t *p = runs->data, *limit = p + runs->size;
   p = mf__varint_read(p, limit, base);
@@ -158,7 +158,7 @@ int mf__view_id(mf__view *view, mf_bytes key, mf_bytes *value, bool *found, mf_e
   if (rc == MDB_NOTFOUND) return MF_OK;
   if (rc != 0) return mf__fail_db(error, rc, view->env->path);
   *value = from_db(db_value);
-  if (!mf__unseal(value, key, view->env->record.seed))
+  if (!mf__unseal(value, key, mf__seal_seed(view->env->record.seed, MF__IN_IDS)))
     return mf__corrupt_index(error, view->env, "the index of ids");
   return MF_OK;
 }
@@ -239,7 +239,8 @@ static int load_types_locked(mf__view *view, mf_error *error) {
     rc = id > MF_TYPES_MAX ? MDB_NOTFOUND : mdb_get(view->db, env->types, &key, &value);
     if (rc != 0) return mf__fail_db(error, rc, env->path);
     mf_bytes name = from_db(value);
-    if (!mf__unseal(&name, mf__bytes(&id, sizeof id), env->record.seed))
+    if (!mf__unseal(&name, mf__bytes(&id, sizeof id),
+                    mf__seal_seed(env->record.seed, MF__IN_TYPES)))
       return mf__corrupt_index(error, env, "the table of event types");
     if (!remember_type(env, (uint32_t)id, name))
       return mf__fail(error, MF_NO_MEMORY, "%s: no memory for the event types", env->path);
@@ -300,7 +301,8 @@ static int stored_name(mf__view *view, uint64_t id, mf_bytes *name, mf_error *er
   int rc = mdb_get(view->db, view->env->names, &key, &value);
   if (rc != 0 && rc != MDB_NOTFOUND) return mf__fail_db(error, rc, view->env->path);
   if (rc == 0) *name = from_db(value);
-  if (rc != 0 || !mf__unseal(name, mf__bytes(&wanted, sizeof wanted), view->env->record.seed))
+  if (rc != 0 || !mf__unseal(name, mf__bytes(&wanted, sizeof wanted),
+                             mf__seal_seed(view->env->record.seed, MF__IN_NAMES)))
     return mf__corrupt_index(error, view->env, "the table of stream names");
   return MF_OK;
 }

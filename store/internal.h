@@ -17,6 +17,8 @@
  *   follow.c    wait and backup
  *   stats.c     where the space goes, and who reads
  *   verify.c    checks everything, without LMDB
+ *   gather.c    finds what is left in a damaged file
+ *   salvage.c   makes a store of that
  */
 #ifndef MF_INTERNAL_H
 #define MF_INTERNAL_H
@@ -188,6 +190,8 @@ typedef struct mf__entry {
   mf_bytes key, value; /* value.data NULL: it has pages of its own, which were not read */
   uint64_t page;       /* the leaf's number */
   uint64_t overflow;   /* the first of the value's own pages, or 0 */
+  uint64_t place;      /* where the value stands in the file, */
+  uint64_t size;       /* and its size, whether it was read or not */
   bool tree;           /* the value is the record of a database */
   bool missing;        /* the value's pages are damaged, which was reported */
 } mf__entry;
@@ -220,6 +224,15 @@ typedef struct mf__walk {
   bool no_memory;
 } mf__walk;
 
+/*
+ * The entries of a page on its own, wherever it belongs, in which only what it takes to read them
+ * is checked: for who looks for what is left. Returns how many there are; `bytes` is a page's room.
+ */
+uint32_t mf__leaf_entries(const mf__source *source, uint64_t page_size, uint64_t number,
+                          uint8_t *bytes, mf__entry *entries, uint32_t most);
+/* Whether the page says that a long value begins in it, 16 bytes from its start. */
+bool mf__is_long_value(const uint8_t *page);
+
 bool mf__walk_begin(mf__walk *walk, const mf__source *source, const mf__meta *meta,
                     mf__walk_depth depth); /* false: no memory */
 void mf__walk_end(mf__walk *walk);
@@ -243,7 +256,8 @@ void mf__walk_unaccounted(mf__walk *walk, const mf__visitor *visitor);
  * name ids       'm' message id -> position;  'c' stream id, command id -> command record; both
  * sealed
  *
- * "Sealed": followed by 4 bytes of checksum, seeded by the store's seed and a hash of the key.
+ * "Sealed": followed by 4 bytes of checksum, seeded by the store's seed, the database (see
+ * mf__seal_seed) and a hash of the key.
  * Integers are little-endian; varint is LEB128.
  *
  * Block:  u8 format (1), u8 flags (0), u16 count, u32 size of header and content, content, count *
@@ -414,6 +428,13 @@ static inline bool mf__block_slice(const mf__block *block, uint32_t i, uint32_t 
 
 uint64_t mf__hash(mf_bytes bytes, uint64_t seed);
 
+/* Each sealed database has a seed of its own, so that an entry of one is none of another. Those
+ * beside the log follow one another: MF__IN_BESIDE + MF__CODE ... */
+enum { MF__IN_STREAMS, MF__IN_NAMES, MF__IN_POSTINGS, MF__IN_TYPES, MF__IN_IDS, MF__IN_BESIDE };
+static inline uint64_t mf__seal_seed(uint64_t seed, int database) {
+  return seed + (uint64_t)database * 0xd6e8feb86659fd93u;
+}
+
 /* Writes the 4 bytes of a seal behind value; verifies it and cuts it off. */
 void mf__seal(uint8_t *value, size_t size, mf_bytes key, uint64_t seed);
 bool mf__unseal(mf_bytes *value, mf_bytes key, uint64_t seed);
@@ -440,7 +461,9 @@ bool mf__head_read(mf_bytes value, mf__head *head);
 /* What a database of ours is like, by its name. */
 typedef struct mf__database {
   const char *name;
-  bool integers, sealed; /* MDB_INTEGERKEY; each value has a seal that must be whole */
+  bool integers; /* MDB_INTEGERKEY */
+  int sealed;    /* MF__IN_STREAMS ...: how its values are sealed; -1: they are not */
+  bool vital;    /* a broken seal is a reason to refuse the file */
 } mf__database;
 
 /* NULL: a database that this version does not know. */
@@ -479,6 +502,49 @@ int mf__check_pages(const mf__source *source, const mf__meta *meta, bool always,
 /* mf_verify() of a source. `meta`: that of a transaction that is pinned, or NULL for the newest. */
 int mf__verify(const mf__source *source, const mf__meta *meta, const char *path,
                const mf_verify_options *options, mf_verify_report *report, mf_error *error);
+
+/* ---- gather.c: what is left in a damaged file ---- */
+
+/* A block of the log. */
+typedef struct mf__piece {
+  uint64_t first; /* its position, as its key says; 0: not known */
+  uint64_t count; /* as its header says */
+  uint64_t place; /* in the file */
+  uint32_t size;
+} mf__piece;
+
+typedef struct mf__pieces {
+  mf__piece *list; /* by position */
+  size_t count, capacity;
+} mf__pieces;
+
+typedef struct mf__lost_stream {
+  mf_bytes name;
+  uint64_t version; /* that its head tells; 0: it has none */
+  uint64_t seen;    /* of the last event that was recovered */
+} mf__lost_stream;
+
+typedef struct mf__remains {
+  mf__source source;
+  mf__store_record record;
+  uint64_t page_size, last; /* last: a position that the log has reached, from what can be read */
+  bool damaged;             /* something of the trees cannot be walked */
+  mf__pieces log;           /* what the tree of the log leads to */
+  mf__pieces others;        /* blocks that stand elsewhere: lost ones, and those of earlier days */
+  mf__lost_stream *streams; /* by id */
+  size_t stream_capacity;
+  mf_bytes *types; /* by id */
+  size_t type_capacity;
+  mf__map commands; /* key of the ids database -> how many events the command recorded */
+  mf__contents contents;
+  mf__meta meta;
+  mf__arena arena;
+  bool no_memory;
+} mf__remains;
+
+/* MF_OK, MF_CORRUPT when not even the store's record is to be found, or MF_NO_MEMORY. */
+int mf__gather(const mf__source *source, mf__remains *remains, const char *path, mf_error *error);
+void mf__remains_free(mf__remains *remains);
 
 /* ---- env.c ---- */
 

@@ -154,7 +154,10 @@ int mf__snapshots_prune(mf_txn *txn, const mf__beside_put *put) {
 static bool read_snapshot(mf__view *view, const mf__head *head, mf_bytes key, mf_bytes value,
                           mf_snapshot *snapshot) {
   uint64_t checksum, version = version_of(key.data);
-  if (!mf__unseal(&value, key, view->env->record.seed) || value.size < HEAD_SIZE) return false;
+  if (!mf__unseal(&value, key,
+                  mf__seal_seed(view->env->record.seed, MF__IN_BESIDE + MF__SNAPSHOTS)) ||
+      value.size < HEAD_SIZE)
+    return false;
   if (version < 1 || version > head->version ||
       checksum_at(view, head, version, &checksum, NULL) != MF_OK)
     return false;

@@ -666,6 +666,53 @@ typedef struct mf_verify_report {
 MF_API int mf_verify(const char *path, const mf_verify_options *options, mf_verify_report *report,
                      mf_error *error);
 
+/* ---- salvaging ---- */
+
+/* What could not be recovered: positions of the log, or versions of a stream. Valid during the call
+ * that tells it. */
+typedef struct mf_loss {
+  int64_t first,
+      last;        /* positions; with a stream: its versions. As they were in the damaged file */
+  mf_bytes stream; /* absent: positions of the log */
+  const char *why; /* absent (NULL) with a stream */
+} mf_loss;
+
+typedef struct mf_salvage_options {
+  size_t size; /* sizeof(mf_salvage_options) */
+  /* Called now and then with the events seen so far and those that there are. False: stop. */
+  bool (*progress)(void *context, uint64_t done, uint64_t total);
+  void (*lost)(void *context, const mf_loss *loss);
+  void *context;
+} mf_salvage_options;
+
+typedef struct mf_salvage_report {
+  int64_t events, commits; /* recovered */
+  int64_t lost;            /* events that the log had, and that are not recovered */
+  bool renumbered;         /* some are recovered behind others that are lost: see below */
+} mf_salvage_report;
+
+/*
+ * Makes a new store at `new_path` of what can be read of a damaged one, which is not changed, and
+ * which nobody may write to meanwhile. Commits come back whole or not at all: one that has lost an
+ * event is lost, and so are events of which it cannot be told whether their commit is whole.
+ * Nothing comes back that differs from what was recorded. Where the trees of the file are damaged,
+ * every page of it is looked at for blocks of the log; lost pages of the index cost nothing, it is
+ * made anew. Code and kept commands are taken over as far as they can be read, snapshots are not.
+ *
+ * A log has no holes. When commits are recovered behind others that are lost, they move up:
+ * positions, and versions in the streams that have lost events, are then others than they were
+ * (`renumbered`), and every event keeps the message id that it had as a given one. What is missing
+ * is told by options->lost, in the old numbers. Without a loss, or where only the end is lost,
+ * everything has the numbers that it had.
+ *
+ * The result is verified before it appears at `new_path`, which must not exist. MF_OK, also with
+ * losses; MF_DONE: options->progress stopped it. Errors: MF_NOT_FOUND, MF_INVALID_ARGUMENT
+ * (new_path exists), MF_INCOMPATIBLE_FORMAT, MF_CORRUPT (nothing at all can be recovered), and
+ * those of writing a store. `options` and `report` may be NULL.
+ */
+MF_API int mf_salvage(const char *path, const char *new_path, const mf_salvage_options *options,
+                      mf_salvage_report *report, mf_error *error);
+
 #ifdef __cplusplus
 }
 #endif

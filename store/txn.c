@@ -996,11 +996,11 @@ static int put_head(mf_txn *txn, const mf__staged_stream *stream) {
   return mdb_cursor_put(txn->view.heads, &db_key, &db_value, 0);
 }
 
-static int put_sealed(mf_txn *txn, MDB_dbi dbi, mf_bytes key, const uint8_t *data, size_t size,
-                      unsigned flags) {
+static int put_sealed(mf_txn *txn, MDB_dbi dbi, int database, mf_bytes key, const uint8_t *data,
+                      size_t size, unsigned flags) {
   uint8_t value[MF_STREAM_NAME_MAX + MF__HEAD_MAX + MF__SEAL];
   memcpy(value, data, size);
-  mf__seal(value, size, key, txn->view.env->record.seed);
+  mf__seal(value, size, key, mf__seal_seed(txn->view.env->record.seed, database));
   MDB_val db_key = {key.size, (void *)(uintptr_t)key.data}, db_value = {size + MF__SEAL, value};
   return mdb_put(txn->view.db, dbi, &db_key, &db_value, flags);
 }
@@ -1011,8 +1011,8 @@ static int put_posting(mf_txn *txn, const mf__head *head, const uint8_t *runs, s
   mf__be64_write(key + 8, head->chunk_version);
   uint8_t *p = mf__varint_write(value, head->chunk_base);
   memcpy(p, runs, size);
-  return put_sealed(txn, txn->view.env->postings, mf__bytes(key, sizeof key), value,
-                    (size_t)(p - value) + size, 0);
+  return put_sealed(txn, txn->view.env->postings, MF__IN_POSTINGS, mf__bytes(key, sizeof key),
+                    value, (size_t)(p - value) + size, 0);
 }
 
 /* Moves the oldest runs of a head that has grown too long into chunks of their own. */
@@ -1054,8 +1054,8 @@ static int write_names(mf_txn *txn) {
     const mf__staged_stream *stream = &txn->streams[txn->created[i]];
     size_t id = (size_t)stream->head.id;
     if (stream->head.version > 0)
-      rc = put_sealed(txn, txn->view.env->names, mf__bytes(&id, sizeof id), stream->name.data,
-                      stream->name.size, MDB_APPEND);
+      rc = put_sealed(txn, txn->view.env->names, MF__IN_NAMES, mf__bytes(&id, sizeof id),
+                      stream->name.data, stream->name.size, MDB_APPEND);
   }
   return rc;
 }
@@ -1085,13 +1085,13 @@ static int write_staging(mf_txn *txn) {
   int rc = txn->event_count > 0 ? write_log(txn) : 0;
   for (size_t i = 0; rc == 0 && i < txn->type_count; i++) {
     size_t id = (size_t)txn->base_type_id + i + 1;
-    rc = put_sealed(txn, env->types, mf__bytes(&id, sizeof id), txn->types[i].data,
+    rc = put_sealed(txn, env->types, MF__IN_TYPES, mf__bytes(&id, sizeof id), txn->types[i].data,
                     txn->types[i].size, MDB_APPEND);
   }
   if (rc == 0) rc = write_streams(txn);
   for (size_t i = 0; rc == 0 && i < txn->id_count; i++)
-    rc = put_sealed(txn, env->ids, txn->id_keys[i], txn->id_values[i].data, txn->id_values[i].size,
-                    0);
+    rc = put_sealed(txn, env->ids, MF__IN_IDS, txn->id_keys[i], txn->id_values[i].data,
+                    txn->id_values[i].size, 0);
   return rc == 0 ? mf__beside_write(txn) : rc;
 }
 

@@ -113,6 +113,10 @@ static uint64_t command_sum(uint64_t stream, mf_bytes id, const uint8_t *digest,
   return mf__hash(mf__bytes(digest, 16), mf__hash(id, mix(mix(mix(2, stream), version), position)));
 }
 
+static bool unseal(const verification *v, int database, mf_bytes key, mf_bytes *value) {
+  return value->data && mf__unseal(value, key, mf__seal_seed(v->seed, database));
+}
+
 /* ---- names of streams and types ---- */
 
 static bool check_name(void *context, const mf__entry *entry) {
@@ -123,7 +127,7 @@ static bool check_name(void *context, const mf__entry *entry) {
     wrong(v, MF_PART_STREAMS, 0, entry->page, "the number of stream %llu is followed by %llu",
           (unsigned long long)v->names, (unsigned long long)id);
   v->names = id;
-  if (!name.data || !mf__unseal(&name, entry->key, v->seed) || name.size < 1 ||
+  if (!unseal(v, MF__IN_NAMES, entry->key, &name) || name.size < 1 ||
       name.size > MF_STREAM_NAME_MAX) {
     wrong(v, MF_PART_STREAMS, 0, entry->page, "the name of stream number %llu is damaged",
           (unsigned long long)id);
@@ -142,8 +146,7 @@ static bool check_type(void *context, const mf__entry *entry) {
     wrong(v, MF_PART_TYPES, 0, entry->page, "the number of type %llu is followed by %llu",
           (unsigned long long)v->types, (unsigned long long)id);
   v->types = id;
-  if (!name.data || !mf__unseal(&name, entry->key, v->seed) || name.size < 1 ||
-      name.size > MF_TYPE_MAX) {
+  if (!unseal(v, MF__IN_TYPES, entry->key, &name) || name.size < 1 || name.size > MF_TYPE_MAX) {
     wrong(v, MF_PART_TYPES, 0, entry->page, "the name of type number %llu is damaged",
           (unsigned long long)id);
     return true;
@@ -322,7 +325,7 @@ static bool check_posting(void *context, const mf__entry *entry) {
   mf_bytes value = entry->value;
   uint64_t base;
   stream_sum *stream = entry->key.size == 16 ? stream_of(v, mf__be64_read(key)) : NULL;
-  if (!stream || !value.data || !mf__unseal(&value, entry->key, v->seed)) {
+  if (!stream || !unseal(v, MF__IN_POSTINGS, entry->key, &value)) {
     wrong(v, MF_PART_STREAMS, 0, entry->page, "an entry of the index of events is damaged");
     return !v->no_memory;
   }
@@ -340,7 +343,7 @@ static bool check_head(void *context, const mf__entry *entry) {
   mf_bytes value = entry->value, name = entry->key;
   mf__head head;
   v->report->streams++;
-  if (!value.data || !mf__unseal(&value, name, v->seed) || !mf__head_read(value, &head)) {
+  if (!unseal(v, MF__IN_STREAMS, name, &value) || !mf__head_read(value, &head)) {
     wrong_stream(v, name, entry->page, "its head is damaged");
     return true;
   }
@@ -389,7 +392,7 @@ static bool check_id(void *context, const mf__entry *entry) {
   mf_bytes key = entry->key, value = entry->value;
   const uint8_t *k = key.data;
   v->report->ids++;
-  bool fine = value.data && mf__unseal(&value, key, v->seed);
+  bool fine = unseal(v, MF__IN_IDS, key, &value);
   if (fine && k[0] == 'm' && key.size > 1 && value.size == 8) {
     v->index_messages++;
     v->id_sum -= message_sum(mf__bytes(k + 1, key.size - 1), mf__u64_read(value.data));
@@ -426,7 +429,7 @@ static bool check_beside(void *context, const mf__entry *entry) {
   const mf__database *kind = mf__database_find(mf__bytes(v->database, strlen(v->database)));
   v->report->beside++;
   if (entry->missing || !kind) return true; /* told already; of a later version */
-  if (!mf__unseal(&value, entry->key, v->seed))
+  if (kind->sealed < 0 || !unseal(v, kind->sealed, entry->key, &value))
     wrong(v, MF_PART_BESIDE, 0, entry->page, "%s: an entry's checksum differs", v->database);
   else if (!fits(v, entry->key))
     wrong(v, MF_PART_BESIDE, 0, entry->page, "%s: an entry belongs to nothing", v->database);

@@ -40,7 +40,7 @@ enum {
 
 ssize_t mf__source_read(const mf__source *source, void *buffer, size_t size, uint64_t offset) {
   if (source->fd >= 0) return mf__file_read(source->fd, buffer, size, offset);
-  if (offset >= source->size) return 0;
+  if (size == 0 || offset >= source->size) return 0;
   if (size > source->size - offset) size = (size_t)(source->size - offset);
   memcpy(buffer, source->memory + offset, size);
   return (ssize_t)size;
@@ -305,11 +305,20 @@ static void visit_leaf(climb *c, const page *p, uint64_t number, bool rightmost)
     c->last_size = n.key.size;
     c->any = true;
     c->entries++;
-    mf__entry entry = {n.key, n.value, number, 0, n.flags == NODE_DB, false};
+    uint64_t within = (uint64_t)((const uint8_t *)n.value.data - p->bytes);
+    mf__entry entry = {n.key,
+                       n.value,
+                       number,
+                       0,
+                       number * c->walk->meta.page_size + within,
+                       n.value_size,
+                       n.flags == NODE_DB,
+                       false};
     if (n.flags == NODE_BIG) {
       bool last = rightmost && i + 1 == p->count;
       bool read = c->visitor->read_values || last;
       entry.missing = !big_value(c, &n, number, read, &entry.overflow, &entry.value);
+      entry.place = entry.overflow * c->walk->meta.page_size + PAGE_HEADER;
     }
     if (!c->stopped && c->visitor->entry && !c->visitor->entry(c->visitor->context, &entry))
       c->stopped = true;
@@ -482,6 +491,45 @@ void mf__walk_unaccounted(mf__walk *walk, const mf__visitor *visitor) {
   snprintf(why, sizeof why, "it is neither in use nor listed as free (%llu such pages)",
            (unsigned long long)lost);
   visitor->problem(visitor->context, first, why);
+}
+
+/* ---- pages on their own ---- */
+
+uint32_t mf__leaf_entries(const mf__source *source, uint64_t page_size, uint64_t number,
+                          uint8_t *bytes, mf__entry *entries, uint32_t most) {
+  page p;
+  uint32_t count = 0;
+  uint64_t size = page_size;
+  if (!read_whole(source, bytes, (size_t)size, number * size)) return 0;
+  /* Its number may be another: pages that changed places are looked at where they stand. */
+  const char *wrong = open_page(bytes, size, mf__u64_read(bytes), &p);
+  if (wrong || p.flags != FLAG_LEAF) return 0;
+  for (uint32_t i = 0; i < p.count && count < most; i++) {
+    node n;
+    if (!read_node(&p, i, &n)) continue;
+    mf__entry *entry = &entries[count++];
+    bool big = n.flags == NODE_BIG;
+    uint64_t first = big ? mf__u64_read(n.value.data) : 0;
+    uint64_t place = big ? first * size + PAGE_HEADER
+                         : number * size + (uint64_t)((const uint8_t *)n.value.data - bytes);
+    if (big && (first < 2 || first >= source->size / size)) {
+      count--;
+      continue;
+    }
+    *entry = (mf__entry){n.key,
+                         big ? mf__bytes(NULL, 0) : n.value,
+                         number,
+                         first,
+                         place,
+                         n.value_size,
+                         n.flags == NODE_DB,
+                         false};
+  }
+  return count;
+}
+
+bool mf__is_long_value(const uint8_t *start) {
+  return mf__u16_read(start + PAGE_FLAGS) == FLAG_OVERFLOW;
 }
 
 /* ---- beginning and ending a walk ---- */

@@ -235,6 +235,34 @@ local report = moonfold.verify("copy.fold")
 print(report.sound, report.events, report.commits, #report.problems)     --> true 2 1 0
 ]] },
 
+        { name = "moonfold.salvage", kind = "function", since = since,
+          signature = "moonfold.salvage(path, new_path [, options]) -> report",
+          summary = "Makes a new store of what can be read of a damaged one, which is not changed.",
+          text = [[
+Commits come back whole or not at all, and nothing comes back that differs from what was recorded. It works on files
+that cannot be opened any more: every page is looked at. Nobody may write to the damaged file meanwhile.
+
+A log has no holes: commits behind lost ones move up. `report.renumbered` tells that this happened; then every event
+keeps the `message_id` that it had, and positions, and versions in streams that lost events, are smaller than they
+were. `report.losses` names what is missing, in the old numbers.]],
+          parameters = {
+            { name = "path", type = "string", text = "the damaged file" },
+            { name = "new_path", type = "string", text = "the new store; it must not exist" },
+          },
+          options_class = "SalvageOptions",
+          options = {
+            option("progress", "fun(done: integer, total: integer)", "none",
+              "called now and then, with how far it is; an error in it ends the work, and leaves no new store"),
+          },
+          returns = { { name = "report", type = "SalvageReport" } },
+          errors = { "not_found", "corrupt", "disk_full", "io", "no_memory" },
+          example = [[
+store:append_to_stream("cart-1", { moonfold.event("ItemAdded"), moonfold.event("ItemAdded") })
+store:backup("copy.fold")
+local report = moonfold.salvage("copy.fold", "new.fold")
+print(report.events, report.lost_events, report.renumbered)              --> 2 0 false
+]] },
+
         { name = "moonfold.event", kind = "function", since = since,
           signature = "moonfold.event(type [, data [, metadata]]) -> event",
           summary = "Makes an event: short for writing the table.",
@@ -1613,6 +1641,24 @@ print(change.kind, change.path, change.before, change.after)  --> removed items[
 store:append_to_stream("cart-1", { moonfold.event("ItemAdded", { price = 30 }), moonfold.event("Paid") })
 local past = require("moonfold.history").of(store, cart)
 print(#past:diff({ stream = "cart-1", version = 0 }, { version = 2 }))   --> 1
+]] },
+
+        { name = "SalvageReport", kind = "shape", class = "SalvageReport", since = since,
+          signature = "{ events, commits, lost_events, renumbered, losses, loss_count }",
+          summary = "What `moonfold.salvage` returns.",
+          fields = {
+            { name = "events", type = "integer", text = "that were recovered" },
+            { name = "commits", type = "integer", text = "that recorded them" },
+            { name = "lost_events", type = "integer", text = "that are lost, as far as can be known" },
+            { name = "renumbered", type = "boolean", text = "whether events were recovered behind lost ones" },
+            { name = "losses", type = "table[]",
+              text = "the first 1000: `{ from, to, why }` for positions, `{ from, to, stream }` for versions" },
+            { name = "loss_count", type = "integer", text = "how many there are" },
+          },
+          example = [[
+store:append_to_stream("cart-1", moonfold.event("ItemAdded"))
+store:backup("copy.fold")
+print(#moonfold.salvage("copy.fold", "new.fold").losses)                 --> 0
 ]] },
 
         { name = "Error", kind = "shape", class = "Error", since = since,

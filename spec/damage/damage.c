@@ -5,7 +5,8 @@
  * each variant a child process opens and reads the file, another one verifies it:
  *   - nobody crashes, and nobody runs for ever;
  *   - who opens and reads it is told that it is damaged, or gets everything right;
- *   - what is not read back whole, verify has found.
+ *   - what is not read back whole, verify has found;
+ *   - what salvage brings back is whole commits, as they were recorded.
  * Prints TAP.
  */
 #include "sample.h"
@@ -13,13 +14,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 enum { RIGHT = 0, TOLD = 10, WRONG = 20, STRANGE = 30 };
 
-static char path[300], lock_path[320];
+static char path[300], lock_path[320], salvaged[320];
+static int64_t *recovered; /* shared with the children */
 static uint8_t *original, *damaged;
 static size_t original_size, damaged_size;
 static uint64_t random_state;
@@ -81,6 +84,30 @@ static int read_streams(mf_store *store) {
   return events == SAMPLE_EVENTS ? RIGHT : WRONG;
 }
 
+/* Every stream of a salvaged store is dense, and they have all of its events. */
+static int read_all_streams_of_any(mf_store *store, int64_t count) {
+  mf_streams *streams;
+  mf_bytes name;
+  mf_reader *reader;
+  mf_event event;
+  int64_t version, events = 0;
+  char copy[MF_STREAM_NAME_MAX];
+  int status = mf_streams_open(store, NULL, sample_bytes("", 0), &streams, NULL);
+  if (status != MF_OK) return WRONG;
+  while ((status = mf_streams_next(streams, &name, &version, NULL)) == MF_OK) {
+    mf_read_options options = MF_READ_OPTIONS_INIT;
+    memcpy(copy, name.data, name.size);
+    options.stream = sample_bytes(copy, name.size);
+    if (mf_reader_open(store, NULL, &options, &reader, NULL) != MF_OK) return WRONG;
+    for (int64_t i = 1; (status = mf_reader_next(reader, &event, NULL)) == MF_OK; i++, events++)
+      if (event.version != i) return WRONG;
+    mf_reader_close(reader);
+    if (status != MF_DONE) return WRONG;
+  }
+  mf_streams_close(streams);
+  return events == count ? RIGHT : WRONG;
+}
+
 /* What was appended with ids is known, and is not recorded twice; then something new is. */
 static int append_again(mf_store *store) {
   mf_txn *txn;
@@ -120,6 +147,53 @@ static int read_all(void) {
 
 static int verify(void) {
   return outcome(mf_verify(path, NULL, NULL, NULL));
+}
+
+/* Whether the salvaged store holds only what was recorded, in order, and commits as a whole. */
+static int check_salvaged(mf_store *store, const mf_salvage_report *report) {
+  static bool there[SAMPLE_EVENTS + 2];
+  mf_reader *reader;
+  mf_event event;
+  int64_t position = 0, before = 0;
+  int status = mf_reader_open(store, NULL, NULL, &reader, NULL);
+  if (status != MF_OK) return WRONG;
+  while ((status = mf_reader_next(reader, &event, NULL)) == MF_OK) {
+    int64_t original_position = (event.recorded_at - 1700000000000000) / 1000;
+    if (event.position != ++position || original_position <= before ||
+        original_position > SAMPLE_EVENTS || !sample_is(&event, original_position))
+      return WRONG;
+    if (!report->renumbered && original_position != position) return WRONG;
+    before = original_position;
+    there[original_position] = true;
+  }
+  mf_reader_close(reader);
+  if (status != MF_DONE || position != report->events) return WRONG;
+  for (int64_t p = 2; p <= SAMPLE_EVENTS; p++)
+    if (sample_commit(p - 1) > 1 && there[p] != there[p - 1]) return WRONG;
+  return read_all_streams_of_any(store, position);
+}
+
+static int salvage(void) {
+  mf_salvage_report report;
+  mf_open_options options;
+  mf_store *store;
+  mf_error error;
+  memset(&options, 0, sizeof options);
+  options.size = sizeof options;
+  options.read_only = true;
+  unlink(salvaged);
+  int status = mf_salvage(path, salvaged, NULL, &report, &error);
+  if (status == MF_CORRUPT && strstr(error.message, "nowhere")) return TOLD;
+  if (status != MF_OK) {
+    printf("# salvage: %s\n", error.message);
+    fflush(stdout);
+    return STRANGE;
+  }
+  if (mf_open(salvaged, &options, &store, &error) != MF_OK) return WRONG;
+  int seen = check_salvaged(store, &report);
+  mf_close(store);
+  if (seen == RIGHT) *recovered += report.events;
+  return seen;
 }
 
 /* Runs a piece of work in a child. Its outcome, or minus the signal that ended it. */
@@ -198,7 +272,9 @@ static struct {
     {"no damage brings back an event that differs, or less than was recorded, in silence", 0},
     {"no damage makes an ordinary open and read fail with another code than it should", 0},
     {"no damage makes verify crash, or run for ever", 0},
-    {"verify finds the damage of every file that cannot be read whole", 0}};
+    {"verify finds the damage of every file that cannot be read whole", 0},
+    {"salvage brings back whole commits as they were recorded, and nothing else", 0},
+    {"salvage brings back all of a file that is read whole", 0}};
 
 static void fail(int claim, int reading, int verifying) {
   if (claims[claim].failures++ < 5)
@@ -214,6 +290,10 @@ static void judge(int *told, int *found) {
   if (reading == STRANGE) fail(2, reading, verifying);
   if (verifying < 0 || verifying == STRANGE) fail(3, reading, verifying);
   if (reading != RIGHT && verifying == RIGHT) fail(4, reading, verifying);
+  int64_t before = *recovered;
+  int salvaging = in_child(salvage);
+  if (salvaging != RIGHT && salvaging != TOLD) fail(5, reading, salvaging);
+  if (reading == RIGHT && *recovered - before != SAMPLE_EVENTS) fail(6, reading, salvaging);
   *told += reading == TOLD;
   *found += verifying == TOLD;
 }
@@ -237,6 +317,10 @@ int main(int argc, char **argv) {
   if (!mkdtemp(folder)) return 2;
   snprintf(path, sizeof path, "%s/store.fold", folder);
   snprintf(lock_path, sizeof lock_path, "%s-lock", path);
+  snprintf(salvaged, sizeof salvaged, "%s-salvaged", path);
+  recovered =
+      mmap(NULL, sizeof *recovered, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (recovered == MAP_FAILED) return 2;
   sample_build(path, MF_NONE);
   load();
   memcpy(damaged, original, original_size);
@@ -258,7 +342,9 @@ int main(int argc, char **argv) {
     printf("%sok %zu - %s\n", claims[i].failures ? "not " : "", i + 2, claims[i].sentence);
     failures += claims[i].failures;
   }
-  printf("# told %d of %ld readers, found %d\n1..%zu\n", told, rounds, found, count + 1);
+  printf("# told %d of %ld readers, found %d; salvage brought back %.2f %% of the events\n1..%zu\n",
+         told, rounds, found, 100.0 * (double)*recovered / ((double)rounds * SAMPLE_EVENTS),
+         count + 1);
   snprintf(command, sizeof command, "rm -rf %s", folder);
   if (system(command) != 0) return 2;
   return !sound || failures > 0;

@@ -256,6 +256,19 @@ local commands = {
       .. " store is damaged." },
     examples = { { "moonfold verify shop.fold", "is everything as it was recorded?" } },
   },
+  {
+    name = "salvage",
+    summary = "make a new store of what can be read of a damaged one",
+    arguments = { store, { "NEW", "the new file: it must not exist" } },
+    options = { json },
+    text = {
+      "The damaged file is not changed, and nobody may write to it meanwhile. Commits come back whole or not at all.",
+      "A log has no holes: what stands behind lost commits moves up and gets smaller positions, and smaller versions in"
+        .. " streams that lost events; message ids and times stay. What is missing is listed in the old numbers. The"
+        .. " exit status is 0 when nothing is lost, 5 when something is.",
+    },
+    examples = { { "moonfold salvage broken.fold rescued.fold", "save what can be saved" } },
+  },
 }
 
 return commands

@@ -1,24 +1,10 @@
 -- verify STORE: a verdict for each part of the store, and what is wrong.
 
 local moonfold = require "moonfold"
+local share = require "moonfold.cli.share"
 local text = require "moonfold.cli.text"
 
 local PARTS = { "pages", "log", "streams", "types", "ids", "beside" }
-
---- A function for options.progress, which shows a line on a terminal, and one that wipes it.
-local function shown(call)
-  local terminal, last = call.host.is_terminal(2), call.host.monotonic()
-  local function progress(done, total)
-    local now = call.host.monotonic()
-    if not terminal or now - last < 0.2 then return end
-    last = now
-    io.stderr:write(("\r\27[Kmoonfold: verifying: %d %%"):format(done * 100 // math.max(total, 1)))
-  end
-  local function clear()
-    if terminal then io.stderr:write("\r\27[K") end
-  end
-  return progress, clear
-end
 
 local function checked(report)
   return {
@@ -40,7 +26,7 @@ local function where(problem)
 end
 
 return function(call)
-  local progress, clear = shown(call)
+  local progress, clear = share.progress(call, "verifying")
   local report = moonfold.verify(call.arguments.store, { progress = progress })
   clear()
   if call.options.json then
