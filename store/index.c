@@ -126,7 +126,10 @@ int mf__view_block(mf__view *view, int64_t position, mf__block *block, mf_error 
 
 int mf__view_record(mf__view *view, int64_t position, mf__record *record, mf_error *error) {
   mf_bytes slice;
-  if (view->staged && position > view->staged->base_position) {
+  const mf_txn *staged = view->staged;
+  if (staged && position > staged->base_position) {
+    if ((uint64_t)(position - staged->base_position) > staged->event_count)
+      return mf__corrupt_event(error, view->env, position, "it is missing");
     slice.data = mf__staged_record(view->staged, position, &slice.size);
   } else {
     mf__block block;
