@@ -31,7 +31,7 @@ struct mfr_sandbox {
   mfr_state *state;
   mfr_pool *pool;
   mfr_limits limits;
-  locale_t c_locale;
+  locale_t c_locale, host_locale; /* the host's, while a call runs */
   mfr_sandbox_logger *logger;
   void *logger_context;
 

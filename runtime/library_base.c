@@ -378,7 +378,10 @@ static int base_print(lua_State *L) {
   size_t size;
   const char *text = lua_tolstring(L, -1, &size);
   mfr_charge(L, 100 + (int64_t)size);
-  if (sandbox->logger) sandbox->logger(sandbox->logger_context, text, size);
+  if (!sandbox->logger) return 0;
+  uselocale(sandbox->host_locale);
+  sandbox->logger(sandbox->logger_context, text, size);
+  uselocale(sandbox->c_locale);
   return 0;
 }
 

@@ -135,6 +135,10 @@ static int table_concat(lua_State *L) {
     if (lua_geti(L, 1, i), !lua_isstring(L, -1))
       luaL_error(L, "invalid value (a %s) at index %I in table for 'concat'", luaL_typename(L, -1),
                  (LUAI_UACINT)i);
+    if (lua_type(L, -1) == LUA_TNUMBER) { /* a NaN has a sign on some processors */
+      mfr_tostring(L, -1, NULL);
+      lua_remove(L, -2);
+    }
     lua_tolstring(L, -1, &item);
     mfr_charge(L, 2 + (int64_t)((item + size) / 16));
     luaL_addvalue(&buffer);

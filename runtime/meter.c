@@ -63,13 +63,15 @@ static void check_clock(lua_State *L, mfr_sandbox *sandbox) {
 void mfr_charge(lua_State *L, int64_t instructions) {
   mfr_sandbox *sandbox = mfr_sandbox_of(L);
   if (!sandbox->running) return;
-  sandbox->left -= instructions;
-  sandbox->unclocked += instructions;
-  if (sandbox->left < 0 || sandbox->spent)
+  if (sandbox->spent || instructions > sandbox->left) {
+    sandbox->left = 0;
     mfr_exceeded(L,
                  "the script ran more than its budget of %lld instructions: is there a loop that "
                  "never ends?",
                  (long long)sandbox->limits.instructions);
+  }
+  sandbox->left -= instructions;
+  sandbox->unclocked += instructions;
   if (sandbox->unclocked >= CLOCK_EVERY) check_clock(L, sandbox);
 }
 
@@ -94,7 +96,7 @@ static void on_large_block(void *context, size_t size, bool is_string) {
   mfr_sandbox *sandbox = context;
   if (!sandbox->running) return;
   sandbox->left -= (int64_t)(size / BYTES_PER_INSTRUCTION);
-  if (sandbox->left < 0)
+  if (sandbox->left < 0) /* the next instruction raises */
     set_period(sandbox, 1);
   else if (is_string && sandbox->period > FINE_PERIOD)
     set_period(sandbox, FINE_PERIOD);

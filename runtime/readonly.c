@@ -435,6 +435,9 @@ static int refuse_view(lua_State *L, int view, int key) {
     snprintf(path + used, 64, ".%.60s", lua_tostring(L, key));
   else if (key && lua_isinteger(L, key))
     snprintf(path + used, 64, "[%lld]", (long long)lua_tointeger(L, key));
+  const char *calling = mfr_sandbox_of(L)->state->calling;
+  if (calling && strcmp(calling, "decide") != 0)
+    return luaL_error(L, "%s must not change the state (%s): it only looks at it", calling, path);
   return luaL_error(L,
                     "decide must not change the state (%s): return an event, and let evolve do "
                     "it",

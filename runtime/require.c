@@ -40,9 +40,10 @@ static bool inside(const char *folder, const char *path) {
 }
 
 /* Pushes the text of the file, or returns why not. [-0, +1|0] */
-static const char *read_file(lua_State *L, const char *path) {
+static const char *read_file(lua_State *L, const char *folder, const char *path) {
   struct stat status;
   if (stat(path, &status) != 0) return "there is no such file in the script's folder";
+  if (!inside(folder, path)) return "it leads out of the script's folder";
   if (!S_ISREG(status.st_mode)) return "it is not a file";
   if (status.st_size > SOURCE_MAX) return "it is larger than 1 MiB";
   size_t size = (size_t)status.st_size;
@@ -69,8 +70,7 @@ static void load_from_folder(lua_State *L, const char *module) {
   const char *name = lua_tostring(L, -1);
   lua_pushfstring(L, "%s/%s", source->folder, name);
   const char *path = lua_tostring(L, -1);
-  const char *problem = read_file(L, path);
-  if (!problem && !inside(source->folder, path)) problem = "it leads out of the script's folder";
+  const char *problem = read_file(L, source->folder, path);
   if (problem) luaL_error(L, "module \"%s\" (%s) is not found: %s", module, name, problem);
   size_t size;
   const char *text = lua_tolstring(L, -1, &size);

@@ -140,12 +140,12 @@ int mfr_sandbox_call(mfr_sandbox *sandbox, lua_CFunction body, void *argument) {
     int rc = protected_call(sandbox, &j);
     return rc == LUA_OK ? MF_OK : settle_error(sandbox, rc);
   }
-  locale_t before = uselocale(sandbox->c_locale);
+  sandbox->host_locale = uselocale(sandbox->c_locale);
   mfr_meter_start(sandbox);
   int rc = protected_call(sandbox, &j);
   mfr_meter_stop(sandbox);
   int status = rc == LUA_OK ? MF_OK : after_failure(sandbox, rc);
-  uselocale(before);
+  uselocale(sandbox->host_locale);
   return status;
 }
 

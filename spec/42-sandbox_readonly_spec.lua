@@ -228,7 +228,7 @@ describe("a script", function()
     for name, says in pairs {
       ["nothing"] = "there is no such file", ["../script"] = "letters, digits", ["/etc/passwd"] = "letters",
       ["a..b"] = "letters", [""] = "letters", ["loop"] = "requires itself", ["link"] = "leads out of",
-      ["folder"] = "not a file",
+      ["folder"] = "leads out of",
     } do
       local fine, problem = pcall(sandboxed.load, "", { before = ("require %q"):format(name),
         files = { ["loop.lua"] = "require 'loop'" },
@@ -237,4 +237,16 @@ describe("a script", function()
       assert.truthy(problem.message:find(says, 1, true), problem.message)
     end
   end)
+end)
+
+it("an invariant cannot change the state it looks at", function()
+  local store <close> = moonfold.open(":memory:")
+  local script = sandboxed.load("", { before = [[
+    do return { initial_state = { n = 0 }, decide = function() return moonfold.event("Done") end,
+      evolve = { Done = function(state) state.n = state.n + 1 end },
+      invariant = function(state) state.n = 0 return true end } end
+  ]] })
+  local fine, problem = pcall(store.handle, store, "s-1", script, moonfold.command("Run"), { check_invariant = true })
+  assert.falsy(fine)
+  assert.truthy(problem.message:find("invariant must not change the state (state.n)", 1, true), problem.message)
 end)
