@@ -255,8 +255,10 @@ static bool fold_step(mf_runtime *runtime, const char *stream) {
   mf_result result;
   mf_error error;
   (void)stream;
-  int status = mf_aggregate(runtime, "cart-long", MF_LAST, &result, &error);
-  bool told = status == MF_OK && result.version == 90 && result.state;
+  static int64_t to; /* earlier and earlier, so that no state that was kept is of use */
+  to = to > 30 ? to - 1 : 90;
+  int status = mf_aggregate(runtime, "cart-long", to, &result, &error);
+  bool told = status == MF_OK && result.version == to && result.state;
   mf_result_free(&result);
   return told || is_of_memory(status);
 }
