@@ -345,6 +345,7 @@ function Session:make_env()
     local words = table.pack(...)
     for i = 1, words.n do words[i] = type(words[i]) == "string" and words[i] or show.value(words[i], self:width()) end
     self:say("%s", table.concat(words, "\t", 1, words.n))
+    if self.out.terminal then self.out:flush() end   -- a script that runs for long is seen at work
   end
   self.own = own
   local live = { past = function() return self:past() end, branch = function() return self.branch end,
