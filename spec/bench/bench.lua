@@ -82,7 +82,8 @@ end
 
 function bench.aggregate_of(aggregate)
   if aggregate.script then
-    return require("moonfold").load_decider(aggregate.script, { params = aggregate.params })
+    return require("moonfold").load_decider(aggregate.script,
+      { params = aggregate.params, cache = false, snapshots = false })
   end
   return { initial_state = aggregate.initial_state, evolve = aggregate.evolve }
 end
