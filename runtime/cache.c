@@ -68,7 +68,8 @@ typedef struct cached {
   uint32_t newer, older;
 } cached;
 
-enum { NONE = UINT32_MAX, BUCKETS_PER_ENTRY = 2 };
+enum { BUCKETS_PER_ENTRY = 2 };
+static const uint32_t NONE = UINT32_MAX;
 
 struct mfr_cache {
   size_t most, count, bucket_count;
@@ -397,6 +398,19 @@ static int encode_state(lua_State *L) {
   return 0;
 }
 
+bool mfr_try_encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index) {
+  size_t before = out->size;
+  index = lua_absindex(L, index);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, state->sandbox);
+  lua_pushcclosure(L, encode_state, 1);
+  lua_pushlightuserdata(L, out);
+  lua_pushvalue(L, index);
+  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return true;
+  lua_pop(L, 1);
+  out->size = before;
+  return false;
+}
+
 const char *mfr_encode_state(lua_State *L, mfr_state *state, mfr_buffer *out, int index) {
   int top = lua_gettop(L);
   luaL_checkstack(L, 10, "state");
@@ -406,13 +420,8 @@ const char *mfr_encode_state(lua_State *L, mfr_state *state, mfr_buffer *out, in
   inspect(&in);
   lua_settop(L, top);
   if (in.why) return in.why;
-  lua_rawgetp(L, LUA_REGISTRYINDEX, state->sandbox);
-  lua_pushcclosure(L, encode_state, 1);
-  lua_pushlightuserdata(L, out);
-  lua_pushvalue(L, index);
-  if (lua_pcall(L, 2, 0, 0) != LUA_OK)
+  if (!mfr_try_encode(L, state, out, index))
     in.why = "it holds a key or a number that cannot be stored (NaN, infinity, a boolean key)";
-  lua_settop(L, top);
   return in.why;
 }
 

@@ -32,6 +32,7 @@ static void note_read(lua_State *L, int context, mfr_text stream, int64_t versio
   lua_pushinteger(L, version);
   lua_rawset(L, -3);
   lua_pop(L, 1);
+  mfr_kept_reads(L, mfr_of(L), context);
 }
 
 /* Arguments: call, context, stream, decider, options. */

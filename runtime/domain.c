@@ -654,6 +654,10 @@ void mfr_note_refusal(const mfr_loaded *loaded, const char *why) {
   own(loaded)->snapshot_refusal = why;
 }
 
+const mfr_keeping *mfr_keeping_of(const mfr_loaded *loaded) {
+  return &loaded->domain->options.keeping;
+}
+
 bool mfr_takes_snapshots(const mfr_loaded *loaded) {
   return !loaded->domain->options.no_snapshots;
 }
@@ -721,5 +725,12 @@ int mfr_domain_enter(const mfr_loaded *loaded, mfr_store *store, mfr_call *call,
   domain->store->store = NULL;
   domain->store->txn = NULL;
   domain->store->outcome = NULL;
+  domain->state->keeping = NULL;
+  if (status == MF_REJECTED && call->refusal.size > 0) {
+    mf_error error;
+    if (mfr_kept_refusal(loaded, store, call, &error) != MF_OK)
+      status = fail(domain, error.code, "the refused command could not be kept: %s", error.message);
+  }
+  mfr_buffer_free(&call->refusal);
   return settle(domain, status);
 }

@@ -502,5 +502,6 @@ int mfr_reject(lua_State *L) {
   lua_setfield(L, -2, "reason");
   lua_pushvalue(L, 3);
   lua_setfield(L, -2, "detail");
+  if (state->keeping) mfr_kept_reject(L, state);
   return lua_error(L);
 }

@@ -408,12 +408,20 @@ static void check_event_shapes(lua_State *L, mfr_state *state, const work *w, co
   }
 }
 
+static void begin_record(lua_State *L, mfr_state *state, work *w, size_t i) {
+  lua_rawgeti(L, COMMANDS, (lua_Integer)i + 1);
+  mfr_asked asked = {lua_gettop(L), w->version, w->position, w->time, w->seed};
+  mfr_kept_begin(L, state, &w->call, &asked);
+  lua_pop(L, 1);
+}
+
 /* Calls decide and pushes the context that it was given and what it returned. [-0, +2] */
 static void call_decide(lua_State *L, mfr_state *state, work *w, const mfr_decider *d, size_t i) {
   const command *c = &w->commands[i];
   memset(&w->call.event, 0, sizeof w->call.event);
   w->call.command_type = c->type;
   seed_of(L, state, w, c, w->seed);
+  if (w->record && mfr_keeps_commands(&w->call)) begin_record(L, state, w, i);
   mfr_push_context(L, state, &w->call, STORE, w->seed);
   push_decide(L, state, w, d, c);
   lua_rawgeti(L, COMMANDS, (lua_Integer)i + 1);
@@ -628,6 +636,11 @@ static void decide_one(lua_State *L, mfr_state *state, work *w, mfr_decider *d, 
   if (d->event_shapes) check_event_shapes(L, state, w, d, events, count, decided);
   mf_append_result appended = {w->version, 0, w->position, false, false};
   if (count > 0) record(L, state, w, c, decided - 1, events, count, &appended);
+  if (state->keeping) {
+    mfr_answered answer = {appended.repeated ? 0 : count,
+                           appended.last_position - (int64_t)count + 1};
+    mfr_kept_accept(L, state, &w->call, &answer);
+  }
   if (appended.repeated) { /* message ids of the decider's own, recorded before */
     add_recorded(L, state, w, d, result, appended.first_version, appended.version);
     lua_settop(L, top);

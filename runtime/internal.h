@@ -71,7 +71,8 @@ typedef struct mfr_state {
   const char *calling;         /* "evolve", "decide", ... while such a function runs; else NULL */
   struct mfr_sandbox *sandbox; /* NULL: this is a host's own state. See sandbox.h */
   mfr_key keys[MFR_KEY_SLOTS];
-  struct mfr_cache *cache; /* of a sandbox; may be NULL */
+  struct mfr_cache *cache;  /* of a sandbox; may be NULL */
+  struct mfr_call *keeping; /* the call whose command is decided, when its record is kept */
 } mfr_state;
 
 mfr_state *mfr_of(lua_State *L);   /* from upvalue 1 */
@@ -301,6 +302,8 @@ typedef struct mfr_call {
   const char *phase;
   mf_event event; /* while evolve or upcast runs */
   mfr_text stream, command_type;
+  mfr_buffer refusal;  /* the record of a command that the script refuses; freed by the call */
+  int64_t recorded_at; /* of that */
   char event_type[MF_TYPE_MAX]; /* after a failure: that of `event`, whose own is gone */
 } mfr_call;
 
@@ -491,6 +494,10 @@ void mfr_context_open(lua_State *L, mfr_state *state);
 int mfr_events_iterator(lua_State *L);
 int mfr_all_events(lua_State *L);
 int mfr_streams(lua_State *L);
+int mfr_commands(lua_State *L); /* store:commands */
+/* Pushes a kept command as a table. [-0, +1] */
+void mfr_push_kept(lua_State *L, mfr_state *state, const mf_kept_command *kept);
+void mfr_kept_reject(lua_State *L, mfr_state *state);
 void mfr_iterators_open(lua_State *L, mfr_state *state);
 void mfr_end_iterators(mfr_store *store); /* those that were made in the transaction */
 

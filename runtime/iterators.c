@@ -8,6 +8,7 @@ typedef struct mfr_iterator {
   mfr_store *store; /* NULL: closed */
   mf_reader *reader;
   mf_streams *streams;
+  mf_commands *commands;
   bool in_transaction;
   struct mfr_iterator *next; /* of those made in the transaction */
 } mfr_iterator;
@@ -29,10 +30,12 @@ static void close_iterator(mfr_iterator *it) {
   unlink_iterator(it);
   mf_reader_close(it->reader);
   mf_streams_close(it->streams);
+  mf_commands_close(it->commands);
   it->store->iterators--;
   it->store = NULL;
   it->reader = NULL;
   it->streams = NULL;
+  it->commands = NULL;
 }
 
 void mfr_end_iterators(mfr_store *store) {
@@ -231,6 +234,56 @@ int mfr_streams(lua_State *L) {
   }
   iterator_opened(it, store);
   return return_iterator(L, next_stream);
+}
+
+/* ---- kept commands ---- */
+
+static int next_command(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  mf_kept_command kept;
+  mf_error error;
+  mfr_iterator *it = check_iterator(L, state, state->stream_iterator_ref);
+  if (!it->store) return 0;
+  refuse_in_script(L, state);
+  int status = mf_commands_next(it->commands, &kept, &error);
+  if (status < 0) return raise_and_close(L, state, it, &error);
+  if (status == MF_DONE) {
+    close_iterator(it);
+    return 0;
+  }
+  mfr_push_kept(L, state, &kept);
+  return 1;
+}
+
+int mfr_commands(lua_State *L) {
+  static const char *const names[] = {"since", "prefix", NULL};
+  mfr_state *state = mfr_of(L);
+  mf_error error;
+  mfr_text prefix = {"", 0};
+  int64_t since = INT64_MIN;
+  lua_settop(L, 2);
+  mfr_store *store = mfr_check_store(L, state, 1);
+  if (mfr_check_options(L, state, 2, "options", names)) {
+    if (lua_getfield(L, 2, "prefix") != LUA_TNIL)
+      prefix = mfr_check_string(L, state, 3, "options.prefix");
+    if (lua_getfield(L, 2, "since") != LUA_TNIL) {
+      if (!lua_isinteger(L, 4))
+        mfr_misuse(L, state, "options.since",
+                   "microseconds since the epoch are needed, an integer: this is %s",
+                   lua_type(L, 4) == LUA_TNUMBER ? "a float" : luaL_typename(L, 4));
+      since = lua_tointeger(L, 4);
+    }
+  }
+  luaL_checkstack(L, 10, "iterator");
+  mfr_iterator *it = new_iterator(L, state->stream_iterator_ref);
+  int status = mf_commands_open(mfr_live(L, state, store), since,
+                                (mf_bytes){prefix.data, prefix.size}, &it->commands, &error);
+  if (status != MF_OK) {
+    mfr_push_store_error(L, state, &error, NULL, 0, 0);
+    return lua_error(L);
+  }
+  iterator_opened(it, store);
+  return return_iterator(L, next_command);
 }
 
 static const luaL_Reg no_methods[] = {{NULL, NULL}};

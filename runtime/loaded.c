@@ -105,7 +105,7 @@ static void check_load_options(lua_State *L, mfr_state *state, int index, host_d
   if (!mfr_check_options(L, state, index, "options", load_options)) return;
   out->limits.instructions = limit_option(L, state, index, "budget");
   out->limits.memory = (size_t)limit_option(L, state, index, "memory");
-  mfr_option_boolean(L, state, index, "keep_commands", false);
+  mfr_keeping_option(L, state, index, &out->keeping);
   out->cache = cache_option(L, state, index);
   out->no_snapshots = !mfr_option_boolean(L, state, index, "snapshots", true);
   if (lua_getfield(L, index, "params") != LUA_TNIL)

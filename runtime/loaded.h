@@ -3,6 +3,7 @@
  *
  *   domain.c     scripts that were loaded together, into one sandbox; their deciders and categories
  *   code.c       the code of a decider: sources, digests, and what a store keeps of it
+ *   kept.c       commands that are kept with what came of them
  *   cache.c      states that were folded before
  *   crossing.c   calls into a sandbox, and what crosses its border: values, events, errors
  *   loaded.c     what a Lua host sees: moonfold.load_decider, store:use
@@ -38,8 +39,15 @@ typedef struct mfr_loaded {
   const char *snapshot_refusal; /* why its states cannot be stored; NULL: they can. Static */
 } mfr_loaded;
 
+/* Which commands are kept. */
+typedef struct mfr_keeping {
+  bool on;
+  int64_t count, age; /* at most so many, and none older than so many microseconds; negative: all */
+} mfr_keeping;
+
 typedef struct mfr_load_options {
   mfr_limits limits;
+  mfr_keeping keeping;
   int64_t cache; /* states to keep; negative: the default; 0: none */
   bool no_snapshots;
   mfr_buffer params; /* encoded; no size: none */
@@ -112,6 +120,33 @@ int mfr_codes(lua_State *L); /* store:codes */
 int mfr_kept(lua_State *L);           /* store:kept */
 int mfr_drop_snapshots(lua_State *L); /* store:drop_snapshots */
 
+/* ---- kept.c ---- */
+
+/* A command that is about to be decided. */
+typedef struct mfr_asked {
+  int command;               /* stack index */
+  int64_t version, position; /* of its stream and the log */
+  int64_t recorded_at;
+  const uint8_t *seed; /* 16 bytes */
+} mfr_asked;
+
+/* What came of it. */
+typedef struct mfr_answered {
+  size_t events;
+  int64_t first_position;
+} mfr_answered;
+
+const mfr_keeping *mfr_keeping_of(const mfr_loaded *loaded);
+void mfr_keeping_option(lua_State *L, const mfr_state *state, int index, mfr_keeping *out);
+bool mfr_keeps_commands(const mfr_call *call);
+/* Begins the record of a command; tells what its context has looked at; ends it, when its events
+ * are staged. */
+void mfr_kept_begin(lua_State *L, mfr_state *state, mfr_call *call, const mfr_asked *asked);
+void mfr_kept_reads(lua_State *L, const mfr_state *state, int context);
+void mfr_kept_accept(lua_State *L, mfr_state *state, mfr_call *call, const mfr_answered *answer);
+/* Of a call that was refused, when what it staged is gone: keeps its command. Raises nothing. */
+int mfr_kept_refusal(const mfr_loaded *loaded, mfr_store *store, mfr_call *call, mf_error *error);
+
 /* ---- cache.c ---- */
 
 typedef struct mfr_cache mfr_cache;
@@ -136,6 +171,8 @@ void mfr_forget(const mfr_state *state, const mfr_call *call, const mfr_decider 
 /* Keeps the state, at this version. `decided`: it holds events that the call itself has staged. */
 void mfr_remember(lua_State *L, mfr_state *state, mfr_call *call, const mfr_decider *d,
                   int64_t version, bool decided);
+/* mfr_encode() in a sandbox; false, and nothing added, where that would raise. */
+bool mfr_try_encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index);
 /* Encodes a state, if that loses nothing of it; else returns why not. */
 const char *mfr_encode_state(lua_State *L, mfr_state *state, mfr_buffer *out, int index);
 /* Take a snapshot when one is due: in the transaction of the call, or in one of its own. */

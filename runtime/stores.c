@@ -675,6 +675,7 @@ static const luaL_Reg methods[] = {{"append_to_stream", append_to_stream},
                                    {"code", mfr_code},
                                    {"codes", mfr_codes},
                                    {"kept", mfr_kept},
+                                   {"commands", mfr_commands},
                                    {"drop_snapshots", mfr_drop_snapshots},
                                    {"close", store_close},
                                    {NULL, NULL}};

@@ -67,7 +67,9 @@ local load_options = {
     "what a call may run, and the time that so much takes (60 ms of the processor's); 2,000 more for each event that "
     .. "it folds", "instructions of Lua's machine"),
   option("memory", "integer", "64 MiB", "what the sandbox may hold", "bytes"),
-  option("keep_commands", "boolean", "false", "reserved: accepted, and without effect in this version"),
+  option("keep_commands", "boolean|table", "false",
+    "every command is kept with what came of it, see `store:commands`; `{ max_count =, max_age = }` bounds their "
+    .. "number, and their age in seconds"),
   option("cache", "integer|boolean", "4,096 states, and half of the memory",
     "how many folded states are kept, so that a command on a stream in use folds only what is new; false: none"),
   option("snapshots", "boolean", "true", "states of long streams are kept in the store; see `store:drop_snapshots`"),
@@ -783,6 +785,30 @@ store:handle("counter-1", moonfold.load_decider("counter.lua"), moonfold.command
 print(#store:codes(), store:codes()[1].path)  --> 1 counter.lua
 ]] },
 
+        { name = "store:commands", kind = "method", since = since, touches = "read",
+          signature = "store:commands([options]) -> iterator",
+          summary = "The commands that were kept, in the order of their time.",
+          text = [[
+A decider that was loaded with `keep_commands` keeps every command that it handles with the decision: accepted in the
+transaction of its events, refused in one of its own (or the one that is open). What failed, and what
+`store:decide` only looked at, is not kept.]],
+          parameters = {},
+          options = {
+            option("since", "integer", "all", "the first time", "microseconds since 1970"),
+            option("prefix", "string", "all", "what the names of their streams begin with"),
+          },
+          options_class = "CommandsOptions",
+          returns = { { name = "iterator", type = "fun(): KeptCommand?" } },
+          errors = { "invalid_argument" },
+          files = { counter_file },
+          example = [[
+local counter = moonfold.load_decider("counter.lua", { keep_commands = true })
+store:handle("counter-1", counter, moonfold.command("Count", 2))
+for kept in store:commands { prefix = "counter-" } do
+  print(kept.type, kept.data, kept.outcome, kept.events)      --> Count 2 accepted 1
+end
+]] },
+
         { name = "store:kept", kind = "method", since = since, touches = "read",
           signature = "store:kept() -> counts",
           summary = "How much stands in the store beside its events: code, snapshots, commands.",
@@ -1447,6 +1473,33 @@ ever used. Where what a fold reaches cannot be told from the rest, it stands for
 local counter = moonfold.load_decider("counter.lua")
 print(counter.name, counter.category, counter.path)           --> nil counter counter.lua
 print(counter.event_types.Counted, counter.command_types.Count)   --> true true
+]] },
+
+        { name = "KeptCommand", kind = "shape", class = "KeptCommand", extends = "Command", since = since,
+          signature = "{ type, data, metadata, command_id, time, stream_name, recorded_at, outcome, ... }",
+          summary = "A command that was handled, and what came of it.",
+          fields = {
+            { name = "stream_name", type = "string", text = "the stream that it was for" },
+            { name = "recorded_at", type = "integer", unit = "microseconds since 1970", text = "when it was handled" },
+            { name = "outcome", type = "string", text = '`"accepted"` or `"rejected"`' },
+            { name = "events", type = "integer", optional = true, text = "accepted: how many were recorded" },
+            { name = "first_position", type = "integer", optional = true,
+              text = "accepted: the global position of the first one" },
+            { name = "reason", type = "string", optional = true, text = "rejected: the reason" },
+            { name = "message", type = "string", optional = true, text = "rejected: for people" },
+            { name = "detail", type = "Value", optional = true, text = "rejected: what else was said" },
+            { name = "stream_version", type = "integer", text = "the stream's version that was decided on" },
+            { name = "global_position", type = "integer", text = "how far the log had come" },
+            { name = "reads", type = "table<string, integer>", optional = true,
+              text = "the versions of other streams that the decision looked at" },
+            { name = "seed", type = "string", text = "of its chance" },
+            { name = "code_digest", type = "string", text = "the code that decided; see `store:code`" },
+          },
+          files = { counter_file },
+          example = [[
+local counter = moonfold.load_decider("counter.lua", { keep_commands = { max_count = 1000, max_age = 86400 } })
+store:handle("counter-1", counter, moonfold.command("Count", 2))
+for kept in store:commands() do print(kept.stream_version, kept.first_position) end   --> 0 1
 ]] },
 
         { name = "Code", kind = "shape", class = "Code", since = since,
