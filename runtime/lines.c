@@ -180,7 +180,7 @@ static void check_line_options(lua_State *L, int index, line_options *options) {
   static const char *const styles[] = {"fields", "json", "exact", NULL};
   luaL_checktype(L, index, LUA_TTABLE);
   lua_getfield(L, index, "style");
-  options->style = luaL_checkoption(L, -1, NULL, styles);
+  options->style = (unsigned)luaL_checkoption(L, -1, NULL, styles);
   lua_pop(L, 1);
   options->since = line_option(L, index, "since", INT64_MIN);
   options->until = line_option(L, index, "until", INT64_MAX);
