@@ -4,6 +4,7 @@
 --     assert.are.equal(transcript, repl.play(transcript, repl.stage()))
 
 local lfs = require "lfs"
+local moonfold = require "moonfold"
 local support = require "support"
 
 local repl = {}
@@ -18,6 +19,46 @@ end
 function repl.typed(line)
   if line:find("^ *%.%.%.> ?") then return (line:gsub("^ *%.%.%.> ?", "")) end
   return line:match("^[%w_-]+> ?(.*)$") or line:match("^[%w_-]+ %(what if%)> ?(.*)$")
+end
+
+local note_lua <const> = [[
+-- A note: what it says last counts.
+local moonfold = require "moonfold"
+
+return {
+  name = "note",
+  category = "note",
+  initial_state = { text = "" },
+  evolve = { Written = function(note, event) note.text = event.data.text end },
+  decide = { Write = function(command) return moonfold.event("Written", command.data) end },
+}
+]]
+
+--- A small shop, on a day long ago.
+local function make_shop(folder)
+  local MINUTE <const> = 60000000
+  local time = 1736503200000000   -- 2025-01-10 10:00
+  local store <close> = moonfold.open(folder .. "/shop.fold", { clock = function() return time end })
+  local function handle(minutes, stream, decider, kind, data)
+    time = time + minutes * MINUTE
+    store:handle(stream, decider, moonfold.command(kind, data))
+  end
+  local function append(minutes, stream, ...)
+    time = time + minutes * MINUTE
+    store:append_to_stream(stream, moonfold.event(...))
+  end
+  local account = moonfold.load_decider(folder .. "/rules/account.lua")
+  local cart = moonfold.load_decider(folder .. "/rules/cart.lua")
+  handle(0, "account-ada", account, "Deposit", { cents = 10000 })
+  append(7, "inventory-tea", "GoodsReceived", { qty = 5 })
+  handle(21, "cart-1", cart, "AddProductItem", { product = "tea", qty = 2, price = 350 })
+  handle(3, "cart-1", cart, "AddProductItem", { product = "cup", qty = 1, price = 900 })
+  handle(30, "cart-2", cart, "AddProductItem", { product = "tea", qty = 9, price = 350 })
+  handle(12, "account-ada", account, "Withdraw", { cents = 2500 })
+  handle(45, "cart-1", cart, "ApplyDiscount", { percent = 10 })
+  append(8, "account-ada", "MoneyDeposited", { euros = 12.5 })
+  append(60, "cart-1", "Seen", { by = "bob" }, { source = "web" })
+  handle(5, "note-1", moonfold.load_decider(folder .. "/note.lua"), "Write", { text = "call Ada" })
 end
 
 --- A folder with shop.fold, rules/ and what else sessions need: run(command) -> what it writes.
@@ -35,11 +76,10 @@ function repl.stage()
   support.write(folder .. "/broken.lua", "return {\n  initial_state = 0,\n  evolve = { = },\n}\n")
   support.write(folder .. "/session.txt", ".streams\n1 +\n1\n")
   support.write(folder .. "/noise.fold", ("no store at all\n"):rep(1000))
-  local run = function(command) return support.shell(setting .. command) end
-  local made = run("moonfold import shop.fold " .. quote(absolute("spec/transcripts/repl/shop.jsonl")))
-  assert(made.status == 0, made.stdout)
+  support.write(folder .. "/note.lua", note_lua)
+  make_shop(folder)
   return function(command)
-    local result = run(command)
+    local result = support.shell(setting .. command)
     return result.stdout .. (result.status ~= 0 and ("[exit status %d]\n"):format(result.status) or "")
   end, folder
 end
