@@ -232,7 +232,8 @@ static void set_place(lua_State *S, const char *text) {
 }
 
 static const char *text_of(lua_State *S, const char *field) {
-  lua_getfield(S, -1, field);
+  lua_pushstring(S, field);
+  lua_rawget(S, -2);
   const char *text = lua_type(S, -1) == LUA_TSTRING ? lua_tostring(S, -1) : NULL;
   lua_pop(S, 1); /* the error keeps it */
   return text;
@@ -241,7 +242,11 @@ static const char *text_of(lua_State *S, const char *field) {
 /* What was running is told by the call: a handler of messages is not run when memory is out. */
 static void add_place(lua_State *S, const mfr_call *call) {
   char where[400] = "";
-  if (!call || !call->phase || text_of(S, "stream")) return;
+  if (!call || text_of(S, "stream")) return;
+  if (!call->phase) { /* what was found when the script was through */
+    if (call->stream.data) mfr_set_string(S, "stream", call->stream.data, call->stream.size);
+    return;
+  }
   int size = call->stream.size > 80 ? 80 : (int)call->stream.size;
   mfr_describe_failure(S, call);
   if (call->event.position != 0 && strcmp(call->phase, "decide") != 0)
@@ -276,7 +281,8 @@ void mfr_push_failure(lua_State *S, mfr_domain *domain) {
   }
   if (*domain->loading) add_file(S, domain->loading);
   const char *code = mfr_error_code(S, state, -1);
-  if (strcmp(code, "budget_exceeded") == 0 || strcmp(code, "no_memory") == 0)
+  if (strcmp(code, "budget_exceeded") == 0 || strcmp(code, "no_memory") == 0 ||
+      strcmp(code, "script_error") == 0)
     add_place(S, domain->call);
   if (text_of(S, "file")) return;
   const char *cause = text_of(S, "cause"), *where = text_of(S, "where");

@@ -1,6 +1,6 @@
 /* Error objects: tables with `code`, `message`, `where` and fields by code, whose tostring reads
  * well. */
-#include "internal.h"
+#include "sandbox.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -39,6 +39,7 @@ static void set_where(lua_State *L) {
 
 static void new_error(lua_State *L, const mfr_state *state, int status, const char *message) {
   luaL_checkstack(L, 8, "error");
+  if (state->sandbox) mfr_sandbox_raised(state->sandbox, status);
   lua_createtable(L, 0, 6);
   lua_pushstring(L, mf_code(status));
   lua_setfield(L, -2, "code");

@@ -38,6 +38,7 @@ struct mfr_sandbox {
   /* The call that runs. */
   bool running, loading;
   bool spent;          /* the budget is gone: whatever runs on raises */
+  uint32_t raised;     /* statuses of the error objects made in it: a script may change a code */
   int64_t left;        /* instructions */
   int64_t unclocked;   /* charged since the clock was read */
   int64_t clock_limit; /* the thread's clock, in ns, at the end of its time */

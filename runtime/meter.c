@@ -106,6 +106,7 @@ void mfr_meter_start(mfr_sandbox *sandbox) {
   const mfr_limits *limits = &sandbox->limits;
   sandbox->running = true;
   sandbox->spent = false;
+  sandbox->raised = 0;
   sandbox->left = limits->instructions;
   sandbox->unclocked = 0;
   sandbox->clock_limit = thread_clock() + limits->cpu_microseconds * 1000 * SLOWER;

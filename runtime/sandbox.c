@@ -50,6 +50,47 @@ static int make_error(lua_State *L) {
   return 1;
 }
 
+static uint32_t bit_of(int status) {
+  return (uint32_t)1 << (status + 20);
+}
+
+void mfr_sandbox_raised(mfr_sandbox *sandbox, int status) {
+  sandbox->raised |= bit_of(status);
+}
+
+/* Arguments: the error object, in which a script may have put a code of its own, or no message; and
+ * the status that it is to have. */
+static int mend_error(lua_State *L) {
+  lua_pushliteral(L, "code");
+  lua_pushstring(L, mf_code((int)lua_tointeger(L, 2)));
+  lua_rawset(L, 1);
+  lua_pushliteral(L, "message");
+  if (lua_rawget(L, 1) != LUA_TSTRING) {
+    lua_pushliteral(L, "message");
+    lua_pushliteral(L, "the script raised an error whose message it had taken away");
+    lua_rawset(L, 1);
+  }
+  lua_settop(L, 1);
+  return 1;
+}
+
+/* The status of the error object on top. A script can catch one and change it, so a code counts
+ * only if an error of that code was made in this call; what else there is becomes a script_error.
+ */
+static int trusted_status(mfr_sandbox *sandbox) {
+  lua_State *L = sandbox->S;
+  int status = status_of(mfr_error_code(L, sandbox->state, -1));
+  bool failure = status < 0 || status == MF_REJECTED;
+  if (!failure || !(sandbox->raised & bit_of(status))) status = MF_SCRIPT_ERROR;
+  lua_pushcfunction(L, mend_error);
+  lua_insert(L, -2);
+  lua_pushinteger(L, status);
+  if (lua_pcall(L, 2, 1, 0) == LUA_OK) return status;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, sandbox->memory_ref);
+  lua_replace(L, -2);
+  return MF_NO_MEMORY;
+}
+
 /* Replaces the error on top by an error object and returns its status. */
 static int settle_error(mfr_sandbox *sandbox, int rc) {
   lua_State *L = sandbox->S;
@@ -75,7 +116,7 @@ static int settle_error(mfr_sandbox *sandbox, int rc) {
       lua_replace(L, -2);
     }
   }
-  return status_of(mfr_error_code(L, sandbox->state, -1));
+  return trusted_status(sandbox);
 }
 
 /* ---- calling ---- */

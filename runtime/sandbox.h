@@ -30,6 +30,8 @@ mfr_sandbox *mfr_sandbox_new(const mfr_limits *limits);
 void mfr_sandbox_free(mfr_sandbox *sandbox); /* NULL is fine */
 lua_State *mfr_sandbox_lua(mfr_sandbox *sandbox);
 mfr_state *mfr_sandbox_state(mfr_sandbox *sandbox);
+/* An error object with this status was made: see settle_error(). */
+void mfr_sandbox_raised(mfr_sandbox *sandbox, int status);
 void mfr_sandbox_set_limits(mfr_sandbox *sandbox, const mfr_limits *limits);
 
 /* Where `print` of scripts goes, without a newline; NULL, the default: nowhere. The text is

@@ -140,6 +140,25 @@ support.everywhere(function(open)
       support.fails("script_error", nil, store.attempt, store, "a", decider, command "RaiseCode")
     end)
 
+    it("is what the library has made of it: a script that changes its code or message deceives nobody", function()
+      local forger = support.load [[
+        local moonfold = require "moonfold"
+        return { initial_state = 0, evolve = { Done = false }, decide = function(command)
+          local _, problem = pcall(moonfold.reject, "no")
+          problem.code, problem.message = command.data.code, command.data.message
+          error(problem)
+        end }]]
+      for _, code in ipairs { "ok", "done", "disk_full", "no_memory", "budget_exceeded", 7, "nonsense", false } do
+        for _, options in ipairs { { state = false }, {} } do
+          local failure = support.refuses(store, "script_error", { stream = "a" },
+            store.handle, store, "a", forger, command("Do", { code = code }), options)
+          assert.is_string(failure.message)
+        end
+      end
+      support.fails("rejected", { reason = "no" },
+        store.handle, store, "a", forger, command("Do", { code = "rejected", message = {} }))
+    end)
+
     it("is of the library's kind, reads well, and can be told by its code", function()
       local ok, failure = pcall(store.handle, store, "a", decider, command("Raise", "why"))
       assert.is_false(ok)
