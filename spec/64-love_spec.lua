@@ -66,6 +66,7 @@ describe("examples/love", function()
   end)
 
   it("tells the present from the past", function()
-    assert.is_true(count(576, 592, function(red, green, blue) return red > 200 and green > 200 and blue > 200 end) > 100)
+    local function is_bright(red, green, blue) return red > 200 and green > 200 and blue > 200 end
+    assert.is_true(count(576, 592, is_bright) > 100)
   end)
 end)
