@@ -100,6 +100,11 @@ static void find_command(mf__remains *r, const mf__entry *entry) {
     mf__map_set(&r->commands, copy, last - first + 1);
 }
 
+/* An event takes 18 bytes at least: a position that no file of this size reaches is damage. */
+static bool plausible_position(const mf__remains *r, uint64_t position) {
+  return position >= 1 && position <= r->source.size / 18;
+}
+
 static void add_piece(mf__remains *r, mf__pieces *pieces, mf__piece piece) {
   if (!grow(&pieces->list, &pieces->capacity, pieces->count, sizeof *pieces->list)) {
     r->no_memory = true;
@@ -141,7 +146,7 @@ static void follow_problem(void *context, uint64_t page, const char *why) {
 
 static void find_block(mf__remains *r, const mf__entry *entry) {
   uint64_t count = 0, first = mf__u64_read(entry->key.data);
-  if (first < 1 || first > (uint64_t)1 << 60 || entry->size > MF_EVENT_MAX * 2) return;
+  if (!plausible_position(r, first) || entry->size > MF_EVENT_MAX * 2) return;
   read_header(r, entry->place, entry->size, &count);
   mf__piece piece = {first, count, entry->place, (uint32_t)entry->size};
   add_piece(r, &r->log, piece);
@@ -239,7 +244,7 @@ static void search_leaf(search *s, uint64_t number) {
     }
     if (entry->key.size != 8) continue;
     uint64_t first = mf__u64_read(entry->key.data);
-    if (first < 1 || first > (uint64_t)1 << 60) continue;
+    if (!plausible_position(r, first)) continue;
     if (entry->overflow && reached(s, entry->overflow)) continue;
     if (!read_header(r, entry->place, entry->size, &events)) continue;
     mf__piece piece = {first, events, entry->place, (uint32_t)entry->size};
@@ -351,7 +356,7 @@ static uint64_t position_of(const mf__remains *r, const gaps *g, const uint8_t *
 static bool place_blocks(mf__remains *r) {
   gaps g = {NULL, 0, 0};
   mf__buffer block = {NULL, 0, 0};
-  uint64_t guess = 1, tries = (uint64_t)1 << 31;
+  uint64_t guess = 1, tries = (uint64_t)1 << 28;
   bool fine = find_gaps(r, &g);
   for (size_t i = 0; fine && g.count > 0 && i < r->others.count; i++) {
     mf__piece *piece = &r->others.list[i];
@@ -374,6 +379,40 @@ static bool place_blocks(mf__remains *r) {
 
 /* ---- all of it ---- */
 
+/* Whether any event of a block is the one of its position. If none is, the key is damaged, or all
+ * of the block: then it would only stand in the way of others. */
+static bool holds(const mf__remains *r, const mf__piece *piece, mf__buffer *buffer) {
+  mf__block block;
+  mf__record record;
+  mf_bytes slice;
+  buffer->size = 0;
+  if (!mf__buffer_reserve(buffer, (size_t)piece->size + 1)) return true;
+  if (mf__source_read(&r->source, buffer->data, piece->size, piece->place) != (ssize_t)piece->size)
+    return false;
+  const uint8_t *first = buffer->data + MF__BLOCK_HEADER, *end = buffer->data + piece->size;
+  if (first < end && mf__record_parse(first, end, &record) &&
+      stands_at(r, first, &record, piece->first))
+    return true;
+  if (!mf__block_parse(piece->first, mf__bytes(buffer->data, piece->size), &block)) return false;
+  for (uint32_t i = 0; i < block.count; i++) {
+    if (!mf__block_slice(&block, i, i, &slice)) continue;
+    const uint8_t *p = slice.data;
+    if (mf__record_parse(p, p + slice.size, &record) && stands_at(r, p, &record, block.first + i))
+      return true;
+  }
+  return false;
+}
+
+static void drop_ruins(mf__remains *r) {
+  mf__buffer buffer = {NULL, 0, 0};
+  size_t kept = 0;
+  for (size_t i = 0; i < r->log.count; i++)
+    if (holds(r, &r->log.list[i], &buffer)) r->log.list[kept++] = r->log.list[i];
+  r->damaged = r->damaged || kept < r->log.count;
+  r->log.count = kept;
+  mf__buffer_free(&buffer);
+}
+
 static void sort(mf__pieces *pieces) {
   if (pieces->count) qsort(pieces->list, pieces->count, sizeof *pieces->list, by_position);
 }
@@ -383,6 +422,7 @@ int mf__gather(const mf__source *source, mf__remains *r, const char *path, mf_er
   r->source = *source;
   bool found = enter_newest(r) || (!r->no_memory && search_record(r));
   if (found) {
+    drop_ruins(r);
     sort(&r->log);
     for (size_t i = 0; i < r->log.count; i++) {
       const mf__piece *piece = &r->log.list[i];

@@ -72,6 +72,14 @@ static bool no_memory(salvage *s) {
   return false;
 }
 
+static bool progress(salvage *s) {
+  uint64_t total = 2 * s->remains->last, done = s->next - 1 + (s->writing ? total / 2 : 0);
+  if (s->options->progress &&
+      !s->options->progress(s->options->context, done < total ? done : total, total))
+    s->stopped = true;
+  return !s->stopped;
+}
+
 /* ---- losses ---- */
 
 static void tell_loss(salvage *s) {
@@ -467,32 +475,39 @@ static const mf__piece *best_copy(salvage *s, uint64_t position) {
   return best;
 }
 
-/* Positions that no block of the tree holds, or that are unreadable in it, up to `last`. */
-static bool fill(salvage *s, uint64_t last) {
-  while (s->next <= last && !s->stopped) {
+/* A copy of a block, from the next position on, up to `last`. */
+static bool take_copy(salvage *s, const mf__piece *piece, uint64_t last) {
+  size_t count = 0;
+  if (!read_block(s, &s->block, piece, &count)) return false;
+  size_t i = (size_t)(s->next - piece->first);
+  for (; i < count && s->next <= last; i++)
+    if (!add_entry(s, s->next, &s->block.events[i])) return false;
+  const found *end = &s->block.events[count - 1];
+  if (i == count && end->trailer.kind == MF__TRAILER_MORE) return go_on(s, end->trailer.count);
+  return end_block(s, i == count && end->told);
+}
+
+/* Nothing holds the next position: on to the one that some copy holds. */
+static bool skip(salvage *s, uint64_t last) {
+  size_t i = behind(&s->remains->others, s->next);
+  uint64_t until = last;
+  if (i < s->remains->others.count && s->remains->others.list[i].first - 1 < last)
+    until = s->remains->others.list[i].first - 1;
+  if (!end_block(s, true)) return false;
+  lose(s, (int64_t)s->next, (int64_t)until, unreadable);
+  s->next = until + 1;
+  return true;
+}
+
+/* Positions that no block of the tree holds, up to `last`; and behind the log's end, where that is
+ * not certain, as far as there are copies. */
+static bool fill(salvage *s, uint64_t last, bool end) {
+  while (s->next <= last || end) {
     const mf__piece *piece = best_copy(s, s->next);
     if (s->status != MF_OK) return false;
-    if (!piece) {
-      /* Nothing: on to the next position that some block holds. */
-      size_t i = behind(&s->remains->others, s->next);
-      uint64_t until = last;
-      if (i < s->remains->others.count && s->remains->others.list[i].first - 1 < last)
-        until = s->remains->others.list[i].first - 1;
-      if (!end_block(s, true)) return false;
-      lose(s, (int64_t)s->next, (int64_t)until, unreadable);
-      s->next = until + 1;
-      continue;
-    }
-    size_t count = 0;
-    if (!read_block(s, &s->block, piece, &count)) return false;
-    size_t i = (size_t)(s->next - piece->first);
-    for (; i < count && s->next <= last; i++)
-      if (!add_entry(s, s->next, &s->block.events[i])) return false;
-    const found *end = &s->block.events[count - 1];
-    if (i < count) continue; /* the block goes on behind `last` */
-    bool fine = end->trailer.kind == MF__TRAILER_MORE ? go_on(s, end->trailer.count)
-                                                      : end_block(s, end->told);
-    if (!fine) return false;
+    if (!piece && s->next > last) return true;
+    bool fine = piece ? take_copy(s, piece, end ? UINT64_MAX : last) : skip(s, last);
+    if (!fine || !progress(s)) return false;
   }
   return true;
 }
@@ -525,14 +540,6 @@ static bool take_block(salvage *s, const mf__piece *piece, uint64_t end) {
   return end_block(s, last->told);
 }
 
-static bool progress(salvage *s) {
-  uint64_t total = 2 * s->remains->last, done = s->next - 1 + (s->writing ? total / 2 : 0);
-  if (s->options->progress &&
-      !s->options->progress(s->options->context, done < total ? done : total, total))
-    s->stopped = true;
-  return !s->stopped;
-}
-
 static bool go_through_log(salvage *s) {
   const mf__pieces *log = &s->remains->log;
   s->next = 1;
@@ -543,10 +550,10 @@ static bool go_through_log(salvage *s) {
     const mf__piece *piece = &log->list[i];
     uint64_t end = i + 1 < log->count ? log->list[i + 1].first : s->remains->last + 1;
     if (end < piece->first) end = piece->first;
-    if (piece->first > s->next && !fill(s, piece->first - 1)) return false;
+    if (piece->first > s->next && !fill(s, piece->first - 1, false)) return false;
     if (!take_block(s, piece, end) || !progress(s)) return false;
   }
-  if (!fill(s, s->remains->last)) return false;
+  if (!fill(s, s->remains->last, s->remains->damaged)) return false;
   if (!end_block(s, true)) return false;
   tell_loss(s);
   return !s->stopped;

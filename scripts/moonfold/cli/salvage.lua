@@ -10,8 +10,8 @@ local function range(loss, noun)
   return ("%ss %d to %d"):format(noun, loss.from, loss.to)
 end
 
-local function line(loss)
-  if loss.stream then return ("lost: %s of stream %s"):format(range(loss, "version"), text.printable(loss.stream)) end
+local function line(host, loss)
+  if loss.stream then return ("lost: %s of stream %s"):format(range(loss, "version"), host.printable(loss.stream)) end
   return ("lost: %s: %s"):format(range(loss, "position"), loss.why)
 end
 
@@ -23,7 +23,7 @@ return function(call)
   if call.options.json then
     call.out:json(report)
   else
-    for _, loss in ipairs(report.losses) do call.out:line(line(loss)) end
+    for _, loss in ipairs(report.losses) do call.out:line(line(call.host, loss)) end
     if report.loss_count > #report.losses then
       call.out:line(("... and %s more"):format(text.number(report.loss_count - #report.losses)))
     end
