@@ -1397,6 +1397,10 @@ An old event whose type the table `evolve` lacks leaves the state as it is. An e
 changes nothing. When `evolve` is a function, it receives every event. `decide` returns an event, a list, or
 nothing; it refuses with `moonfold.reject`.
 
+`decide` and `invariant` only look at the state. Those of a script that was loaded are given a read-only view of it: a
+write raises `script_error`, with the path. Those of a table are given the state itself and must not write to it; what
+they change is seen by the rest of the call, and never recorded.
+
 `events` and `commands` declare by type what data looks like. Declared once, it need not be asked about again: a
 command of another shape is `invalid_argument` before `decide` sees it, an event that `decide` made of another shape is
 `script_error`, and nothing is recorded. The message names the field, and the nearest one for a misspelt name. A type
