@@ -1398,8 +1398,8 @@ changes nothing. When `evolve` is a function, it receives every event. `decide` 
 nothing; it refuses with `moonfold.reject`.
 
 `decide` and `invariant` only look at the state. Those of a script that was loaded are given a read-only view of it: a
-write raises `script_error`, with the path. Those of a table are given the state itself and must not write to it; what
-they change is seen by the rest of the call, and never recorded.
+write raises `script_error`, with the path. Those of a table are given the state itself and must not write to it: what
+they changed would be seen by the rest of the call.
 
 `events` and `commands` declare by type what data looks like. Declared once, it need not be asked about again: a
 command of another shape is `invalid_argument` before `decide` sees it, an event that `decide` made of another shape is
