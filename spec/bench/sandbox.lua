@@ -48,7 +48,7 @@ end
 
 for i, handler in ipairs(handlers) do
   local text = script:format(handler[2])
-  local loaded = moonfold.load_decider(write(("meter-%d.lua"):format(i), text))
+  local loaded = moonfold.load_decider(write(("meter-%d.lua"):format(i), text), { cache = false, snapshots = false })
   local metered, free = bench.interleave { fold(loaded), fold(load(text)()) }
   bench.report("sandbox", "metered fold, " .. handler[1], "ns/event", metered, "unmetered", free)
 end
@@ -78,7 +78,7 @@ return {
   end },
 }
 ]]
-local reader = moonfold.load_decider(write("read.lua", reading))
+local reader = moonfold.load_decider(write("read.lua", reading), { cache = false, snapshots = false })
 
 local function decide(how)
   local command = moonfold.command("Read", how)
