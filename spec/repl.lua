@@ -89,6 +89,7 @@ local function without_now(output)
   local text = output:gsub("%d%d%d%d%-%d%d%-%d%d %d%d:%d%d:%d%d", function(time)
     return not time:find("^2025%-01%-10") and "yyyy-mm-dd hh:mm:ss" or nil
   end)
+  text = text:gsub("%f[%w]" .. ("%x"):rep(32) .. "%f[%W]", "<digest>")
   return (text:gsub("\n%d+%.%d%d%d s\n", "\n0.000 s\n"))
 end
 

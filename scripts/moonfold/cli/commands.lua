@@ -202,6 +202,17 @@ local commands = {
     },
   },
   {
+    name = "timeline",
+    summary = "draw what happened: a lane for each stream, a mark for each event, as SVG",
+    arguments = { store, { "GLOB", "only streams like this; it may have * and ?", optional = true } },
+    text = { "Marks are coloured by the type of their event; over a mark, the mouse tells what it was. A lane with very"
+      .. " many events has bars. Of very many streams, the busiest have a lane of their own." },
+    examples = {
+      { "moonfold timeline shop.fold > timeline.svg", "a picture for a browser" },
+      { "moonfold timeline shop.fold 'cart-*' > carts.svg", "of some streams" },
+    },
+  },
+  {
     name = "stats",
     summary = "tell what a store holds, where the space goes, and who reads it",
     arguments = { store }, options = { json, tables },

@@ -6,6 +6,7 @@
 --     example         for .help NAME
 --     run             function(session, rest, words): the line after the name, and its words
 
+local glob = require "moonfold.glob"
 local moonfold = require "moonfold"
 local evaluate = require "moonfold.repl.evaluate"
 local nearest = require "moonfold.nearest"
@@ -69,15 +70,6 @@ end
 
 -- ## Looking around
 
---- A pattern with * and ? as a Lua pattern, and what all matching names begin with.
-local function glob(word)
-  if not word then return nil, "" end
-  local prefix = word:match("^[^*?]*")
-  if prefix == word then return nil, word end
-  local pattern = word:gsub("[%^%$%(%)%%%.%[%]%+%-]", "%%%0"):gsub("%*", ".*"):gsub("%?", ".")
-  return "^" .. pattern .. "$", prefix
-end
-
 local BARS <const> = 16
 
 --- The times of the log's first and last event.
@@ -124,11 +116,11 @@ add {
   example = ".streams cart-*",
   run = function(self, _, words)
     local store, count = self.store, 0
-    local pattern, prefix = glob(words[1])
+    local wanted, prefix = glob(words[1])
     local first, last = span(store)
     local list = self:list(stream_columns)
     for name, version in store:streams(prefix) do
-      if not pattern or name:find(pattern) then
+      if wanted(name) then
         count = count + 1
         list:add {
           stream_name = name, version = version, first = self:time(time_at(store, name, 1)),
