@@ -27,6 +27,7 @@ struct mfr_domain {
   int slot;              /* of S's registry: what a loaded chunk returned, or what failed */
   size_t count;
   mfr_loaded **deciders;
+  mfr_watch watch;        /* its files */
   char path[PATH_MOST];   /* as it was named */
   char folder[PATH_MOST]; /* where `require` looks; "": nowhere */
 };
@@ -122,7 +123,32 @@ void mfr_domain_free(mfr_domain *domain) {
     free_loaded(domain->deciders[i]);
   free(domain->deciders);
   mfr_buffer_free(&domain->options.params);
+  mfr_watch_free(&domain->watch);
   free(domain);
+}
+
+mfr_domain *mfr_domain_again(const mfr_domain *domain) {
+  return mfr_domain_new(&domain->options);
+}
+
+mfr_watch *mfr_domain_watch(mfr_domain *domain) {
+  return &domain->watch;
+}
+
+const mfr_loaded *mfr_domain_find(const mfr_domain *domain, const char *path) {
+  for (size_t i = 0; i < domain->count; i++)
+    if (strcmp(domain->deciders[i]->path, path) == 0) return domain->deciders[i];
+  return NULL;
+}
+
+bool mfr_domain_same(const mfr_domain *a, const mfr_domain *b) {
+  bool same = a->count == b->count;
+  for (size_t i = 0; same && i < a->count; i++) {
+    const mfr_loaded *one = a->deciders[i], *other = mfr_domain_find(b, one->path);
+    same = other && one->code.size == other->code.size &&
+           memcmp(one->code.data, other->code.data, one->code.size) == 0;
+  }
+  return same;
 }
 
 lua_State *mfr_domain_lua(const mfr_domain *domain) {
@@ -318,8 +344,7 @@ static int fail_body(lua_State *S) {
   return lua_error(S);
 }
 
-__attribute__((format(printf, 3, 4))) static int fail(mfr_domain *domain, int status,
-                                                      const char *format, ...) {
+int mfr_domain_fail(mfr_domain *domain, int status, const char *format, ...) {
   failure f = {domain, status, ""};
   va_list args;
   va_start(args, format);
@@ -492,9 +517,20 @@ static int check_category(mfr_domain *domain, const mfr_loaded *loaded) {
   const mfr_loaded *other =
       loaded->category ? mfr_has_category(&domain, 1, loaded->category) : NULL;
   if (!other) return MF_OK;
-  return fail(domain, MF_INVALID_ARGUMENT,
-              "%s and %s have the same category \"%s\": a stream belongs to one decider",
-              other->file, loaded->file, loaded->category);
+  return mfr_domain_fail(domain, MF_INVALID_ARGUMENT,
+                         "%s and %s have the same category \"%s\": a stream belongs to one decider",
+                         other->file, loaded->file, loaded->category);
+}
+
+/* The files that a script was made from, and the folder, where others may come to be. */
+static void watch(mfr_domain *domain, const mfr_sources *sources) {
+  char path[2 * PATH_MOST];
+  if (!*domain->folder) return;
+  mfr_watch_add(&domain->watch, domain->folder);
+  for (size_t i = 0; i < sources->count; i++) {
+    snprintf(path, sizeof path, "%s/%s", domain->folder, sources->chunks[i].name + 1);
+    mfr_watch_add(&domain->watch, path);
+  }
 }
 
 /* Runs a chunk, and adopts what it returns. */
@@ -514,6 +550,7 @@ static int load_chunk(mfr_domain *domain, const char *file, const char *source, 
   mfr_sources_begin(&sources, domain->state, &script);
   int status = mfr_sandbox_load(domain->sandbox, &script);
   lua_rawseti(domain->S, LUA_REGISTRYINDEX, domain->slot); /* the value, or the error */
+  watch(domain, &sources);
   if (status != MF_OK) {
     mfr_sources_free(&sources);
     return status;
@@ -524,7 +561,7 @@ static int load_chunk(mfr_domain *domain, const char *file, const char *source, 
   if (!more || !a.loaded) {
     free(a.loaded);
     mfr_sources_free(&sources);
-    return fail(domain, MF_NO_MEMORY, "no memory to load %s", file);
+    return mfr_domain_fail(domain, MF_NO_MEMORY, "no memory to load %s", file);
   }
   a.loaded->domain = domain;
   a.loaded->digests = sources.digests;
@@ -583,9 +620,10 @@ static bool list_scripts(const char *path, char ***names, size_t *count) {
 static int unreadable(mfr_domain *domain, const char *path) {
   int code = errno;
   if (code == ENOENT || code == ENOTDIR)
-    return fail(domain, MF_NOT_FOUND, "there is no file or folder \"%s\"", path);
-  if (code == ENOMEM) return fail(domain, MF_NO_MEMORY, "no memory to read \"%s\"", path);
-  return fail(domain, MF_IO, "\"%s\" cannot be read: %s", path, strerror(code));
+    return mfr_domain_fail(domain, MF_NOT_FOUND, "there is no file or folder \"%s\"", path);
+  if (code == ENOMEM)
+    return mfr_domain_fail(domain, MF_NO_MEMORY, "no memory to read \"%s\"", path);
+  return mfr_domain_fail(domain, MF_IO, "\"%s\" cannot be read: %s", path, strerror(code));
 }
 
 /* Reads a script of the domain's folder and loads it. */
@@ -607,11 +645,11 @@ static int load_folder(mfr_domain *domain) {
     status = load_script(domain, path, names[i], false);
   }
   if (status == MF_OK && domain->count == 0)
-    status =
-        fail(domain, MF_INVALID_ARGUMENT,
-             "there is no decider in the folder \"%s\": it has %zu script%s, and none returns a "
-             "table like this%s",
-             domain->path, count, count == 1 ? "" : "s", lines);
+    status = mfr_domain_fail(
+        domain, MF_INVALID_ARGUMENT,
+        "there is no decider in the folder \"%s\": it has %zu script%s, and none returns a "
+        "table like this%s",
+        domain->path, count, count == 1 ? "" : "s", lines);
   free_names(names, count);
   return status;
 }
@@ -627,7 +665,7 @@ static int load_file(mfr_domain *domain) {
 int mfr_domain_load(mfr_domain *domain, const char *path) {
   size_t size = strlen(path);
   if (size == 0 || size >= PATH_MOST)
-    return fail(domain, MF_INVALID_ARGUMENT, "a path has 1 to %d bytes", PATH_MOST - 1);
+    return mfr_domain_fail(domain, MF_INVALID_ARGUMENT, "a path has 1 to %d bytes", PATH_MOST - 1);
   memcpy(domain->path, path, size + 1);
   if (!is_folder(path)) return settle(domain, load_file(domain));
   memcpy(domain->folder, path, size + 1);
@@ -707,8 +745,8 @@ int mfr_domain_enter(const mfr_loaded *loaded, mfr_store *store, mfr_call *call,
   mfr_domain *domain = loaded->domain;
   entry e = {loaded, call, stage, in, work, store ? store->number : domain->store_number};
   if (domain->running)
-    return fail(domain, MF_INVALID_ARGUMENT,
-                "%s is running: it cannot be called from its own print", domain->path);
+    return mfr_domain_fail(domain, MF_INVALID_ARGUMENT,
+                           "%s is running: it cannot be called from its own print", domain->path);
   if (store) {
     domain->store->store = store->store;
     domain->store->txn = store->txn;
@@ -735,7 +773,8 @@ int mfr_domain_enter(const mfr_loaded *loaded, mfr_store *store, mfr_call *call,
   if (status == MF_REJECTED && call->refusal.size > 0) {
     mf_error error;
     if (mfr_kept_refusal(loaded, store, call, &error) != MF_OK)
-      status = fail(domain, error.code, "the refused command could not be kept: %s", error.message);
+      status = mfr_domain_fail(domain, error.code, "the refused command could not be kept: %s",
+                               error.message);
   }
   mfr_buffer_free(&call->refusal);
   return settle(domain, status);

@@ -6,24 +6,47 @@
 
 #include <stdio.h>
 
-/* A domain, as a userdata of the host. User value 1: the log function, or nil. */
+enum { PAST = 3 }; /* domains that are kept when others take their place */
+
+/* A domain, as a userdata of the host. User values: see DOMAIN_FIELDS. */
 typedef struct host_domain {
   mfr_domain *domain;
   mfr_state *state;
-  int log_ref; /* in the host's registry; LUA_NOREF: nobody listens */
+  int log_ref;            /* in the host's registry; LUA_NOREF: nobody listens */
+  bool automatic;         /* loaded again when a file has changed */
+  unsigned generation;    /* goes up when another domain takes the place of this one */
+  mfr_domain *past[PAST]; /* the newest first, with the states that they keep */
 } host_domain;
+
+/* User values of a domain: what can be read of it (path, and the list of its deciders), and why it
+ * could not be loaded again (nil: it could). */
+enum { DOMAIN_FIELDS = 1, DOMAIN_PROBLEM };
 
 /* A decider: user values 1 the domain, 2 what can be read of it. */
 typedef struct host_decider {
-  const mfr_loaded *loaded; /* as long as host->domain is there */
-  const host_domain *host;
+  const mfr_loaded *loaded; /* as long as host->domain is there, in this generation */
+  host_domain *host;
+  unsigned generation;
+  char path[]; /* of its file */
 } host_decider;
 
+static void set_decider_fields(lua_State *L, mfr_state *state, int index, const mfr_loaded *loaded);
+static void set_domain_fields(lua_State *L, mfr_state *state, int index);
+
+/* Another domain has taken the place of the one that the decider was in: finds it there. */
+static void follow(lua_State *L, host_decider *decider, int index) {
+  decider->loaded = mfr_domain_find(decider->host->domain, decider->path);
+  decider->generation = decider->host->generation;
+  if (decider->loaded) set_decider_fields(L, decider->host->state, index, decider->loaded);
+}
+
 const mfr_loaded *mfr_to_loaded(lua_State *L, const mfr_state *state, int index) {
-  const host_decider *decider = mfr_to_class(L, index, state->decider_ref);
+  host_decider *decider = mfr_to_class(L, index, state->decider_ref);
   /* The domain goes before its deciders do when the host's state is closed, and finalizers may
    * still call. */
-  return decider && decider->host->domain ? decider->loaded : NULL;
+  if (!decider || !decider->host->domain) return NULL;
+  if (decider->generation != decider->host->generation) follow(L, decider, index);
+  return decider->loaded;
 }
 
 void mfr_check_loaded(lua_State *L, const mfr_state *state, const mfr_loaded *loaded,
@@ -73,8 +96,8 @@ static void log_line(void *context, const char *line, size_t size, const mfr_cal
 
 /* ---- loading ---- */
 
-static const char *const load_options[] = {"params", "budget",    "memory", "keep_commands",
-                                           "cache",  "snapshots", "log",    NULL};
+static const char *const load_options[] = {
+    "params", "reload", "budget", "memory", "keep_commands", "cache", "snapshots", "log", NULL};
 
 /* How many states are kept: a number, or false for none. */
 static int64_t cache_option(lua_State *L, const mfr_state *state, int index) {
@@ -108,6 +131,7 @@ static void check_load_options(lua_State *L, mfr_state *state, int index, host_d
   mfr_keeping_option(L, state, index, &out->keeping);
   out->cache = cache_option(L, state, index);
   out->no_snapshots = !mfr_option_boolean(L, state, index, "snapshots", true);
+  host->automatic = mfr_option_boolean(L, state, index, "reload", false);
   if (lua_getfield(L, index, "params") != LUA_TNIL)
     mfr_encode(L, state, params, -1, "options.params");
   out->params = *params;
@@ -127,11 +151,20 @@ static mfr_text check_path(lua_State *L, const mfr_state *state, int index) {
   return path;
 }
 
+static int load_files(lua_State *L, mfr_state *state, mfr_domain *domain, const char *path) {
+  const char *calling = state->calling;
+  state->calling = "a script's print";
+  mfr_domain_set_host(domain, L);
+  int status = mfr_domain_load(domain, path);
+  state->calling = calling;
+  return status;
+}
+
 /* Loads what the path names, with the options behind it. [-0, +1]: the domain */
 static host_domain *load_domain(lua_State *L, mfr_state *state, int index) {
   mfr_load_options options;
   mfr_text path = check_path(L, state, index);
-  host_domain *host = lua_newuserdatauv(L, sizeof *host, 1);
+  host_domain *host = lua_newuserdatauv(L, sizeof *host, DOMAIN_PROBLEM);
   memset(host, 0, sizeof *host);
   host->log_ref = LUA_NOREF;
   host->state = state;
@@ -143,11 +176,7 @@ static host_domain *load_domain(lua_State *L, mfr_state *state, int index) {
     mfr_push_error(L, state, MF_NO_MEMORY, "no memory for a sandbox");
     lua_error(L);
   }
-  const char *calling = state->calling;
-  state->calling = "a script's print";
-  mfr_domain_set_host(host->domain, L);
-  int status = mfr_domain_load(host->domain, path.data);
-  state->calling = calling;
+  int status = load_files(L, state, host->domain, path.data);
   if (status != MF_OK) {
     mfr_cross_error(L, state, host->domain, status);
     lua_error(L);
@@ -283,10 +312,12 @@ static void add_upcasters(lua_State *L, mfr_state *state, const mfr_loaded *load
   if (status != MF_OK || rc != LUA_OK) lua_error(L);
 }
 
-/* Pushes the object for a decider of the domain at index `domain`. [-0, +1] */
-static void push_decider(lua_State *L, mfr_state *state, int domain, const mfr_loaded *loaded) {
-  luaL_checkstack(L, 10, "decider");
-  lua_createtable(L, 0, 4);
+/* Sets what can be read of the decider at index. [-0, +0] */
+static void set_decider_fields(lua_State *L, mfr_state *state, int index,
+                               const mfr_loaded *loaded) {
+  luaL_checkstack(L, 12, "decider");
+  lua_pushvalue(L, index);
+  lua_createtable(L, 0, 8);
   if (loaded->name) mfr_set_string(L, "name", loaded->name, strlen(loaded->name));
   if (loaded->category) mfr_set_string(L, "category", loaded->category, strlen(loaded->category));
   mfr_set_string(L, "path", loaded->path, strlen(loaded->path));
@@ -296,17 +327,27 @@ static void push_decider(lua_State *L, mfr_state *state, int domain, const mfr_l
   mfr_push_digest(L, digests->fold);
   lua_setfield(L, -2, "fold_digest");
   if (*digests->doubt) mfr_set_string(L, "fold_doubt", digests->doubt, strlen(digests->doubt));
-  host_decider *decider = lua_newuserdatauv(L, sizeof *decider, 2);
+  lua_insert(L, -2);
+  add_upcasters(L, state, loaded);
+  lua_insert(L, -2);
+  lua_setiuservalue(L, -2, 2);
+  lua_pop(L, 1);
+}
+
+/* Pushes the object for a decider of the domain at index `domain`. [-0, +1] */
+static void push_decider(lua_State *L, mfr_state *state, int domain, const mfr_loaded *loaded) {
+  size_t size = strlen(loaded->path) + 1;
+  luaL_checkstack(L, 10, "decider");
+  host_decider *decider = lua_newuserdatauv(L, sizeof *decider + size, 2);
   decider->loaded = loaded;
   decider->host = lua_touserdata(L, domain);
+  decider->generation = decider->host->generation;
+  memcpy(decider->path, loaded->path, size);
   lua_pushvalue(L, domain);
   lua_setiuservalue(L, -2, 1);
-  lua_pushvalue(L, -2);
-  lua_setiuservalue(L, -2, 2);
   lua_rawgeti(L, LUA_REGISTRYINDEX, state->decider_ref);
   lua_setmetatable(L, -2);
-  add_upcasters(L, state, loaded);
-  lua_remove(L, -2);
+  set_decider_fields(L, state, lua_gettop(L), loaded);
 }
 
 int mfr_load_decider(lua_State *L) {
@@ -320,20 +361,171 @@ int mfr_load_decider(lua_State *L) {
   return 1;
 }
 
-/* What is not the same from one look to the next. [-0, +1] */
+/* ---- loading again ---- */
+
+/* The files as they are now were looked at, whatever came of it. */
+static void take_stamps(mfr_domain *domain, mfr_domain *fresh) {
+  mfr_watch *kept = mfr_domain_watch(domain), *new = mfr_domain_watch(fresh), old = *kept;
+  *kept = *new;
+  *new = (mfr_watch){NULL, 0};
+  mfr_watch_free(&old);
+}
+
+/* A decider that is in use must still be there. */
+static int check_all_there(mfr_domain *domain, mfr_domain *fresh) {
+  for (size_t i = 0; i < mfr_domain_count(domain); i++) {
+    const mfr_loaded *loaded = mfr_domain_decider(domain, i);
+    if (!mfr_domain_find(fresh, loaded->path))
+      return mfr_domain_fail(fresh, MF_INVALID_ARGUMENT,
+                             "%s returns no decider any more, and its old one is in use",
+                             loaded->path);
+  }
+  return MF_OK;
+}
+
+/* The domain that takes the place of the present one: the fresh one, or one of the past that is the
+ * same and has kept its states. */
+static void replace_domain(host_domain *host, mfr_domain *fresh) {
+  size_t i = 0;
+  while (i < PAST && !(host->past[i] && mfr_domain_same(host->past[i], fresh)))
+    i++;
+  mfr_domain *next = fresh;
+  if (i < PAST) {
+    next = host->past[i];
+    take_stamps(next, fresh);
+    mfr_domain_free(fresh);
+  } else
+    mfr_domain_free(host->past[--i]);
+  memmove(&host->past[1], &host->past[0], i * sizeof host->past[0]);
+  host->past[0] = host->domain;
+  host->domain = next;
+  host->generation++;
+}
+
+/* Brings the list of deciders up to date, where there is one: those that were there stay the same
+ * objects. */
+static void update_domain_fields(lua_State *L, mfr_state *state, int index) {
+  bool in_use = lua_getiuservalue(L, index, DOMAIN_FIELDS) == LUA_TTABLE;
+  lua_pop(L, 1);
+  if (in_use) set_domain_fields(L, state, index);
+}
+
+/* Loads the domain at index again. On failure the old one goes on, and an error object is pushed;
+ * *changed: there is other code now. [-0, +1|0] */
+static int load_again(lua_State *L, mfr_state *state, int index, bool *changed) {
+  host_domain *host = lua_touserdata(L, index);
+  *changed = false;
+  mfr_domain *fresh = mfr_domain_again(host->domain);
+  if (!fresh) {
+    mfr_push_error(L, state, MF_NO_MEMORY, "no memory for a sandbox");
+    return MF_NO_MEMORY;
+  }
+  mfr_domain_set_host(host->domain, L); /* through it the log function is found */
+  int status = load_files(L, state, fresh, mfr_domain_path(host->domain));
+  if (status == MF_OK) status = check_all_there(host->domain, fresh);
+  if (status != MF_OK) {
+    mfr_cross_error(L, state, fresh, status);
+    take_stamps(host->domain, fresh);
+    mfr_domain_free(fresh);
+  } else if (mfr_domain_same(host->domain, fresh)) {
+    take_stamps(host->domain, fresh);
+    mfr_domain_free(fresh);
+  } else {
+    replace_domain(host, fresh);
+    *changed = true;
+  }
+  lua_pushvalue(L, status == MF_OK ? index : -1);
+  if (status == MF_OK) {
+    lua_pop(L, 1);
+    lua_pushnil(L);
+  } else
+    lua_getfield(L, -1, "message");
+  lua_setiuservalue(L, index, DOMAIN_PROBLEM);
+  if (status != MF_OK) lua_pop(L, 1);
+  return status;
+}
+
+/* decider:reload(), domain:reload(): whether there is other code now. */
+static int reload(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  bool changed;
+  if (state->calling)
+    mfr_misuse(L, state, "decider", "code cannot be loaded again from %s", state->calling);
+  lua_settop(L, 1);
+  if (mfr_to_loaded(L, state, 1))
+    lua_getiuservalue(L, 1, 1);
+  else if (mfr_to_class(L, 1, state->domain_ref))
+    lua_pushvalue(L, 1);
+  else
+    mfr_misuse(L, state, "decider",
+               "a loaded decider is needed, this is %s: is it "
+               "decider:reload(), with a colon?",
+               mfr_type_name(L, 1));
+  if (load_again(L, state, 2, &changed) != MF_OK) return lua_error(L);
+  if (changed) update_domain_fields(L, state, 2);
+  lua_pushboolean(L, changed);
+  return 1;
+}
+
+/* Argument: why the code could not be loaded again; the log function is told. */
+static int tell_problem(lua_State *L) {
+  lua_newtable(L);
+  lua_pushliteral(L, "reload");
+  lua_setfield(L, -2, "phase");
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushfstring(L, "the old code goes on: %s", lua_tostring(L, 1));
+  lua_pushvalue(L, 2);
+  lua_call(L, 2, 0);
+  return 0;
+}
+
+/* Loads the domain at index again if that is asked for and a file has changed. What does not load
+ * is told, and the old code goes on. */
+static void keep_up(lua_State *L, mfr_state *state, int index) {
+  host_domain *host = lua_touserdata(L, index);
+  bool changed;
+  int top = lua_gettop(L);
+  if (!host->automatic || !host->domain || state->calling ||
+      !mfr_watch_changed(mfr_domain_watch(host->domain)))
+    return;
+  luaL_checkstack(L, 10, "reload");
+  index = lua_absindex(L, index);
+  if (load_again(L, state, index, &changed) == MF_OK) {
+    if (changed) update_domain_fields(L, state, index);
+  } else if (host->log_ref != LUA_NOREF) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, host->log_ref);
+    lua_pushcclosure(L, tell_problem, 1);
+    lua_getfield(L, top + 1, "message");
+    lua_pcall(L, 1, 0, 0);
+  }
+  lua_settop(L, top);
+}
+
+/* ---- what can be read of a decider ---- */
+
+/* What is not the same from one look to the next, and what can be called. [-0, +1] */
 static void push_changing_field(lua_State *L, const mfr_loaded *loaded) {
-  bool wanted =
-      lua_type(L, 2) == LUA_TSTRING && strcmp(lua_tostring(L, 2), "snapshot_refusal") == 0;
-  lua_pushstring(L, wanted ? loaded->snapshot_refusal : NULL);
+  const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
+  if (strcmp(name, "snapshot_refusal") == 0)
+    lua_pushstring(L, loaded->snapshot_refusal);
+  else if (strcmp(name, "reload_problem") == 0) {
+    lua_getiuservalue(L, 1, 1);
+    lua_getiuservalue(L, -1, DOMAIN_PROBLEM);
+  } else if (strcmp(name, "reload") == 0) {
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_pushcclosure(L, reload, 1);
+  } else
+    lua_pushnil(L);
 }
 
 static int decider_index(lua_State *L) {
   mfr_state *state = mfr_of(L);
-  if (!mfr_to_loaded(L, state, 1)) return 0;
+  const mfr_loaded *loaded = mfr_to_loaded(L, state, 1);
+  if (!loaded) return 0;
   lua_getiuservalue(L, 1, 2);
   lua_pushvalue(L, 2);
   lua_rawget(L, -2);
-  if (lua_isnil(L, -1)) push_changing_field(L, mfr_to_loaded(L, state, 1));
+  if (lua_isnil(L, -1)) push_changing_field(L, loaded);
   return 1;
 }
 
@@ -371,25 +563,44 @@ static int decider_tostring(lua_State *L) {
 
 /* ---- domains in use ---- */
 
-/* User values of a domain: 1 what can be read of it: path, and the list of its deciders. */
-
 static host_domain *to_domain(lua_State *L, const mfr_state *state, int index) {
   host_domain *host = mfr_to_class(L, index, state->domain_ref);
   return host && host->domain ? host : NULL;
 }
 
-static void push_domain_fields(lua_State *L, mfr_state *state, int domain,
-                               const host_domain *host) {
+/* Pushes the object of the decider: one of the list at index, or a new one. [-0, +1] */
+static void push_known_decider(lua_State *L, mfr_state *state, int domain, int list,
+                               const mfr_loaded *loaded) {
+  for (lua_Integer i = 1; lua_rawgeti(L, list, i) == LUA_TUSERDATA; i++) {
+    if (mfr_to_loaded(L, state, lua_gettop(L)) == loaded) return;
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+  push_decider(L, state, domain, loaded);
+}
+
+static void set_domain_fields(lua_State *L, mfr_state *state, int index) {
+  const host_domain *host = lua_touserdata(L, index);
   size_t count = mfr_domain_count(host->domain);
+  int top = lua_gettop(L);
+  luaL_checkstack(L, 10, "domain");
+  if (lua_getiuservalue(L, index, DOMAIN_FIELDS) == LUA_TTABLE)
+    lua_getfield(L, -1, "deciders");
+  else
+    lua_newtable(L);
+  lua_replace(L, top + 1);
+  lua_settop(L, top + 1);
   lua_createtable(L, 0, 2);
   lua_createtable(L, (int)count, 0);
   for (size_t i = 0; i < count; i++) {
-    push_decider(L, state, domain, mfr_domain_decider(host->domain, i));
+    push_known_decider(L, state, index, top + 1, mfr_domain_decider(host->domain, i));
     lua_rawseti(L, -2, (lua_Integer)i + 1);
   }
   lua_setfield(L, -2, "deciders");
   const char *path = mfr_domain_path(host->domain);
   mfr_set_string(L, "path", path, strlen(path));
+  lua_setiuservalue(L, index, DOMAIN_FIELDS);
+  lua_settop(L, top);
 }
 
 /* A category of the domain that one of the list (at index) has, too, is refused; but a domain of
@@ -436,8 +647,7 @@ int mfr_use(lua_State *L) {
   mfr_check_store(L, state, 1);
   host_domain *host = load_domain(L, state, 2);
   must_have_categories(L, state, host);
-  push_domain_fields(L, state, 4, host);
-  lua_setiuservalue(L, 4, 1);
+  set_domain_fields(L, state, 4);
   if (lua_getiuservalue(L, 1, MFR_STORE_DOMAINS) != LUA_TTABLE) {
     lua_newtable(L);
     lua_pushvalue(L, -1);
@@ -452,14 +662,13 @@ int mfr_use(lua_State *L) {
 }
 
 /* Pushes the object of a decider that is in the domain at index. [-0, +1|0] */
-static bool push_member(lua_State *L, int index, const mfr_loaded *loaded) {
+static bool push_member(lua_State *L, const mfr_state *state, int index, const mfr_loaded *loaded) {
   const host_domain *host = lua_touserdata(L, index);
   if (host->domain != loaded->domain) return false;
   lua_getiuservalue(L, index, 1);
   lua_getfield(L, -1, "deciders");
   for (lua_Integer i = 1; lua_rawgeti(L, -1, i) != LUA_TNIL; i++) {
-    const host_decider *decider = lua_touserdata(L, -1);
-    if (decider->loaded == loaded) break;
+    if (mfr_to_loaded(L, state, lua_gettop(L)) == loaded) break;
     lua_pop(L, 1);
   }
   lua_replace(L, -3);
@@ -468,12 +677,13 @@ static bool push_member(lua_State *L, int index, const mfr_loaded *loaded) {
 }
 
 /* Pushes the decider in use that owns the stream, or raises. `list`: index of the domains. */
-static void push_owner(lua_State *L, const mfr_state *state, int list, mfr_text stream) {
+static void push_owner(lua_State *L, mfr_state *state, int list, mfr_text stream) {
   char message[512];
   size_t length = (size_t)lua_rawlen(L, list), count = 0;
   mfr_domain **domains = lua_newuserdatauv(L, (length + 1) * sizeof *domains, 0);
   for (size_t i = 0; i < length; i++) {
     lua_rawgeti(L, list, (lua_Integer)i + 1);
+    keep_up(L, state, lua_gettop(L));
     mfr_domain *domain = ((const host_domain *)lua_touserdata(L, -1))->domain;
     if (domain) domains[count++] = domain;
     lua_pop(L, 1);
@@ -486,7 +696,7 @@ static void push_owner(lua_State *L, const mfr_state *state, int list, mfr_text 
   }
   for (lua_Integer i = 1; i <= (lua_Integer)length; i++) {
     lua_rawgeti(L, list, i);
-    if (push_member(L, lua_gettop(L), owner)) return;
+    if (push_member(L, state, lua_gettop(L), owner)) return;
     lua_pop(L, 1);
   }
 }
@@ -525,7 +735,13 @@ static bool lacks_decider(lua_State *L, bool handling) {
 }
 
 void mfr_find_decider(lua_State *L, mfr_state *state, int store, mfr_text stream, bool handling) {
-  if (mfr_to_loaded(L, state, 3) || !lacks_decider(L, handling)) return;
+  if (mfr_to_loaded(L, state, 3)) {
+    lua_getiuservalue(L, 3, 1);
+    keep_up(L, state, lua_gettop(L));
+    lua_pop(L, 1);
+    return;
+  }
+  if (!lacks_decider(L, handling)) return;
   luaL_checkstack(L, 10, "decider");
   if (lua_getiuservalue(L, store, MFR_STORE_DOMAINS) != LUA_TTABLE) {
     lua_pop(L, 1);
@@ -551,16 +767,22 @@ static int decider_of(lua_State *L) {
   lua_settop(L, 2);
   mfr_domain *domain = to_domain(L, state, 1)->domain;
   const mfr_loaded *owner = mfr_owner_of(&domain, 1, stream);
-  if (!owner || !push_member(L, 1, owner)) lua_pushnil(L);
+  if (!owner || !push_member(L, state, 1, owner)) lua_pushnil(L);
   return 1;
 }
 
 static int domain_index(lua_State *L) {
   mfr_state *state = mfr_of(L);
   if (!to_domain(L, state, 1)) return 0;
-  if (lua_type(L, 2) == LUA_TSTRING && strcmp(lua_tostring(L, 2), "decider_of") == 0) {
+  const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
+  bool owner = strcmp(name, "decider_of") == 0;
+  if (owner || strcmp(name, "reload") == 0) {
     lua_pushvalue(L, lua_upvalueindex(1));
-    lua_pushcclosure(L, decider_of, 1);
+    lua_pushcclosure(L, owner ? decider_of : reload, 1);
+    return 1;
+  }
+  if (strcmp(name, "reload_problem") == 0) {
+    lua_getiuservalue(L, 1, DOMAIN_PROBLEM);
     return 1;
   }
   if (lua_getiuservalue(L, 1, 1) != LUA_TTABLE) return 0;
@@ -591,6 +813,10 @@ static int domain_gc(lua_State *L) {
   host_domain *host = lua_touserdata(L, 1);
   mfr_domain_free(host->domain);
   host->domain = NULL;
+  for (int i = 0; i < PAST; i++) {
+    mfr_domain_free(host->past[i]);
+    host->past[i] = NULL;
+  }
   luaL_unref(L, LUA_REGISTRYINDEX, host->log_ref);
   host->log_ref = LUA_NOREF;
   return 0;

@@ -4,6 +4,7 @@
  *   domain.c     scripts that were loaded together, into one sandbox; their deciders and categories
  *   code.c       the code of a decider: sources, digests, and what a store keeps of it
  *   kept.c       commands that are kept with what came of them
+ *   watch.c      whether files have changed
  *   cache.c      states that were folded before
  *   crossing.c   calls into a sandbox, and what crosses its border: values, events, errors
  *   loaded.c     what a Lua host sees: moonfold.load_decider, store:use
@@ -23,6 +24,21 @@
 #include "sandbox.h"
 
 typedef struct mfr_domain mfr_domain;
+
+/* ---- watch.c ---- */
+
+typedef struct mfr_stamp mfr_stamp;
+
+typedef struct mfr_watch {
+  mfr_stamp *stamps;
+  size_t count;
+} mfr_watch;
+
+void mfr_watch_add(mfr_watch *watch, const char *path); /* as the file is now */
+/* Whether a file has changed, or may have: what was written just before it was added cannot be told
+ * from what was written just after. */
+bool mfr_watch_changed(const mfr_watch *watch);
+void mfr_watch_free(mfr_watch *watch);
 
 /* One decider of a domain. It lives as long as the domain. */
 typedef struct mfr_loaded {
@@ -69,6 +85,18 @@ mfr_state *mfr_domain_state(const mfr_domain *domain);
  */
 int mfr_domain_load(mfr_domain *domain, const char *path);
 int mfr_domain_load_string(mfr_domain *domain, const char *name, const char *source, size_t size);
+
+/* Another domain, with nothing in it, of the same options. NULL: no memory. */
+mfr_domain *mfr_domain_again(const mfr_domain *domain);
+/* The files that were read, also where loading failed. */
+mfr_watch *mfr_domain_watch(mfr_domain *domain);
+/* Whether both have the same deciders of the very same sources. */
+bool mfr_domain_same(const mfr_domain *a, const mfr_domain *b);
+/* The decider of a file. NULL: it has none. */
+const mfr_loaded *mfr_domain_find(const mfr_domain *domain, const char *path);
+/* Puts an error of the domain's own into the place of its last failure; returns the status. */
+int mfr_domain_fail(mfr_domain *domain, int status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 size_t mfr_domain_count(const mfr_domain *domain);
 const mfr_loaded *mfr_domain_decider(const mfr_domain *domain, size_t i);

@@ -268,6 +268,14 @@ describe("random commands over random streams", function()
     local options = { durability = "none", clock = function() return 1 end }
     local store, plain = moonfold.open(path, options), moonfold.open(":memory:", { clock = options.clock })
     local cold = load(file, { cache = false, snapshots = false })
+    --- Other rules, another fold, and those from before.
+    local function rewrite()
+      local kind, text = random(3), script
+      if kind == 1 then text = script:gsub('data = command.data }', 'data = command.data + 1 }') end
+      if kind == 2 then text = script:gsub("state.sum %+ event.data", "state.sum + 2 * event.data") end
+      support.write(file, text)
+    end
+
     local function fresh() return load(file, { cache = random(3) == 1 and 2 or true }) end
     local deciders = { fresh(), fresh() }
 
@@ -321,8 +329,13 @@ describe("random commands over random streams", function()
       elseif kind == 17 then
         store:close()
         store = moonfold.open(path, options)
+        deciders = { fresh(), fresh() }
       elseif kind == 18 then
         store:drop_snapshots()
+      elseif kind >= 19 then
+        rewrite()
+        cold:reload()
+        for _, decider in ipairs(deciders) do decider:reload() end
       end
     end
 
@@ -355,7 +368,7 @@ describe("random commands over random streams", function()
     plain:close()
   end
 
-  it("are decided as by a plain fold, with evictions, snapshots, restarts and failures", function()
+  it("are decided as by a plain fold, with evictions, snapshots, reloads, restarts and failures", function()
     local first = os.time()
     for seed = first, first + 14 do run(seed) end
   end)

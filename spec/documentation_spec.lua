@@ -220,7 +220,7 @@ describe("documented options", function()
     expected_stream_version = 0, from = 1, to = 1, max_count = 1, types = { "Counted" }, backwards = false, upcast = {},
     state = false, dry_run = true, initial_state = 0, trace = {}, check_shapes = true, check_invariant = true,
     params = {}, budget = 1000000, memory = 8000000, keep_commands = true, log = print, strict = true,
-    cache = 2, snapshots = false, since = 1, prefix = "s", progress = function() end, rolls = {},
+    cache = 2, snapshots = false, reload = true, since = 1, prefix = "s", progress = function() end, rolls = {},
     version = 1, time = 1, monotonic = true, path = "", script = "counter.lua",
   }
 

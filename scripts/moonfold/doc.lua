@@ -73,6 +73,9 @@ local load_options = {
   option("cache", "integer|boolean", "4,096 states, and half of the memory",
     "how many folded states are kept, so that a command on a stream in use folds only what is new; false: none"),
   option("snapshots", "boolean", "true", "states of long streams are kept in the store; see `store:drop_snapshots`"),
+  option("reload", "boolean", "false",
+    "the scripts are loaded again, before a call, when a file has changed; what does not load leaves the old code "
+    .. "running, tells the log, and stands in `decider.reload_problem`"),
   option("log", "fun(line: string, place: table)", "nobody listens",
     "receives what scripts `print`, with a table of `phase`, `stream`, `position`, `event_type`, `command_type`, as "
     .. "far as they are known"),
@@ -1463,6 +1466,11 @@ ever used. Where what a fold reaches cannot be told from the rest, it stands for
               text = "of what a state depends on: `initial_state`, `evolve`, `upcast` and what they reach" },
             { name = "fold_doubt", type = "string", optional = true,
               text = "why `fold_digest` stands for the whole script" },
+            { name = "reload", type = "fun(self: LoadedDecider): boolean",
+              text = "loads its files again, all or nothing, and tells whether there is other code now; what does not "
+                .. "load raises, and the old code goes on. Code that comes back finds the states that it had kept" },
+            { name = "reload_problem", type = "string", optional = true,
+              text = "why the last attempt to load its files again has failed" },
             { name = "snapshot_refusal", type = "string", optional = true,
               text = "why the last state that was worth a snapshot could not be stored: aliases, metatables" },
             { name = "upcast", type = "table<string, Upcast>", optional = true,
@@ -1527,11 +1535,12 @@ print(store:code(counter.digest).sources[1].path)             --> counter.lua
 ]] },
 
         { name = "Domain", kind = "shape", class = "Domain", since = since,
-          signature = "{ path, deciders, decider_of }",
+          signature = "{ path, deciders, decider_of, reload }",
           summary = "What `store:use` has loaded.",
           fields = {
             { name = "path", type = "string", text = "what was loaded" },
             { name = "deciders", type = "LoadedDecider[]", text = "in the order of their files" },
+            { name = "reload", type = "fun(self: Domain): boolean", text = "as in a loaded decider, for all of them" },
             { name = "decider_of", type = "fun(self: Domain, stream: string): LoadedDecider?",
               text = "the decider that owns a stream" },
           },
