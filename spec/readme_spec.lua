@@ -6,10 +6,12 @@
 --              prints must stand behind "-->"
 --     c        a program, whose first line names its file, too
 --     console  commands behind "$ ", each followed by what it writes (standard output and errors)
+--     repl     a session of the REPL: the command behind "$ ", then what is typed behind prompts, and what it prints
 --     sh       commands that a reader may run on his own machine; here only their make targets are looked up
 -- The generated reference is left out: its examples are run by documentation_spec.lua.
 
 local lfs = require "lfs"
+local repl = require "repl"
 local support = require "support"
 
 local readme = support.read("README.md")
@@ -107,6 +109,9 @@ local actions = {
   console = function(block, run)
     if sanitized and block.body:find("^%$ cc ") then return end
     assert.are.equal(block.body, played(block, run), "at line " .. block.line)
+  end,
+  repl = function(block, run)
+    assert.are.equal(block.body, repl.play(block.body, run), "at line " .. block.line)
   end,
   sh = function() end,
 }

@@ -220,8 +220,11 @@ function Session:use(path)
     session.fail("there is no script %s%s", path, near and (": did you mean %s?"):format(near) or "")
   end
   local fine, domain = pcall(self.store.use, self.store, path)
-  if not fine and self.host.kind(path) ~= "folder" then error(domain, 0) end
-  if not fine then domain = use_what_loads(self, path, domain) end
+  if not fine and self.host.kind(path) == "folder" then
+    domain = use_what_loads(self, path, domain)
+  elseif not fine then   -- a script without a category is for whatever stream one asks about
+    domain = { path = path, deciders = { moonfold.load_decider(path) } }
+  end
   local stamp = self:stamp(path)
   for i, loaded in ipairs(self.loaded) do
     if loaded.path == path then
