@@ -61,6 +61,11 @@ function Session:say(format, ...)
   self.out:line(select("#", ...) > 0 and format:format(...) or format)
 end
 
+--- A paragraph, broken into lines that fit.
+function Session:tell(format, ...)
+  for _, line in ipairs(text.wrap(format:format(...), math.min(self:width(), 100))) do self:say("%s", line) end
+end
+
 --- A remark, which is no answer.
 function Session:remark(format, ...) self:say("%s", self.out:paint("dim", format:format(...))) end
 
@@ -236,6 +241,53 @@ function Session:use(path)
   return domain
 end
 
+--- Writes the sources of code into a folder of their own, calls f with the path of the script there, and removes them.
+local function with_sources(self, code, f)
+  local folder = os.tmpname()
+  os.remove(folder)
+  assert(self.host.make_folder(folder))
+  local made, folders = {}, { folder }
+  local function write()
+    for i, source in ipairs(code.sources) do
+      local name = source.path:find("..", 1, true) and ("source-%d.lua"):format(i) or source.path:gsub("^/+", "")
+      local path = folder
+      for part in name:gmatch("([^/]+)/") do
+        path = path .. "/" .. part
+        if self.host.make_folder(path) then folders[#folders + 1] = path end
+      end
+      local file <close> = assert(io.open(folder .. "/" .. name, "w"))
+      made[i] = folder .. "/" .. name
+      assert(file:write(source.text))
+    end
+    return f(made[1])
+  end
+  local fine, result = pcall(write)
+  for _, path in ipairs(made) do os.remove(path) end
+  for i = #folders, 1, -1 do os.remove(folders[i]) end
+  if not fine then error(result, 0) end
+  return result
+end
+
+--- Loads the rules that the store keeps itself: of each script that decided something, the latest.
+function Session:use_kept()
+  local latest, deciders = {}, {}
+  for _, code in ipairs(self.store:codes()) do latest[code.path] = code end
+  for _, path in ipairs(values.keys(latest)) do
+    local code = self.store:code(latest[path].digest)
+    local fine, decider = pcall(with_sources, self, code, function(script)
+      return moonfold.load_decider(script, { params = code.params })
+    end)
+    if fine then
+      deciders[#deciders + 1] = decider
+    else
+      self:remark("%s, as it is kept, does not load: %s", path, self:explain(decider))
+    end
+  end
+  if #deciders == 0 then session.fail("no event of this store was decided by a script") end
+  self.loaded = { { domain = { deciders = deciders } } }
+  return self.loaded[1].domain
+end
+
 --- The rules of before, for a store that was opened just now.
 function Session:use_again()
   local paths = self.loaded
@@ -276,7 +328,8 @@ function Session:decider(stream)
   local decider = self:find_decider(stream)
   if decider then return decider end
   if #self.loaded == 0 then
-    session.fail("no rules are loaded: .use SCRIPT or .use FOLDER loads what folds the events")
+    local kept = #self.store:codes() > 0 and "; .use store loads those that are kept in the store" or ""
+    session.fail("no rules are loaded: .use SCRIPT or .use FOLDER loads what folds the events%s", kept)
   end
   local categories = {}
   for _, loaded in ipairs(self.loaded) do

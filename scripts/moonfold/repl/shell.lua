@@ -52,6 +52,12 @@ local function evaluate_chunk(session, chunk)
   end
 end
 
+--- The dot command that a line of one word means: strangers type help, exit or quit().
+local function dot_meant(session, line)
+  local word = line:match("^%s*(%a+)%s*%(?%s*%)?%s*$")
+  return word and dots.has(word) and session.env[word] == nil and "." .. word or nil
+end
+
 --- Does what a line says, or what it and those before it say; returns whether all went well. session.pending holds what
 --- lacks an end.
 local function feed(session, line)
@@ -69,12 +75,18 @@ local function feed(session, line)
     local name = line:match("^%s*%?%s*(.*)$") or line:match("^%s*([%w_.:]+)%?%s*$")
     if name then return protected(session, dots.page, session, name) end
   end
+  local dot = not session.pending and dot_meant(session, line)
+  if dot then return protected(session, dots.run, session, dot) end
   local chunk, incomplete, problem = evaluate.compile(source, session.env)
   session.pending = incomplete and source or nil
   if incomplete then return true end
   session:reload()
   return protected(session, function()
-    if not chunk then error({ message = problem }, 0) end
+    if not chunk then
+      local word = line:match("^%s*(%a+)%s")
+      local hint = word and dots.has(word) and (" (commands begin with a dot: .%s)"):format(word) or ""
+      error({ message = problem .. hint }, 0)
+    end
     evaluate_chunk(session, chunk)
   end)
 end
@@ -104,15 +116,19 @@ end
 local function greet(session)
   local paint = function(...) return session.out:paint(...) end
   if session.place.scratch then
-    session:say("%s: a scratch store. Nothing in it stays, unless you .save FILE it; .open FILE opens another.",
+    session:say("%s. A scratch store: nothing in it stays, unless you .save it.",
       paint("bold", "Moonfold " .. reference.version()))
-    session:say("New here? Type %s. Otherwise %s, ?name, or any Lua. Ctrl-D leaves.", paint("bold", ".tutorial"),
+    session:say("New here? Type %s. Otherwise .open FILE, %s, or any Lua.", paint("bold", ".tutorial"),
       paint("bold", ".help"))
   else
     session:say("%s, %s.", paint("bold", "Moonfold " .. reference.version()), overview(session))
-    local hint = #session.loaded == 0 and ".use SCRIPT loads its rules. " or ""
-    session:say("%s shows what is in it. %s%s tells the rest, Tab completes, Ctrl-D leaves.", paint("bold", ".streams"),
-      hint, paint("bold", ".help"))
+    session:say("%s shows what is in it, %s tells the rest. Tab completes.", paint("bold", ".streams"),
+      paint("bold", ".help"))
+    if #session.loaded == 0 then
+      local kept = #session.store:codes() > 0
+      session:say("%s loads its rules%s.", paint("bold", kept and ".use store" or ".use SCRIPT"),
+        kept and ", which are kept in it" or "")
+    end
   end
 end
 

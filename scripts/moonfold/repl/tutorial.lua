@@ -52,12 +52,13 @@ local function ask(self)
   local step = steps[self.tour_step]
   if not step then
     self.tour = nil
-    self:say("\n%s That was the tour. What next? .help tells all commands, ?store all functions; .open FILE opens a\n"
-      .. "store of yours, and \"moonfold new NAME\" in a shell begins rules of your own.",
-      self.out:paint("bold", "Well done."))
+    self:say("")
+    self:tell("Well done: that was the tour. What next? .help tells all commands, ?store all functions; .open FILE "
+      .. "opens a store of yours, and \"moonfold new NAME\" in a shell begins rules of your own.")
     return
   end
-  self:say("\n%s %s", self.out:paint("dim", ("[%d/%d]"):format(self.tour_step, #steps)), step[1])
+  self:say("")
+  self:tell("[%d/%d] %s", self.tour_step, #steps, step[1])
   self:say("Type: %s", self.out:paint("bold", step[2]))
 end
 
@@ -73,7 +74,7 @@ function tutorial.run(self, word)
   local deciders = fill(self.store)
   self.loaded = { { domain = { deciders = deciders } } }
   self.tour_step = 0
-  self:say("A tour, in a store of its own. Type what each step asks for, or anything else; .tutorial off ends it.")
+  self:tell("A tour, in a store of its own. Type what each step asks for, or anything else; .tutorial off ends it.")
   self.tour_step = 1
   ask(self)
   local fresh = true
