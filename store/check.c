@@ -206,8 +206,12 @@ static bool walk_everything(mf__walk *walk, mf__contents *contents, finding *f, 
   if (!mf__walk_main(walk, contents, &visitor)) return false;
   if (!contents->found) note(f, 0, "the store's own record is damaged");
   f->seed = contents->record.seed;
-  for (size_t i = 0; i < contents->count; i++)
-    tree_pages += contents->databases[i].tree.leaf_pages;
+  for (size_t i = 0; i < contents->count; i++) {
+    const mf__tree *tree = &contents->databases[i].tree;
+    /* A value in pages of its own is looked at, too: at the first of them. */
+    uint64_t values = tree->overflow_pages < tree->entries ? tree->overflow_pages : tree->entries;
+    tree_pages += tree->leaf_pages + values;
+  }
   if (!always && walk->pages > MF__CHECK_PAGES && tree_pages > MF__CHECK_PAGES) return true;
   for (size_t i = 0; i < contents->count && !f->found; i++) {
     f->tree = contents->databases[i].name;

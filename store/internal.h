@@ -493,7 +493,7 @@ const mf__tree *mf__contents_find(const mf__contents *contents, const char *name
  * false and the trees have more than MF__CHECK_PAGES pages) nothing is looked at. MF_OK, or
  * MF_CORRUPT with what is wrong.
  */
-enum { MF__CHECK_PAGES = 4096 };
+enum { MF__CHECK_PAGES = 2048 };
 int mf__check_pages(const mf__source *source, const mf__meta *meta, bool always, const char *path,
                     mf_error *error);
 
@@ -561,7 +561,7 @@ typedef struct mf__type {
 } mf__type;
 
 enum { MF__TYPE_PAGE = 1024, MF__TYPE_PAGES = MF_TYPES_MAX / MF__TYPE_PAGE };
-enum { MF__NAME_CACHE = 65536 };
+enum { MF__NAME_CACHE = 131072 };
 
 typedef struct mf__cached_name {
   uint64_t id; /* of the stream; 0: free */
