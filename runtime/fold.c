@@ -457,6 +457,7 @@ int64_t mfr_fold(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *de
     fold_event(L, state, call, decider);
     version = call->event.version;
     if (decider->trace) trace(L, state, decider, version);
+    if (call->deadline && mfr_monotonic() >= call->deadline) break;
   }
   if (state->sandbox) mfr_sandbox_leave(state);
   mf_reader_close(call->reader);
@@ -676,6 +677,31 @@ int mfr_c_fold_stage(lua_State *S) {
   mfr_value_into(S, state, &c->state, c->values, decider.state, "state");
   c->version = f.version;
   c->exists = f.exists;
+  return 0;
+}
+
+/* In the sandbox, for mf_step(). Arguments: call, store, decider, nothing, mfr_c_warm. */
+int mfr_c_warm_stage(lua_State *S) {
+  static const mf_read_options defaults = MF_READ_OPTIONS_INIT;
+  mfr_state *state = mfr_of(S);
+  mfr_call *call = lua_touserdata(S, 1);
+  mfr_c_warm *warm = lua_touserdata(S, 5);
+  mfr_decider decider;
+  mfr_range range = {defaults, 0};
+  mfr_unpack_decider(S, 3, 2, &decider);
+  mfr_know_decider(S, state, call, 3, &decider);
+  warm->start = mfr_recall(S, state, call, &decider, MF_LAST);
+  range.options.stream = (mf_bytes){call->stream.data, call->stream.size};
+  range.options.from = warm->start + 1;
+  mfr_open_reader(S, state, call, &range);
+  int64_t current = mf_reader_version(call->reader);
+  if (current > warm->start) mfr_forget(state, call, &decider);
+  warm->version = mfr_fold(S, state, call, &decider, warm->start);
+  warm->finished = warm->version >= current || !decider.identity;
+  if (warm->version > warm->start) {
+    if (warm->finished) mfr_snapshot_alone(S, state, call, &decider, warm->version);
+    mfr_remember(S, state, call, &decider, warm->version, false);
+  }
   return 0;
 }
 

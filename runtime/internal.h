@@ -286,12 +286,13 @@ int64_t mfr_clock(lua_State *L, mfr_state *state, int index);
  */
 typedef struct mfr_call {
   mfr_store *store;
-  mf_txn *txn;  /* what the call reads and writes in; may be NULL */
-  bool own;     /* the transaction was begun by this call */
-  bool write;   /* it may write */
-  bool saved;   /* `savepoint` is set: the transaction is somebody else's */
-  bool looking; /* a decision looks at another stream */
-  int bounded;  /* instructions that the next function called takes at most; 0: not known */
+  mf_txn *txn;      /* what the call reads and writes in; may be NULL */
+  bool own;         /* the transaction was begun by this call */
+  bool write;       /* it may write */
+  bool saved;       /* `savepoint` is set: the transaction is somebody else's */
+  bool looking;     /* a decision looks at another stream */
+  int bounded;      /* instructions that the next function called takes at most; 0: not known */
+  int64_t deadline; /* by mfr_monotonic(): a fold stops there; 0: at its end */
   const struct mfr_loaded *loaded; /* the decider whose script runs; NULL: a table's */
   mf_savepoint savepoint;
   mfr_outcome *outcome; /* of what the call itself stages; made when somebody wants to know */

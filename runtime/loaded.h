@@ -269,9 +269,45 @@ void mfr_give_result(const mfr_buffer *buffer, bool value, char **text, mf_value
 
 /* What the runtime does until this is called with NULL, it does in the transaction. runtime.c */
 void mfr_runtime_join(mf_runtime *runtime, mf_txn *txn);
+/*
+ * The transaction holds what is queued, and states that are folded in it may be used again in the
+ * next one of the same queue. `queue` tells queues apart, and a queue before a conflict from the
+ * same after it. `empty`: nothing is queued, so what was is committed.
+ */
+void mfr_runtime_join_queue(mf_runtime *runtime, mf_txn *txn, int64_t queue, bool empty);
+void mfr_runtime_leave_queue(mf_runtime *runtime);
+
+/* ---- step.c ---- */
+
+/* The work that mf_step() has to do for a runtime. */
+typedef struct mfr_steps {
+  char **streams; /* to be folded, the first one first */
+  size_t count;
+  mf_subscription *subscriptions;
+  int64_t reached; /* the version that the first stream's state stands at */
+  int restarts;    /* of that fold, because its state was not kept */
+} mfr_steps;
+
+mfr_steps *mfr_runtime_steps(mf_runtime *runtime);
+void mfr_free_steps(mfr_steps *steps);
+void mfr_add_subscription(mfr_steps *steps, mf_subscription *subscription);
+void mfr_remove_subscription(mfr_steps *steps, mf_subscription *subscription);
+int64_t mfr_monotonic(void); /* microseconds since some point */
+
+/* Folds until the deadline, and keeps the state. In: where it stood. runtime.c, fold.c */
+typedef struct mfr_c_warm {
+  int64_t deadline;
+  int64_t start, version; /* of the state, before and after */
+  bool finished;
+} mfr_c_warm;
+
+int mfr_c_warm_stage(lua_State *S);
+int mfr_check_owner(mf_runtime *runtime, const char *stream, mf_error *error);
+int mfr_runtime_warm(mf_runtime *runtime, const char *stream, mfr_c_warm *warm, mf_error *error);
 
 /* Hands the next event to the subscription's callback: MF_DONE when there is none for now. */
 int mfr_subscription_deliver(mf_subscription *subscription, mf_error *error);
+mf_subscription **mfr_subscription_next(mf_subscription *subscription); /* the runtime's list */
 
 /* ---- loaded.c ---- */
 

@@ -38,6 +38,7 @@ struct mf_queue {
   size_t length;
   int64_t tickets;
   _Atomic(int64_t) durable;
+  int64_t epoch; /* another one after each conflict: what was folded before is worth nothing */
   bool ending, failed;
   mf_error failure;
 };
@@ -111,18 +112,27 @@ static int append_entries(mf_queue *queue, mf_txn *txn, const entry *e, const en
  * writer drops an entry, under the lock, only after its commit, so each is seen in the store or
  * stands in the list.
  */
-static int begin(mf_queue *queue, mf_txn **txn, mf_error *error) {
+static int begin(mf_queue *queue, mf_runtime *runtime, mf_txn **txn, mf_error *error) {
   pthread_mutex_lock(&queue->lock);
   int status = queue->failed ? queue->failure.code : MF_OK;
   if (status != MF_OK && error) *error = queue->failure;
   if (status == MF_OK) status = mf_begin_read(queue->store, txn, error);
   if (status == MF_OK) status = append_entries(queue, *txn, queue->first, NULL, error);
+  int64_t epoch = queue->epoch;
+  bool empty = !queue->first;
   pthread_mutex_unlock(&queue->lock);
-  if (status != MF_OK) {
+  if (status == MF_OK)
+    mfr_runtime_join_queue(runtime, *txn, epoch, empty);
+  else {
     mf_abort(*txn);
     *txn = NULL;
   }
   return status;
+}
+
+static void end(mf_runtime *runtime, mf_txn *txn) {
+  mfr_runtime_leave_queue(runtime);
+  mf_abort(txn);
 }
 
 /* ---- entries ---- */
@@ -295,6 +305,7 @@ int mf_queue_new(mf_store *store, const mf_queue_options *given, mf_queue **out,
   queue->store = store;
   queue->limit = options.limit ? options.limit : LIMIT;
   queue->end = &queue->first;
+  queue->epoch = mfr_monotonic() * 1000; /* so that a queue is not taken for one before it */
   pthread_mutex_init(&queue->deciding, NULL);
   pthread_mutex_init(&queue->lock, NULL);
   pthread_condattr_init(&attributes);
@@ -343,11 +354,11 @@ int mf_queue_handle(mf_queue *queue, mf_runtime *runtime, const char *stream,
   int status = check_room(queue, error);
   if (status != MF_OK) return status;
   pthread_mutex_lock(&queue->deciding);
-  status = begin(queue, &command.txn, error);
+  status = begin(queue, runtime, &command.txn, error);
   if (status == MF_OK) status = decide(queue, runtime, stream, &command, result, &appended, error);
   if (appended > 0)
     status = make_entry(queue, command.txn, stream, result->version, appended, &e, error);
-  mf_abort(command.txn);
+  end(runtime, command.txn);
   int64_t number = e ? add_entry(queue, e) : 0;
   pthread_mutex_unlock(&queue->deciding);
   if (ticket) *ticket = number;
@@ -360,13 +371,9 @@ int mf_queue_aggregate(mf_queue *queue, mf_runtime *runtime, const char *stream,
   mf_txn *txn = NULL;
   memset(result, 0, sizeof *result);
   pthread_mutex_lock(&queue->deciding);
-  int status = begin(queue, &txn, error);
-  if (status == MF_OK) {
-    mfr_runtime_join(runtime, txn);
-    status = mf_aggregate(runtime, stream, to, result, error);
-    mfr_runtime_join(runtime, NULL);
-    mf_abort(txn);
-  }
+  int status = begin(queue, runtime, &txn, error);
+  if (status == MF_OK) status = mf_aggregate(runtime, stream, to, result, error);
+  end(runtime, txn);
   pthread_mutex_unlock(&queue->deciding);
   return status;
 }
@@ -410,6 +417,7 @@ static void give_up_after_conflict(mf_queue *queue) {
   pthread_mutex_lock(&queue->lock);
   drop_entries(queue, INT64_MAX);
   queue->failed = false;
+  queue->epoch++;
   pthread_mutex_unlock(&queue->lock);
   pthread_mutex_unlock(&queue->deciding);
 }

@@ -26,6 +26,9 @@ struct mf_runtime {
   size_t count;
   mfr_domain **domains;
   details failure;
+  int64_t queue;       /* whose events the states hold that were folded in it */
+  mfr_outcome *queued; /* of those events; NULL: there are none */
+  mfr_steps steps;
 };
 
 /* ---- failures ---- */
@@ -142,12 +145,31 @@ void mf_runtime_free(mf_runtime *runtime) {
     mfr_domain_free(runtime->domains[i]);
   free(runtime->domains);
   forget_failure(&runtime->failure);
+  mfr_outcome_end(&runtime->queued, false);
+  mfr_free_steps(&runtime->steps);
   free(runtime->store);
   free(runtime);
 }
 
 void mfr_runtime_join(mf_runtime *runtime, mf_txn *txn) {
   runtime->store->txn = txn;
+}
+
+void mfr_runtime_join_queue(mf_runtime *runtime, mf_txn *txn, int64_t queue, bool empty) {
+  if (runtime->queue != queue || empty) mfr_outcome_end(&runtime->queued, runtime->queue == queue);
+  if (!runtime->queued) runtime->queued = mfr_outcome_new(NULL);
+  runtime->queue = queue;
+  runtime->store->txn = txn;
+  runtime->store->outcome = runtime->queued;
+}
+
+void mfr_runtime_leave_queue(mf_runtime *runtime) {
+  runtime->store->txn = NULL;
+  runtime->store->outcome = NULL;
+}
+
+mfr_steps *mfr_runtime_steps(mf_runtime *runtime) {
+  return &runtime->steps;
 }
 
 /* ---- loading ---- */
@@ -383,6 +405,21 @@ int mf_aggregate(mf_runtime *runtime, const char *stream, int64_t to, mf_result 
   result->version = fold.version;
   result->exists = fold.exists;
   return MF_OK;
+}
+
+int mfr_check_owner(mf_runtime *runtime, const char *stream, mf_error *error) {
+  return owner_of(runtime, stream, error) ? MF_OK : MF_INVALID_ARGUMENT;
+}
+
+int mfr_runtime_warm(mf_runtime *runtime, const char *stream, mfr_c_warm *warm, mf_error *error) {
+  mfr_call call = {0};
+  const mfr_loaded *loaded = owner_of(runtime, stream, error);
+  if (!loaded) return MF_INVALID_ARGUMENT;
+  call.stream = (mfr_text){stream, strlen(stream)};
+  call.deadline = warm->deadline;
+  int status = mfr_domain_enter(loaded, runtime->store, &call, mfr_c_warm_stage, NULL, warm);
+  mfr_call_release(&call);
+  return status == MF_OK ? MF_OK : domain_failed(runtime, loaded->domain, status, error);
 }
 
 static void free_value(mf_value value) {

@@ -416,6 +416,8 @@ typedef struct mf_subscription_options {
   const mf_bytes *types; /* only events of these types, as stored; NULL: all */
   size_t type_count;
   mf_bytes prefix; /* only streams whose names begin so; absent: all */
+  /* The runtime whose mf_step() calls `deliver`; it must live until the subscription is freed. */
+  mf_runtime *runtime;
   /* Called by mf_step(). The event is borrowed for the time of the call, which may use the store
    * and the runtime, but must not free the subscription. Anything but MF_OK stops mf_step(), which
    * returns it; the event will be handed out again. */
@@ -437,6 +439,31 @@ MF_API int64_t mf_subscription_position(const mf_subscription *subscription);
 
 /* NULL is allowed. */
 MF_API void mf_subscription_free(mf_subscription *subscription);
+
+/* ---- work in slices ---- */
+
+/*
+ * A frame has a millisecond to spare, not a hundred. What takes long is done in slices:
+ *
+ *     mf_warm(runtime, "hero-1", NULL);             the save was loaded: its stream is long
+ *     ...
+ *     each frame:  mf_step(runtime, 1000, &error);  at most a millisecond of it
+ *
+ * mf_step() folds what mf_warm() has asked for and hands out what subscriptions wait for, one event
+ * after the other, and looks at the clock after each: it is late by no more than one event's
+ * handler (or callback). When the fold is done, a command or a state of that stream finds it warm.
+ */
+
+/* Asks for the stream's state to be folded by mf_step(), by the decider that owns the stream.
+ * Asking twice is fine. Errors: MF_INVALID_ARGUMENT (no decider owns it), MF_NO_MEMORY. */
+MF_API int mf_warm(mf_runtime *runtime, const char *stream, mf_error *error);
+
+/*
+ * Works for at most so many microseconds. Returns MF_OK when something is left to do, MF_DONE when
+ * nothing is. An error is that of one piece of work: a fold that fails (MF_SCRIPT_ERROR and its
+ * like) is given up; what a subscription's callback returned comes back unchanged.
+ */
+MF_API int mf_step(mf_runtime *runtime, int64_t max_microseconds, mf_error *error);
 
 /* ---- errors ---- */
 

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 
 struct mf_subscription {
+  mf_subscription *next; /* of the runtime that delivers */
+  mf_runtime *runtime;
   mf_store *store;
   mf_reader *reader; /* NULL: nothing was left when it was last asked */
   int64_t position;  /* up to here everything was handed out, or not asked for */
@@ -59,12 +61,19 @@ int mf_subscribe(mf_store *store, const mf_subscription_options *given, mf_subsc
     mf_subscription_free(s);
     return no_memory(error);
   }
+  s->runtime = options.runtime;
+  if (s->runtime) mfr_add_subscription(mfr_runtime_steps(s->runtime), s);
   *out = s;
   return MF_OK;
 }
 
+mf_subscription **mfr_subscription_next(mf_subscription *s) {
+  return &s->next;
+}
+
 void mf_subscription_free(mf_subscription *s) {
   if (!s) return;
+  if (s->runtime) mfr_remove_subscription(mfr_runtime_steps(s->runtime), s);
   mf_reader_close(s->reader);
   for (size_t i = 0; i < s->type_count; i++)
     free((void *)(uintptr_t)s->types[i].data);

@@ -64,7 +64,7 @@ describe("examples/dungeon", function()
   end)
 
   it("plays the same game wherever its bot plays it: the states have one hash", function()
-    local one, other = run("--bot 1000 $/one.fold"), run("--bot 1000 $/other.fold")
+    local one, other = run("--bot 10000 $/one.fold"), run("--bot 10000 $/other.fold")
     assert.matches("^%x+\n$", one.stdout)
     assert.equal(one.stdout, other.stdout)
     assert.equal(0, one.status)

@@ -96,6 +96,7 @@ else
     tap("running out of memory", make .. "build/memory_spec && build/memory_spec")
     tap("the runtime in C", make .. "build/runtime_spec && build/runtime_spec")
     tap("queued commands", make .. "build/queue_spec && build/queue_spec")
+    tap("work in slices, and subscriptions", make .. "build/step_spec && build/step_spec")
     tap("the store in C", make .. "build/store_spec && build/store_spec")
     tap("what stands beside the log", make .. "build/beside_spec && build/beside_spec")
     -- ThreadSanitizer does not bear all of the kernel's address randomisation: without it, where that is allowed.
@@ -107,6 +108,8 @@ else
       make .. "build/runtime_spec_tsan && " .. plain .. " build/runtime_spec_tsan")
     tap("queued commands, under ThreadSanitizer",
       make .. "build/queue_spec_tsan && " .. plain .. " build/queue_spec_tsan")
+    tap("subscriptions, under ThreadSanitizer",
+      make .. "build/step_spec_tsan && " .. plain .. " build/step_spec_tsan")
     tap("faults", make .. "build/faults/faults && build/faults/faults all --folder build/faults")
     tap("planted bugs", "lua5.4 spec/faults/plant.lua build gcc")
   end

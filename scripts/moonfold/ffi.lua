@@ -595,10 +595,14 @@ end
 function Store:wait(position, timeout)
   refuse_in_transaction(self, "wait")
   local left = timeout and ffi.new("int64_t[1]", timeout * 1e6) or nil
-  local err = error_type()
-  local status = C.mf_wait(live(self), check_count(position, "position"), left, nil, err)
-  if status < 0 then raise_status(err) end
-  return status == OK
+  local interrupted, err = ffi.new "bool[1]", error_type()
+  position = check_count(position, "position")
+  repeat -- a signal ends the wait, and its handler has had its turn by now
+    local status = C.mf_wait(live(self), position, left, interrupted, err)
+    if status < 0 then raise_status(err) end
+    if status == OK then return true end
+  until not interrupted[0] or left and left[0] <= 0
+  return false
 end
 
 function Store:backup(path)
