@@ -348,6 +348,7 @@ bench:
 
 big: all
 	MOONFOLD_BIG=1 busted spec/61-command_line_manners_spec.lua
+	MOONFOLD_BIG=1 busted spec/66-repl_many_spec.lua
 
 format:
 	clang-format -i store/*.[ch] runtime/*.[ch] spec/*.c spec/faults/*.[ch] spec/damage/*.[ch]

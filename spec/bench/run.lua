@@ -1,8 +1,8 @@
 -- The benchmarks: lua5.4 spec/bench/run.lua [--quick|--full] [--keep] [NAME...]
 --
 -- Builds and runs the programs of this folder, or those that are named: append, durable, threads, handles, read, scale,
--- frames (C), aggregate, cold, handle, sandbox, transfer (Lua). Prints a table of ratios to yardsticks that took turns
--- with what is measured; when all ran, it also writes build/bench.jsonl and draws build/bench/*.svg. --quick takes
+-- frames (C), aggregate, cold, handle, sandbox, transfer, history (Lua). Prints a table of ratios to yardsticks that took
+-- turns with what is measured; when all ran, it also writes build/bench.jsonl and draws build/bench/*.svg. --quick takes
 -- about a minute; --full adds a store of 10,000,000 events (3 GB of disk). --keep copies numbers and plots to
 -- spec/bench/results, from where README shows them. A goal that is not met is information: the exit status is 0 unless
 -- a program fails.
@@ -18,9 +18,10 @@ local cc = os.getenv("CC") or "cc"
 local runs = tonumber(os.getenv("RUNS") or "5")
 local programs = {
   "append", "durable", "threads", "handles", "read", "scale", "aggregate", "cold", "handle", "sandbox", "frames",
-  "transfer",
+  "transfer", "history",
 }
-local in_lua = { aggregate = true, cold = true, handle = true, sandbox = true, transfer = true }
+local in_lua = { aggregate = true, cold = true, handle = true, sandbox = true, transfer = true,
+  history = true }
 
 -- ## The goals. `cost` compares what one takes with what the yardstick takes, `speed` the other way round, `value` is
 -- ## the number itself in its unit. Keys are patterns for "name / yardstick".
@@ -57,6 +58,12 @@ local goals = {
   { "^export / a loop in Lua$", "cost", "<=", 2.5 },
   { "^log .* / a loop in Lua$", "cost", "<=", 2.5 },
   { "^import / appends in Lua$", "cost", "<=", 4 },
+  { "^why, 10000 events", "value", "<=", 1000 },
+  { "^find by a part", "cost", "<=", 5 },
+  { "^find by halving", "cost", "<=", 3 },
+  { "^completion, ", "value", "<=", 50 },
+  { "^REPL started", "value", "<=", 50 },
+  { "^first screen of .streams", "value", "<=", 50 },
   { "^frame, .* 99.9 %% / ", "value", "<=", 16000 },
 }
 
