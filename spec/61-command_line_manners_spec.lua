@@ -10,7 +10,8 @@ local function run(arguments, ...)
   return shell(("unset LUA_CPATH LD_PRELOAD; exec timeout -s KILL 60 %s %s"):format(program, arguments:format(...)))
 end
 
--- Starts the program: its lines can be read one by one; stop() sends a signal and returns how it ended.
+-- Starts the program: its lines can be read one by one; stop() sends a signal and returns its exit status and
+-- what else it wrote.
 local function start(arguments, input)
   local command = "unset LUA_CPATH LD_PRELOAD; echo $$; exec %s %s <%s"
   local pipe = assert(io.popen(command:format(program, arguments, input or "/dev/null")))
@@ -19,8 +20,9 @@ local function start(arguments, input)
     line = function() return pipe:read("l") end,
     stop = function(signal)
       os.execute(("kill -%s %d"):format(signal, process))
+      local rest = pipe:read("a")
       local _, how, number = pipe:close()
-      return how == "signal" and 128 + number or number
+      return how == "signal" and 128 + number or number, rest
     end,
   }
 end
@@ -46,6 +48,14 @@ describe("a pipe whose reader leaves", function()
       assert.are.equal(0, result.status, command)
       assert.matches("^[^\n]+\n$", result.stdout)
     end
+  end)
+
+  it("ends a program that prints for ever", function()
+    local script = support.write(support.path("forever.lua"), "while true do print('again') end")
+    local result = shell(("unset LUA_CPATH LD_PRELOAD; timeout -s KILL 60 %s run %s | head -n 1")
+      :format(program, quote(script)))
+    assert.are.equal("again\n", result.stdout)
+    assert.are.equal("", result.stderr)
   end)
 
   it("ends tail -f, also when nothing is recorded any more", function()
@@ -97,7 +107,9 @@ describe("Ctrl-C", function()
     ]]):format(folder .. "/store.fold"))
     local running = start("run " .. quote(script) .. " 2>&1")
     assert.are.equal("running", running.line())
-    assert.are.equal(130, running.stop("INT"))
+    local status, rest = running.stop("INT")
+    assert.are.equal(130, status)
+    assert.matches("^closed\nmoonfold: [^\n]*interrupted\n", rest)
   end)
 
   -- An import is fed a part of an export, then ended by a signal, then repeated with the whole of it.

@@ -10,6 +10,7 @@
 --                string (the default), count, expectation, list, time, moment (a count or a time), bytes
 --     text       paragraphs of what else is worth knowing
 --     examples   list of { command line, what it does }
+--     takes_over true: a Lua program runs in the command's place, and a pipe that nobody reads ends it as it ends any
 --     hidden     true keeps it out of the help: not for people
 --
 -- The module returns function(call) -> exit status or nil (fine). See call.lua for what `call` offers.
@@ -50,7 +51,7 @@ local commands = {
     arguments = { { "POSITION", "the index of the word, from 0" }, { "WORDS", "the command line", rest = true } },
   },
   {
-    name = "run", module = "moonfold.cli.run",
+    name = "run", module = "moonfold.cli.run", takes_over = true,
     summary = "run a Lua program",
     arguments = {
       { "FILE", "the program; - reads it from standard input" },

@@ -45,7 +45,10 @@ end
 
 local function report(host, failure, json)
   if failure == output.BROKEN_PIPE then return status.fine end
-  if interrupted(failure) and host.interrupts() > 0 then return status.interrupted end
+  if interrupted(failure) and host.interrupts() > 0 then
+    if host.is_terminal(2) then io.stderr:write("\r\27[K") end -- the line of a progress that was shown
+    return status.interrupted
+  end
   if type(failure) == "table" and failure.usage then
     complain(failure.usage)
     io.stderr:write("Try: moonfold ", failure.command and failure.command.name .. " " or "", "--help\n")
@@ -77,7 +80,7 @@ local function run(host, seen, command, argv, i)
     this.out:write(help.of(command))
     return status.fine
   end
-  host.ignore_broken_pipes()
+  if not command.takes_over then host.ignore_broken_pipes() end
   local result = table.pack(require(command.module or "moonfold.cli." .. command.name)(this))
   this.out:flush()
   return table.unpack(result, 1, result.n)
