@@ -141,6 +141,13 @@ describe("completion", function()
     assert.are.same({ "account-ada" }, candidates("state", path, "account.lua", "acc"))
   end)
 
+  it("knows the commands of the decider on the line", function()
+    local script = "scripts/domain/account.lua"
+    assert.are.same({ "Close", "Deposit", "Withdraw" }, candidates("handle", path, script, "account-ada", ""))
+    assert.are.same({ "Deposit" }, candidates("handle", path, script, "account-ada", "De"))
+    assert.are.same({}, candidates("handle", path, "missing.lua", "account-ada", ""))
+  end)
+
   it("offers files where files are meant, and nothing where nothing is", function()
     assert.are.same({ ":files" }, candidates("read", ""))
     assert.are.same({ ":files" }, candidates("state", path, ""))

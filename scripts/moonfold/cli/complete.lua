@@ -49,11 +49,27 @@ local function types(path, prefix)
   end)
 end
 
+-- The types of commands that the decider of a stream knows.
+local function command_types(script, stream, prefix)
+  local found = {}
+  pcall(function()
+    local memory <close> = moonfold.open(":memory:")
+    local domain = memory:use(script)
+    local decider = domain:decider_of(stream) or (#domain.deciders == 1 and domain.deciders[1])
+    for name in pairs(decider.command_types) do found[#found + 1] = name end
+  end)
+  table.sort(found)
+  return starting(found, prefix)
+end
+
 -- By the name of an argument: f(word, given), where `given` has the arguments before it.
 local offers = {
   STREAM = function(word, given) return streams(given.STORE, word) end,
   PREFIX = function(word, given) return streams(given.STORE, word) end,
-  TYPE = function(word, given) return given.SCRIPT and {} or types(given.STORE, word) end,
+  TYPE = function(word, given)
+    if given.SCRIPT then return command_types(given.SCRIPT, given.STREAM, word) end
+    return types(given.STORE, word)
+  end,
   JSON = function() return {} end,
 }
 
