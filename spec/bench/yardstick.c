@@ -8,7 +8,9 @@
  * from numbers to payloads. The events of a stream must stand together bare_read(streams, count)
  * reads `count` streams picked at random of those numbered from 0; store_read(streams, count) the
  * same through the store's reader. Both return nanoseconds of CPU for one stream commit(count)
- * `count` commits of one put of 200 bytes; nanoseconds for one close()
+ * `count` commits of one put of 200 bytes; nanoseconds for one handle(count)               what a
+ * command must do to the file, `count` times: a stream's head is read, an event of 100 bytes joins
+ * the last block of a log, the head is written, and it is committed; nanoseconds for one close()
  */
 #include "bench.h"
 
@@ -19,7 +21,7 @@ static struct {
   mf_store *store;
   MDB_env *env;
   MDB_txn *read;
-  MDB_dbi names, events, puts;
+  MDB_dbi names, events, puts, blocks;
   uint64_t next, seed;
 } yard = {.seed = 88172645463325252u};
 
@@ -54,12 +56,13 @@ static int lua_open(lua_State *L) {
   yard.store = open_store(luaL_checkstring(L, 1), MF_DURABILITY_ANY);
   DB(mdb_env_create(&yard.env));
   DB(mdb_env_set_mapsize(yard.env, (size_t)64 << 30));
-  DB(mdb_env_set_maxdbs(yard.env, 3));
+  DB(mdb_env_set_maxdbs(yard.env, 4));
   DB(mdb_env_open(yard.env, luaL_checkstring(L, 2), MDB_NOSUBDIR | MDB_NOSYNC, 0644));
   DB(mdb_txn_begin(yard.env, NULL, 0, &txn));
   DB(mdb_dbi_open(txn, "names", MDB_CREATE, &yard.names));
   DB(mdb_dbi_open(txn, "events", MDB_CREATE | MDB_INTEGERKEY, &yard.events));
   DB(mdb_dbi_open(txn, "puts", MDB_CREATE | MDB_INTEGERKEY, &yard.puts));
+  DB(mdb_dbi_open(txn, "blocks", MDB_CREATE | MDB_INTEGERKEY, &yard.blocks));
   DB(mdb_txn_commit(txn));
   copy_events();
   DB(mdb_txn_begin(yard.env, NULL, MDB_RDONLY, &yard.read));
@@ -125,6 +128,50 @@ static int lua_commit(lua_State *L) {
   return 1;
 }
 
+/* The last block with one event more, or a new one when it is full. */
+static void extend_log(MDB_txn *txn, uint64_t number, mf_bytes event) {
+  enum { FULL = 2 * 4096 - 16 };
+  char copy[FULL];
+  MDB_cursor *cursor;
+  MDB_val key = {0, NULL}, last = {0, NULL};
+  DB(mdb_cursor_open(txn, yard.blocks, &cursor));
+  bool fits =
+      mdb_cursor_get(cursor, &key, &last, MDB_LAST) == 0 && last.mv_size + event.size <= FULL;
+  if (fits)
+    memcpy(copy, last.mv_data, last.mv_size);
+  else {
+    key = (MDB_val){sizeof number, &number};
+    last.mv_size = 0;
+  }
+  MDB_val value = {last.mv_size + event.size, NULL};
+  DB(mdb_cursor_put(cursor, &key, &value, MDB_RESERVE | (fits ? 0 : MDB_APPEND)));
+  memcpy(value.mv_data, copy, last.mv_size);
+  memcpy((char *)value.mv_data + last.mv_size, event.data, event.size);
+  mdb_cursor_close(cursor);
+}
+
+static int lua_handle(lua_State *L) {
+  lua_Integer count = luaL_checkinteger(L, 1);
+  static char stream[] = "stream";
+  char head[40] = {0};
+  double start = cpu();
+  for (lua_Integer i = 0; i < count; i++) {
+    MDB_txn *txn;
+    uint64_t number = ++yard.next;
+    mf_bytes event = {payload(number).data, 100};
+    MDB_val key = {sizeof stream, stream}, value = {sizeof head, head};
+    DB(mdb_txn_begin(yard.env, NULL, 0, &txn));
+    if (mdb_get(txn, yard.names, &key, &value) == 0) memcpy(head, value.mv_data, sizeof head);
+    memcpy(head, &number, sizeof number);
+    extend_log(txn, number, event);
+    value = (MDB_val){sizeof head, head};
+    DB(mdb_put(txn, yard.names, &key, &value, 0));
+    DB(mdb_txn_commit(txn));
+  }
+  lua_pushnumber(L, (cpu() - start) / (double)count);
+  return 1;
+}
+
 static int lua_close_all(lua_State *L) {
   (void)L;
   mdb_txn_abort(yard.read);
@@ -140,6 +187,7 @@ __attribute__((visibility("default"))) int luaopen_yardstick(lua_State *L) {
                                        {"open", lua_open},
                                        {"bare_read", lua_bare_read},
                                        {"commit", lua_commit},
+                                       {"handle", lua_handle},
                                        {"store_read", lua_store_read},
                                        {"close", lua_close_all},
                                        {NULL, NULL}};
