@@ -173,11 +173,30 @@ void mfr_check_rolled(lua_State *L, const mfr_state *state, const mfr_rolls *rol
                rolls->count, rolls->next);
 }
 
+/* 16 bytes of seed become the 32 of the generator. */
+static void start_generator(lua_State *L, mfr_state *state, mfr_context *context) {
+  uint8_t bytes[17];
+  context->make_seed(L, state, context->call, bytes);
+  for (uint8_t i = 0; i < 2; i++) {
+    uint8_t digest[16];
+    bytes[16] = i;
+    mfr_hash_bytes(bytes, sizeof bytes, digest);
+    for (size_t k = 0; k < 2; k++) {
+      uint64_t word = 0;
+      for (size_t j = 0; j < 8; j++)
+        word = word << 8 | digest[8 * k + j];
+      context->random[2 * i + k] = word;
+    }
+  }
+  context->random[0] |= 1; /* never all zero */
+  context->chance = true;
+}
+
 static int context_random(lua_State *L) {
   mfr_state *state = mfr_of(L);
   mfr_context *context = check_context(L, state);
   int arguments = lua_gettop(L) - 1;
-  context->chance = true;
+  if (!context->chance) start_generator(L, state, context);
   if (arguments == 0 && context->call->rolls)
     return next_roll(L, state, context->call->rolls, false, 0, 0);
   if (arguments == 0) {
@@ -203,29 +222,17 @@ static int read_only(lua_State *L) {
 }
 
 void mfr_push_context(lua_State *L, mfr_state *state, mfr_call *call, int store,
-                      const uint8_t seed[16]) {
+                      void (*make_seed)(lua_State *L, mfr_state *state, const mfr_call *call,
+                                        uint8_t seed[16])) {
   mfr_context *context = lua_newuserdatauv(L, sizeof *context, 2);
   context->call = NULL;
-  uint8_t bytes[17];
-  memcpy(bytes, seed, 16);
-  for (uint8_t i = 0; i < 2; i++) { /* 16 bytes of seed become the 32 of the generator */
-    uint8_t digest[16];
-    bytes[16] = i;
-    mfr_hash_bytes(bytes, sizeof bytes, digest);
-    for (size_t k = 0; k < 2; k++) {
-      uint64_t word = 0;
-      for (size_t j = 0; j < 8; j++)
-        word = word << 8 | digest[8 * k + j];
-      context->random[2 * i + k] = word;
-    }
-  }
-  context->random[0] |= 1; /* never all zero */
+  context->chance = false;
+  context->make_seed = make_seed;
   lua_pushvalue(L, store);
-  lua_setiuservalue(L, -2, 1);
+  lua_setiuservalue(L, -2, MFR_CONTEXT_STORE);
   lua_rawgeti(L, LUA_REGISTRYINDEX, state->context_ref);
   lua_setmetatable(L, -2);
   context->call = call;
-  context->chance = false;
   call->context = context;
 }
 

@@ -18,7 +18,10 @@ typedef struct command {
   int64_t time;
   uint8_t digest[16]; /* of type, data and metadata: the same command */
   bool known;         /* recorded before */
-  size_t recorded;    /* events that it has led to in this call */
+  struct {
+    size_t at, size; /* in work.in; no size: absent */
+  } data, metadata;
+  size_t recorded; /* events that it has led to in this call */
   mf_command_record record;
 } command;
 
@@ -35,11 +38,13 @@ typedef struct work {
   /* The outcome. With `out`, the recorded events stand there and not in a Lua list, and behind them
    * the encoded state, from `state_at` on. */
   mfr_buffer *out;
+  mfr_buffer *in; /* the commands' data and metadata, encoded, for a loaded decider; else NULL */
   size_t state_at;
   int64_t last_position;
   bool created;
   int aside;        /* stack index of a buffer; see put_aside() */
   int put_aside;    /* 1: it holds the state as it was; -1: that cannot be stored */
+  size_t deciding;  /* which command */
   uint8_t seed[16]; /* of the last decision's chance */
   uint8_t envelope[MF_CODE_ENVELOPE]; /* tells the code that decides */
   int64_t recorded;                   /* events */
@@ -54,11 +59,20 @@ enum { CALL = 1, STORE, DECIDER, COMMANDS, WORK };
 
 static const char *const command_keys[] = {"type", "data", "metadata", "command_id", "time", NULL};
 
+/* path.name, for messages: made for every field of every command, so not by printf. */
+static void join(char out[96], const char *path, const char *name) {
+  size_t size = strnlen(path, 60), more = strnlen(name, 30);
+  memcpy(out, path, size);
+  out[size] = '.';
+  memcpy(out + size + 1, name, more);
+  out[size + 1 + more] = '\0';
+}
+
 static mfr_text text_field(lua_State *L, const mfr_state *state, int table, const char *path,
                            const char *name, size_t most, bool required) {
   char field_path[96];
   mfr_text text = {NULL, 0};
-  snprintf(field_path, sizeof field_path, "%.60s.%s", path, name);
+  join(field_path, path, name);
   lua_pushstring(L, name);
   int type = lua_rawget(L, table);
   if (type == LUA_TNIL && !required) {
@@ -75,28 +89,42 @@ static mfr_text text_field(lua_State *L, const mfr_state *state, int table, cons
   return text;
 }
 
-static void digest_command(lua_State *L, mfr_state *state, int table, const char *path,
-                           uint8_t digest[16]) {
-  static const char *const fields[] = {"type", "data", "metadata"};
+/* Adds what `encode` makes of a field of the command to the buffer. Its size, 0 when it is absent.
+ */
+static size_t encode_field(lua_State *L, mfr_state *state, mfr_buffer *out, int table,
+                           const char *path, const char *field) {
   char field_path[96];
-  mfr_buffer *buffer = mfr_borrow(L, state);
-  for (int i = 0; i < 3; i++) {
-    lua_pushstring(L, fields[i]);
-    snprintf(field_path, sizeof field_path, "%.60s.%s", path, fields[i]);
-    if (lua_rawget(L, table) == LUA_TNIL)
-      mfr_encode_absent(L, state, buffer);
-    else
-      mfr_encode(L, state, buffer, -1, field_path);
-    lua_pop(L, 1);
-  }
-  mfr_hash_bytes(buffer->data, buffer->size, digest);
-  mfr_give_back(state, buffer);
+  size_t before = out->size;
+  lua_pushstring(L, field);
+  bool there = lua_rawget(L, table) != LUA_TNIL;
+  join(field_path, path, field);
+  if (there)
+    mfr_encode(L, state, out, -1, field_path);
+  else
+    mfr_encode_absent(L, state, out);
+  lua_pop(L, 1);
+  return there ? out->size - before : 0;
+}
+
+/* Digests the command, whose encoding stays in `kept`, if there is such a buffer. */
+static void digest_command(lua_State *L, mfr_state *state, int table, const char *path,
+                           mfr_buffer *kept, command *c) {
+  mfr_buffer *out = kept ? kept : mfr_borrow(L, state);
+  size_t start = out->size;
+  encode_field(L, state, out, table, path, "type");
+  c->data.at = out->size;
+  c->data.size = encode_field(L, state, out, table, path, "data");
+  c->metadata.at = out->size;
+  c->metadata.size = encode_field(L, state, out, table, path, "metadata");
+  mfr_hash_bytes(out->data + start, out->size - start, c->digest);
+  if (kept) return;
+  mfr_give_back(state, out);
   lua_pop(L, 1);
 }
 
 /* Checks the command on top and replaces it by the one that decide sees, with its time. */
 static void check_command(lua_State *L, mfr_state *state, const char *path, int64_t now,
-                          command *out) {
+                          mfr_buffer *kept, command *out) {
   char field_path[96];
   int given = lua_gettop(L);
   if (lua_type(L, given) != LUA_TTABLE)
@@ -108,18 +136,18 @@ static void check_command(lua_State *L, mfr_state *state, const char *path, int6
   out->id = text_field(L, state, given, path, "command_id", MF_ID_MAX, false);
   lua_pushliteral(L, "metadata");
   int type = lua_rawget(L, given);
-  snprintf(field_path, sizeof field_path, "%.60s.metadata", path);
+  join(field_path, path, "metadata");
   if (type != LUA_TNIL && type != LUA_TTABLE)
     mfr_misuse(L, state, field_path, "metadata is a table, this is %s", lua_typename(L, type));
   lua_pushliteral(L, "time");
   type = lua_rawget(L, given);
   int time = lua_gettop(L);
-  snprintf(field_path, sizeof field_path, "%.60s.time", path);
+  join(field_path, path, "time");
   if (type != LUA_TNIL && !lua_isinteger(L, -1))
     mfr_misuse(L, state, field_path,
                "microseconds since the epoch are needed, an integer: this is %s",
                type == LUA_TNUMBER ? "a float" : lua_typename(L, type));
-  digest_command(L, state, given, path, out->digest);
+  digest_command(L, state, given, path, kept, out);
   lua_createtable(L, 0, 5);
   for (size_t i = 0; command_keys[i]; i++) {
     lua_pushstring(L, command_keys[i]);
@@ -161,7 +189,8 @@ static void keep_texts(lua_State *L, int commands) {
 }
 
 /* Pushes the list of commands and the work. [-0, +2] */
-static work *check_commands(lua_State *L, mfr_state *state, int index, int64_t now) {
+static work *check_commands(lua_State *L, mfr_state *state, int index, int64_t now,
+                            mfr_buffer *kept) {
   char path[32];
   if (lua_type(L, index) != LUA_TTABLE)
     mfr_misuse(L, state, "command",
@@ -191,7 +220,7 @@ static work *check_commands(lua_State *L, mfr_state *state, int index, int64_t n
     else
       lua_rawgeti(L, index, (lua_Integer)i + 1);
     snprintf(path, sizeof path, single ? "command" : "commands[%zu]", i + 1);
-    check_command(L, state, path, now, &w->commands[i]);
+    check_command(L, state, path, now, kept, &w->commands[i]);
     lua_rawseti(L, list, (lua_Integer)i + 1);
   }
   keep_texts(L, list);
@@ -366,6 +395,12 @@ static void seed_of(lua_State *L, mfr_state *state, const work *w, const command
   lua_pop(L, 2);
 }
 
+/* What the context is given: the work begins with its call. */
+static void make_seed(lua_State *L, mfr_state *state, const mfr_call *call, uint8_t seed[16]) {
+  const work *w = (const work *)(const void *)call;
+  seed_of(L, state, w, &w->commands[w->deciding], seed);
+}
+
 /* The data of a command must have the shape that is declared for its type: before decide. */
 static void check_command_shape(lua_State *L, mfr_state *state, const work *w, const mfr_decider *d,
                                 size_t i) {
@@ -411,6 +446,7 @@ static void check_event_shapes(lua_State *L, mfr_state *state, const work *w, co
 static void begin_record(lua_State *L, mfr_state *state, work *w, size_t i) {
   lua_rawgeti(L, COMMANDS, (lua_Integer)i + 1);
   mfr_asked asked = {lua_gettop(L), w->version, w->position, w->time, w->seed};
+  seed_of(L, state, w, &w->commands[i], w->seed);
   mfr_kept_begin(L, state, &w->call, &asked);
   lua_pop(L, 1);
 }
@@ -420,9 +456,9 @@ static void call_decide(lua_State *L, mfr_state *state, work *w, const mfr_decid
   const command *c = &w->commands[i];
   memset(&w->call.event, 0, sizeof w->call.event);
   w->call.command_type = c->type;
-  seed_of(L, state, w, c, w->seed);
+  w->deciding = i;
   if (w->record && mfr_keeps_commands(&w->call)) begin_record(L, state, w, i);
-  mfr_push_context(L, state, &w->call, STORE, w->seed);
+  mfr_push_context(L, state, &w->call, STORE, make_seed);
   push_decide(L, state, w, d, c);
   lua_rawgeti(L, COMMANDS, (lua_Integer)i + 1);
   mfr_push_view(L, state, d->state);
@@ -526,12 +562,15 @@ static void check_types(lua_State *L, mfr_state *state, work *w, const mfr_decid
 
 /* How a loaded decider came to its decision, for the record: its code, its chance if it asked for
  * any, and what it looked at. [-0, +1]: the buffer that the last stands in */
-static void describe_decision(lua_State *L, mfr_state *state, const work *w, int context,
+static void describe_decision(lua_State *L, mfr_state *state, work *w, int context,
                               mf_append_options *options) {
   const mfr_context *used = lua_touserdata(L, context);
   mfr_buffer *reads = mfr_borrow(L, state);
   options->code = (mf_bytes){w->call.loaded->digests.script, MF_DIGEST_SIZE};
-  if (used->chance) options->seed = (mf_bytes){w->seed, sizeof w->seed};
+  if (used->chance) {
+    seed_of(L, state, w, &w->commands[w->deciding], w->seed);
+    options->seed = (mf_bytes){w->seed, sizeof w->seed};
+  }
   if (lua_getiuservalue(L, context, MFR_CONTEXT_READS) == LUA_TTABLE)
     mfr_encode(L, state, reads, -1, "reads");
   lua_pop(L, 1);
@@ -805,25 +844,8 @@ static int body(lua_State *L) {
 
 /* ---- loaded deciders: staged in the sandbox, answered here ---- */
 
-/* Two values of each command, data and metadata, follow one another: the size, then the bytes. */
-static void encode_commands(lua_State *L, mfr_state *state, int commands, mfr_buffer *out) {
-  static const char *const fields[] = {"data", "metadata"};
-  lua_Integer count = (lua_Integer)lua_rawlen(L, commands);
-  for (lua_Integer i = 1; i <= count; i++) {
-    lua_rawgeti(L, commands, i);
-    for (int k = 0; k < 2; k++) {
-      lua_getfield(L, -1, fields[k]);
-      mfr_encode_sized(L, state, out, -1, "command");
-      lua_pop(L, 1);
-    }
-    lua_pop(L, 1);
-  }
-}
-
 /* Pushes the list of commands, in the sandbox. */
-static void decode_commands(lua_State *S, mfr_state *state, const work *w, const mfr_buffer *in) {
-  static const char *const fields[] = {"data", "metadata"};
-  size_t at = 0;
+static void decode_commands(lua_State *S, mfr_state *state, const work *w) {
   lua_createtable(S, (int)w->count, 0);
   for (size_t i = 0; i < w->count; i++) {
     const command *c = &w->commands[i];
@@ -831,20 +853,24 @@ static void decode_commands(lua_State *S, mfr_state *state, const work *w, const
     mfr_set_string(S, "type", c->type.data, c->type.size);
     if (c->id.data) mfr_set_string(S, "command_id", c->id.data, c->id.size);
     mfr_set_integer(S, "time", c->time);
-    for (int k = 0; k < 2; k++) {
-      mfr_decode_sized(S, state, in, &at);
-      lua_setfield(S, -2, fields[k]);
+    if (c->data.size) {
+      mfr_decode_here(S, state, w->in->data + c->data.at, c->data.size);
+      lua_setfield(S, -2, "data");
+    }
+    if (c->metadata.size) {
+      mfr_decode_here(S, state, w->in->data + c->metadata.at, c->metadata.size);
+      lua_setfield(S, -2, "metadata");
     }
     lua_rawseti(S, -2, (lua_Integer)i + 1);
   }
 }
 
-/* In the sandbox. Arguments: call, store, decider, commands as bytes, work. */
+/* In the sandbox. Arguments: call, store, decider, nothing, work. */
 static int loaded_stage(lua_State *S) {
   mfr_state *state = mfr_of(S);
   work *w = lua_touserdata(S, WORK);
   mfr_decider d;
-  decode_commands(S, state, w, lua_touserdata(S, COMMANDS));
+  decode_commands(S, state, w);
   lua_replace(S, COMMANDS);
   stage(S, state, w, &d);
   w->state_at = w->out->size;
@@ -871,11 +897,9 @@ static void push_kept_events(lua_State *L, mfr_state *state, const work *w) {
 static int loaded_body(lua_State *L) {
   mfr_state *state = mfr_of(L);
   work *w = lua_touserdata(L, WORK);
-  mfr_buffer *in = mfr_borrow(L, state);
-  encode_commands(L, state, COMMANDS, in);
   w->out = mfr_borrow(L, state);
-  mfr_enter(L, state, mfr_to_loaded(L, state, DECIDER), &w->call, loaded_stage, in, w);
-  mfr_give_back(state, in);
+  mfr_enter(L, state, mfr_to_loaded(L, state, DECIDER), &w->call, loaded_stage, NULL, w);
+  mfr_give_back(state, w->in);
   push_kept_events(L, state, w);
   set_result(L, w);
   if (w->want_state) {
@@ -927,7 +951,7 @@ static int c_stage(lua_State *S) {
   lua_getfield(S, -1, "type");
   lua_getfield(S, -2, "command_id");
   lua_pushvalue(S, -3);
-  check_command(S, state, "command", job->w->time, &job->w->commands[0]);
+  check_command(S, state, "command", job->w->time, NULL, &job->w->commands[0]);
   lua_createtable(S, 1, 0);
   lua_insert(S, -2);
   lua_rawseti(S, -2, 1);
@@ -1020,7 +1044,9 @@ static int handle(lua_State *L, bool recording) {
   int64_t time = mfr_clock(L, state, 1);
   if (time == MF_NOW) time = mf_now(store->store);
   mfr_check_store(L, state, 1);
-  work *w = check_commands(L, state, 4, time);
+  mfr_buffer *in = mfr_borrow(L, state);
+  work *w = check_commands(L, state, 4, time, loaded ? in : NULL);
+  w->in = in;
   w->call.store = store;
   w->call.stream = stream;
   w->record = recording;
@@ -1030,11 +1056,12 @@ static int handle(lua_State *L, bool recording) {
   w->expected_name = expected_name;
   w->time = time;
   w->call.rolls = mfr_check_rolls(L, state, 5);
-  /* 1 store, 2 stream, 3 decider, 4 given, 5 options, 6 expectation, 7 commands, 8 work, 9 rolls */
+  /* 1 store, 2 stream, 3 decider, 4 given, 5 options, 6 expectation, 7 the buffer, 8 commands,
+   * 9 work, 10 rolls */
   lua_pushvalue(L, 1);
   lua_pushvalue(L, 3);
-  lua_pushvalue(L, 7);
   lua_pushvalue(L, 8);
+  lua_pushvalue(L, 9);
   return mfr_protect(L, state, &w->call, loaded ? loaded_body : body, 4, 1);
 }
 

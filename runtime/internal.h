@@ -481,14 +481,16 @@ void mfr_check_rolled(lua_State *L, const mfr_state *state, const mfr_rolls *rol
 typedef struct mfr_context {
   const mfr_call *call; /* NULL: the decision is over */
   uint64_t random[4];
-  bool chance; /* it was asked for a random number */
+  bool chance; /* it was asked for a random number, and has made the generator's seed */
+  void (*make_seed)(lua_State *L, mfr_state *state, const mfr_call *call, uint8_t seed[16]);
 } mfr_context;
 
 enum { MFR_CONTEXT_STORE = 1, MFR_CONTEXT_READS };
 
 /* Pushes the context for one call of decide, and makes it valid until mfr_end_context(). */
 void mfr_push_context(lua_State *L, mfr_state *state, mfr_call *call, int store,
-                      const uint8_t seed[16]);
+                      void (*make_seed)(lua_State *L, mfr_state *state, const mfr_call *call,
+                                        uint8_t seed[16]));
 void mfr_end_context(mfr_call *call);
 void mfr_context_open(lua_State *L, mfr_state *state);
 

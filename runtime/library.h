@@ -41,6 +41,7 @@ struct mfr_sandbox {
   uint32_t raised;     /* statuses of the error objects made in it: a script may change a code */
   int64_t left;        /* instructions */
   int64_t unclocked;   /* charged since the clock was read */
+  bool clocked;        /* the clock was read, and the next is an absolute time */
   int64_t clock_limit; /* the thread's clock, in ns, at the end of its time */
   int64_t clock_per_event;
   int64_t looked;  /* events credited for what a decision looked at */

@@ -48,10 +48,10 @@ local decider = load(true)
 local command = { type = "Add", data = bench.event(1).data }
 local commands = bench.quick and 2000 or 10000
 
-local function handle(stream, options)
+local function handle(stream, options, rules)
   return function()
     return bench.cost(commands, function()
-      for _ = 1, commands do store:handle(stream, decider, command, options) end
+      for _ = 1, commands do store:handle(stream, rules or decider, command, options) end
     end)
   end
 end
@@ -69,8 +69,9 @@ end
 
 store:aggregate_stream("of-" .. long, decider) -- takes the snapshot
 yardstick.open(bench.folder .. "/none.fold", bench.folder .. "/kept.mdb")
+yardstick.fill(long * 80 // 8000) -- a log as long as ours: 80 bytes for an event
 local short, far, stateless, large, bare = bench.interleave {
-  handle("of-1000"), handle("of-" .. long), handle("of-1000", { state = false }), handle("large", { state = false }),
+  handle("of-1000"), handle("of-" .. long), handle("of-1000", { state = false }), handle("large", { state = false }, load(true)),
   function() return yardstick.handle(commands) end,
 }
 bench.report("kept", "warm handle, 1000 events", "ns", short, "LMDB", bare)

@@ -10,7 +10,8 @@
  * same through the store's reader. Both return nanoseconds of CPU for one stream commit(count)
  * `count` commits of one put of 200 bytes; nanoseconds for one handle(count)               what a
  * command must do to the file, `count` times: a stream's head is read, an event of 100 bytes joins
- * the last block of a log, the head is written, and it is committed; nanoseconds for one close()
+ * the last block of a log, the head is written, and it is committed; nanoseconds for one
+ * fill(count)                   makes that log `count` blocks longer before close()
  */
 #include "bench.h"
 
@@ -150,6 +151,21 @@ static void extend_log(MDB_txn *txn, uint64_t number, mf_bytes event) {
   mdb_cursor_close(cursor);
 }
 
+/* Fills the log of handle() with so many full blocks, 100 in a commit. */
+static int lua_fill(lua_State *L) {
+  static char block[2 * 4096 - 16];
+  lua_Integer count = luaL_checkinteger(L, 1);
+  MDB_txn *txn = NULL;
+  for (lua_Integer i = 0; i < count; i++) {
+    uint64_t number = ++yard.next;
+    MDB_val key = {sizeof number, &number}, value = {sizeof block, block};
+    if (i % 100 == 0) DB(mdb_txn_begin(yard.env, NULL, 0, &txn));
+    DB(mdb_put(txn, yard.blocks, &key, &value, MDB_APPEND));
+    if (i % 100 == 99 || i + 1 == count) DB(mdb_txn_commit(txn));
+  }
+  return 0;
+}
+
 static int lua_handle(lua_State *L) {
   lua_Integer count = luaL_checkinteger(L, 1);
   static char stream[] = "stream";
@@ -188,6 +204,7 @@ __attribute__((visibility("default"))) int luaopen_yardstick(lua_State *L) {
                                        {"bare_read", lua_bare_read},
                                        {"commit", lua_commit},
                                        {"handle", lua_handle},
+                                       {"fill", lua_fill},
                                        {"store_read", lua_store_read},
                                        {"close", lua_close_all},
                                        {NULL, NULL}};
