@@ -71,7 +71,8 @@ store:aggregate_stream("of-" .. long, decider) -- takes the snapshot
 yardstick.open(bench.folder .. "/none.fold", bench.folder .. "/kept.mdb")
 yardstick.fill(long * 80 // 8000) -- a log as long as ours: 80 bytes for an event
 local short, far, stateless, large, bare = bench.interleave {
-  handle("of-1000"), handle("of-" .. long), handle("of-1000", { state = false }), handle("large", { state = false }, load(true)),
+  handle("of-1000"), handle("of-" .. long), handle("of-1000", { state = false }),
+  handle("large", { state = false }, load(true)),
   function() return yardstick.handle(commands) end,
 }
 bench.report("kept", "warm handle, 1000 events", "ns", short, "LMDB", bare)
