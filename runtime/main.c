@@ -28,10 +28,13 @@ enum { EXIT_FINE = 0, EXIT_FAILED = 1 };
 
 static lua_State *running;
 static volatile sig_atomic_t interrupts;
+static volatile sig_atomic_t guarded; /* host.guard() is under way */
 
+/* Raises once, so that what the error passes can be closed; from the second Ctrl-C in a guarded
+ * call on it raises again and again, because the first one was caught. */
 static void stop(lua_State *L, lua_Debug *frame) {
   (void)frame;
-  lua_sethook(L, NULL, 0, 0);
+  if (!guarded || interrupts < 2) lua_sethook(L, NULL, 0, 0);
   luaL_error(L, "interrupted");
 }
 
@@ -39,7 +42,7 @@ static void stop(lua_State *L, lua_Debug *frame) {
  * raises. */
 static void on_interrupt(int signal_number) {
   interrupts++;
-  signal(signal_number, SIG_DFL);
+  if (!guarded || interrupts > 3) signal(signal_number, SIG_DFL);
   lua_sethook(running, stop, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
 }
 
@@ -63,6 +66,23 @@ static int host_catch_interrupts(lua_State *L) {
   interrupts = 0;
   handle_signal(SIGINT, on_interrupt);
   return 0;
+}
+
+/*
+ * host.guard(f, ...) -> what pcall gives. Ctrl-C ends f and not the program, whatever f catches;
+ * one who presses it a fifth time means the program.
+ */
+static int host_guard(lua_State *L) {
+  luaL_checkany(L, 1);
+  host_catch_interrupts(L);
+  guarded = 1;
+  int rc = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
+  guarded = 0;
+  lua_sethook(L, NULL, 0, 0);
+  host_catch_interrupts(L);
+  lua_pushboolean(L, rc == LUA_OK);
+  lua_insert(L, 1);
+  return lua_gettop(L);
 }
 
 /*
@@ -240,6 +260,7 @@ static int run_program(lua_State *L, int base) {
 
 static const luaL_Reg host_functions[] = {{"interrupts", host_interrupts},
                                           {"catch_interrupts", host_catch_interrupts},
+                                          {"guard", host_guard},
                                           {"ignore_broken_pipes", host_ignore_broken_pipes},
                                           {"reader_gone", host_reader_gone},
                                           {"read", host_read},

@@ -128,6 +128,12 @@ describe("the REPL in a terminal", function()
     shell:enter("store:wait(99)")
     shell:press "C-c"
     shell:wait(function(screen) return select(2, screen:gsub("stopped", "")) == 4 end, "stopped")
+    shell:enter("while true do pcall(function() print('caught') while true do end end) end")
+    shell:wait(function(screen) return screen:find("\ncaught") end, "caught")
+    shell:press "C-c"
+    shell:expect("^Ccaught")
+    shell:press "C-c"
+    shell:wait(function(screen) return select(2, screen:gsub("stopped", "")) == 5 end, "stopped")
     shell:enter("for event in store:all_events() do print(event.type) end")
     shell:expect("ProductItemAdded")
     shell:expect_last("shop>")

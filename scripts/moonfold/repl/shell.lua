@@ -26,13 +26,12 @@ local function interrupted(problem) return type(problem) == "string" and problem
 local function protected(session, f, ...)
   session.out.lines, session.out.file, session.once = 0, session.once, nil
   local start = session.host.monotonic()
-  local fine, problem = pcall(f, ...)
+  local fine, problem = session.host.guard(f, ...)
   if session.out.file then
     session.out.file:close()
     session.out.file = nil
   end
   if not fine and interrupted(problem) then
-    session.host.catch_interrupts()
     session.out.unpaged = true
     session:say("%s", session.out:paint("yellow", "stopped"))
     session.out.unpaged = nil
