@@ -125,7 +125,8 @@ describe("the REPL in a terminal", function()
       shell:press "C-c"
       shell:wait(function(screen) return select(2, screen:gsub("stopped", "")) == round end, "stopped")
     end
-    shell:enter("store:wait(99)")
+    shell:enter("print('waiting') store:wait(99)")
+    shell:wait(function(screen) return screen:find("\nwaiting") end, "waiting")
     shell:press "C-c"
     shell:wait(function(screen) return select(2, screen:gsub("stopped", "")) == 4 end, "stopped")
     shell:enter("while true do pcall(function() print('caught') while true do end end) end")
