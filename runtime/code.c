@@ -4,6 +4,7 @@
  */
 #include "library.h"
 #include "loaded.h"
+#include "tokens.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,6 +113,58 @@ void mfr_sources_free(mfr_sources *s) {
   free(s->chunks);
   mfr_buffer_free(&s->code);
   memset(s, 0, sizeof *s);
+}
+
+/* ---- what differs between processors ---- */
+
+/* Whether the power that was just read has 2 for its exponent: Lua multiplies then. */
+static bool is_square(mfr_lexer lexer) {
+  mfr_token token;
+  lexer.buffer = NULL; /* a look ahead, with memory of its own */
+  lexer.used = lexer.capacity = 0;
+  bool two =
+      mfr_lexer_next(&lexer, &token) && token.kind == MFR_TOKEN_INTEGER && token.integer == 2;
+  bool square =
+      two && !(mfr_lexer_next(&lexer, &token) && mfr_token_is(&token, MFR_TOKEN_SYMBOL, "^"));
+  mfr_lexer_free(&lexer);
+  return square;
+}
+
+/* Adds the powers of a source to the list on top. [-0, +0] */
+static void add_powers(lua_State *L, const char *path, const char *text, size_t size) {
+  mfr_lexer lexer;
+  mfr_token token;
+  int last = 0;
+  mfr_lexer_init(&lexer, text, size);
+  while (mfr_lexer_next(&lexer, &token)) {
+    if (!mfr_token_is(&token, MFR_TOKEN_SYMBOL, "^") || token.line == last || is_square(lexer))
+      continue;
+    last = token.line;
+    lua_createtable(L, 0, 2);
+    mfr_set_string(L, "path", path, strlen(path));
+    mfr_set_integer(L, "line", token.line);
+    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+  }
+  mfr_lexer_free(&lexer);
+}
+
+void mfr_push_inexact(lua_State *L, mfr_state *state, const mfr_loaded *loaded) {
+  lua_newtable(L);
+  int list = lua_gettop(L);
+  luaL_checkstack(L, 10, "sources");
+  mfr_decode_here(L, state, loaded->code.data, loaded->code.size);
+  lua_getfield(L, -1, "sources");
+  int sources = lua_gettop(L);
+  for (lua_Integer i = 1; lua_rawgeti(L, sources, i) == LUA_TTABLE; i++) {
+    size_t size;
+    lua_getfield(L, -1, "path");
+    lua_getfield(L, -2, "text");
+    const char *text = lua_tolstring(L, -1, &size);
+    lua_pushvalue(L, list);
+    add_powers(L, lua_tostring(L, sources + 2), text, size);
+    lua_settop(L, sources);
+  }
+  lua_settop(L, list);
 }
 
 /* ---- digests as text ---- */

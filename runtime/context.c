@@ -54,6 +54,8 @@ static int context_aggregate_stream(lua_State *L) {
   call.store = context->call->store;
   call.txn = context->call->txn;
   call.looking = true;
+  call.past = context->call->past;
+  call.as_of = context->call->as_of;
   mfr_sandbox_charge(L, state, 500);
   call.stream = mfr_check_stream(L, state, 2);
   if (state->sandbox) mfr_plain_decider(L, state, 3);
@@ -74,6 +76,15 @@ static int context_stream_exists(lua_State *L) {
   if (status != MF_OK) {
     mfr_push_store_error(L, state, &error, stream.data, stream.size, 0);
     return lua_error(L);
+  }
+  if (context->call->past) {
+    mfr_call look = {0};
+    look.store = context->call->store;
+    look.txn = context->call->txn;
+    look.stream = stream;
+    look.past = true;
+    look.as_of = context->call->as_of;
+    version = mfr_past_version(L, state, &look);
   }
   note_read(L, 1, stream, version);
   lua_pushboolean(L, version > 0);

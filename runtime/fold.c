@@ -18,6 +18,7 @@ const char *const mfr_aggregate_options[] = {"from",
                                              "trace",
                                              "check_shapes",
                                              "check_invariant",
+                                             "inspect",
                                              NULL};
 
 /* ---- deciders ---- */
@@ -121,6 +122,7 @@ void mfr_unpack_decider(lua_State *L, int index, int store, mfr_decider *decider
   decider->command_shapes = push_field(L, index, "commands");
   decider->invariant = push_field(L, index, "invariant");
   decider->check_shapes = decider->check_invariant = false;
+  decider->findings = 0;
   decider->given = 0;
   memset(decider->plans, 0, sizeof decider->plans);
   decider->evolve_is_table = lua_type(L, decider->evolve) == LUA_TTABLE;
@@ -237,7 +239,7 @@ static int push_handler(lua_State *L, mfr_state *state, const mf_event *event, m
   if (type != LUA_TNIL) return type;
   lua_pop(L, 1);
   resolve_handler(L, event, d);
-  if (d->given >= WORTH_A_PLAN && !d->check_shapes &&
+  if (d->given >= WORTH_A_PLAN && !d->check_shapes && !d->findings &&
       d->plans[event->type_id % MFR_PLANS].type_id == 0 && lua_type(L, -1) == LUA_TFUNCTION)
     plan(L, state, d, event);
   lua_pushvalue(L, -1);
@@ -381,6 +383,10 @@ static void fold_event(lua_State *L, mfr_state *state, mfr_call *call, mfr_decid
   const mf_event *event = &call->event;
   if (state->sandbox) mfr_sandbox_credit(L, state, 1, call->looking);
   int type = push_handler(L, state, event, d);
+  if (d->findings) {
+    mfr_inspect_event(L, state, call, d);
+    return;
+  }
   if (d->check_shapes || type == LUA_TBOOLEAN) {
     if (!d->check_shapes && !lua_toboolean(L, -1)) {
       lua_pop(L, 1); /* not even decoded */
@@ -510,11 +516,12 @@ static void take_trace(lua_State *L, mfr_state *state, mfr_decider *decider) {
 typedef struct folding {
   mfr_range range;
   mfr_text expected_name; /* the expectation, when it was given as a string */
-  bool check_shapes, check_invariant;
+  bool check_shapes, check_invariant, inspect;
   bool from_a_state; /* the fold begins with one that was given */
+  int64_t past;      /* version of the stream that is looked at; MF_LAST: the real one */
   int64_t version;
   bool exists;
-  mfr_buffer *out; /* of a loaded decider: the state and the trace */
+  mfr_buffer *out; /* of a loaded decider: the state, the trace and the findings */
 } folding;
 
 static void check_folding(lua_State *L, mfr_state *state, int options, folding *f) {
@@ -524,6 +531,7 @@ static void check_folding(lua_State *L, mfr_state *state, int options, folding *
     mfr_misuse(L, state, "options.backwards", "a state is folded forwards: leave it out");
   f->check_shapes = mfr_option_boolean(L, state, options, "check_shapes", false);
   f->check_invariant = mfr_option_boolean(L, state, options, "check_invariant", false);
+  f->inspect = mfr_option_boolean(L, state, options, "inspect", false);
 }
 
 /* Whether the fold is one of a whole stream, from its beginning, that leaves nothing but a state.
@@ -531,7 +539,14 @@ static void check_folding(lua_State *L, mfr_state *state, int options, folding *
 static bool is_ordinary(lua_State *L, const folding *f, const mfr_decider *d) {
   const mf_read_options *o = &f->range.options;
   return (d->identity || d->snapshots) && !f->from_a_state && lua_isnil(L, -1) && o->from <= 1 &&
-         o->to >= 1 && o->max_count < 0 && !o->types && !d->check_shapes && !d->check_invariant;
+         o->to >= 1 && o->max_count < 0 && !o->types && !d->check_shapes && !d->check_invariant &&
+         !f->inspect;
+}
+
+/* The stream's version; in a look at the past, the one that it had. */
+static int64_t version_in_sight(const mfr_call *call, const folding *f) {
+  int64_t version = mf_reader_version(call->reader);
+  return version < f->past ? version : f->past;
 }
 
 /* Goes on from the newest state that is known. */
@@ -540,7 +555,7 @@ static void fold_rest(lua_State *L, mfr_state *state, mfr_call *call, mfr_decide
   int64_t start = mfr_recall(L, state, call, d, rest.options.to);
   rest.options.from = start + 1;
   mfr_open_reader(L, state, call, &rest);
-  int64_t current = mf_reader_version(call->reader);
+  int64_t current = version_in_sight(call, f);
   if (current < start) { /* a look at the store as it was before */
     mf_reader_close(call->reader);
     d->identity = NULL;
@@ -563,17 +578,27 @@ static void fold_rest(lua_State *L, mfr_state *state, mfr_call *call, mfr_decide
 static void fold_range(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *decider,
                        folding *f) {
   f->range.options.stream = (mf_bytes){call->stream.data, call->stream.size};
+  f->past = mfr_past_version(L, state, call);
+  if (f->range.options.to > f->past) f->range.options.to = f->past;
   decider->check_shapes = f->check_shapes && decider->event_shapes;
   decider->check_invariant = f->check_invariant && decider->invariant;
   if (is_ordinary(L, f, decider)) {
     fold_rest(L, state, call, decider, f);
     return;
   }
+  if (f->inspect) {
+    lua_newtable(L); /* and two buffers behind it; the trace stays on top */
+    mfr_borrow(L, state);
+    mfr_borrow(L, state);
+    lua_rotate(L, -4, -1);
+    decider->findings = lua_gettop(L) - 3;
+  }
   mfr_initial_state(L, state, call, decider);
   take_trace(L, state, decider);
+  if (decider->findings) mfr_inspect_state(L, state, call, decider);
   if (decider->check_invariant) mfr_check_invariant(L, state, call, decider);
   mfr_open_reader(L, state, call, &f->range);
-  int64_t current = mf_reader_version(call->reader);
+  int64_t current = version_in_sight(call, f);
   int64_t last = mfr_fold(L, state, call, decider, 0);
   f->version = standing(&f->range, current, last);
   f->exists = current > 0;
@@ -587,13 +612,14 @@ static void push_option(lua_State *L, int options, const char *name) {
     lua_getfield(L, options, name);
 }
 
-/* On top: the state and the trace, or nil. [-2, +1] */
+/* On top: the state, and the trace and the findings, or nil. [-3, +1] */
 static void push_result(lua_State *L, const folding *f) {
   int top = lua_gettop(L);
-  lua_createtable(L, 0, 4);
-  lua_insert(L, top - 1);
-  lua_setfield(L, top - 1, "trace");
-  lua_setfield(L, top - 1, "state");
+  lua_createtable(L, 0, 5);
+  lua_insert(L, top - 2);
+  lua_setfield(L, top - 2, "findings");
+  lua_setfield(L, top - 2, "trace");
+  lua_setfield(L, top - 2, "state");
   mfr_set_integer(L, "current_stream_version", f->version);
   lua_pushboolean(L, f->exists);
   lua_setfield(L, -2, "stream_exists");
@@ -604,6 +630,13 @@ static void push_result(lua_State *L, const folding *f) {
 static void push_trace(lua_State *L, const mfr_decider *decider) {
   if (decider->trace)
     lua_pushvalue(L, decider->trace + TRACE_FOUND);
+  else
+    lua_pushnil(L);
+}
+
+static void push_findings(lua_State *L, const mfr_decider *decider) {
+  if (decider->findings)
+    lua_pushvalue(L, decider->findings);
   else
     lua_pushnil(L);
 }
@@ -631,6 +664,8 @@ static int loaded_fold(lua_State *S) {
   mfr_encode_sized(S, state, f->out, decider.state, "state");
   push_trace(S, &decider);
   mfr_encode_sized(S, state, f->out, -1, "trace");
+  push_findings(S, &decider);
+  mfr_encode_sized(S, state, f->out, -1, "findings");
   return 0;
 }
 
@@ -652,8 +687,8 @@ static void aggregate_loaded(lua_State *L, mfr_state *state, mfr_call *call,
   mfr_encode_sized(L, state, in, -1, "options.trace");
   f.out = mfr_borrow(L, state);
   mfr_enter(L, state, loaded, call, loaded_fold, in, &f);
-  mfr_decode_sized(L, state, f.out, &at);
-  mfr_decode_sized(L, state, f.out, &at);
+  for (int i = 0; i < 3; i++)
+    mfr_decode_sized(L, state, f.out, &at);
   push_result(L, &f);
   mfr_give_back(state, in);
   mfr_give_back(state, f.out);
@@ -726,6 +761,7 @@ void mfr_aggregate(lua_State *L, mfr_state *state, mfr_call *call, int store, in
   fold_range(L, state, call, &decider, &f);
   lua_pushvalue(L, decider.state);
   push_trace(L, &decider);
+  push_findings(L, &decider);
   push_result(L, &f);
 }
 

@@ -34,6 +34,7 @@ typedef struct work {
   mfr_text expected_name;    /* when it was given as a string */
   int64_t version, position; /* of the stream and the log, as the work goes on */
   int64_t first_version;     /* when it began */
+  int64_t last;              /* version to decide at; MF_LAST: the present */
   int64_t time;
   /* The outcome. With `out`, the recorded events stand there and not in a Lua list, and behind them
    * the encoded state, from `state_at` on. */
@@ -250,7 +251,7 @@ static void find_commands(lua_State *L, mfr_state *state, work *w) {
       mfr_push_store_error(L, state, &error, stream.data, stream.size, 0);
       lua_error(L);
     }
-    c->known = status == MF_OK;
+    c->known = status == MF_OK && (!w->call.past || c->record.last_position <= w->call.as_of);
     if (c->known && memcmp(c->record.digest, c->digest, 16) != 0) id_used(L, state, w, c);
   }
 }
@@ -323,7 +324,7 @@ static void fold_stream(lua_State *L, mfr_state *state, work *w, mfr_decider *d,
   }
   if (current > start) mfr_forget(state, &w->call, d);
   w->version = mfr_fold(L, state, &w->call, d, start);
-  if (w->version > start && to == MF_LAST) mfr_remember(L, state, &w->call, d, w->version, false);
+  if (w->version > start && to == w->last) mfr_remember(L, state, &w->call, d, w->version, false);
 }
 
 static int64_t version_of(lua_State *L, const mfr_state *state, const work *w) {
@@ -738,11 +739,30 @@ static int push_expected(lua_State *L, const work *w) {
   return lua_gettop(L);
 }
 
+/* The same for a look at the past, where the expectation is one of the version that was. */
+static void fold_past(lua_State *L, mfr_state *state, work *w, mfr_decider *d) {
+  mf_error error = {MF_VERSION_CONFLICT, 0, SIZE_MAX, ""};
+  int64_t wanted = w->expected_version;
+  if (w->version < w->last)
+    fold_stream(L, state, w, d, w->last, MF_NO_CONCURRENCY_CHECK, push_expected(L, w));
+  if (wanted == MF_NO_CONCURRENCY_CHECK || wanted == w->version ||
+      (wanted == MF_STREAM_EXISTS && w->version > 0))
+    return;
+  error.current_version = w->version;
+  snprintf(error.message, sizeof error.message, "the stream was at version %lld then",
+           (long long)w->version);
+  mfr_push_store_error(L, state, &error, w->call.stream.data, w->call.stream.size,
+                       push_expected(L, w));
+  lua_error(L);
+}
+
 static void decide_all(lua_State *L, mfr_state *state, work *w, mfr_decider *d, int result) {
   mf_error error;
   int64_t wanted = w->expected_version;
   bool expected = wanted == MF_NO_CONCURRENCY_CHECK || wanted == w->version;
-  if (w->version == 0 || !expected || version_of(L, state, w) != w->version)
+  if (w->call.past)
+    fold_past(L, state, w, d);
+  else if (w->version == 0 || !expected || version_of(L, state, w) != w->version)
     fold_stream(L, state, w, d, MF_LAST, wanted, push_expected(L, w));
   w->first_version = w->version;
   int status =
@@ -751,6 +771,7 @@ static void decide_all(lua_State *L, mfr_state *state, work *w, mfr_decider *d, 
     mfr_push_store_error(L, state, &error, NULL, 0, 0);
     lua_error(L);
   }
+  if (w->call.past && w->position > w->call.as_of) w->position = w->call.as_of;
   for (size_t i = 0; i < w->count; i++) {
     if (w->commands[i].known)
       add_recorded(L, state, w, d, result, w->commands[i].record.first_version,
@@ -791,7 +812,8 @@ static void stage(lua_State *L, mfr_state *state, work *w, mfr_decider *d) {
   mfr_unpack_decider(L, DECIDER, STORE, d);
   mfr_know_decider(L, state, &w->call, DECIDER, d);
   begin_anew(w);
-  w->version = mfr_recall(L, state, &w->call, d, MF_LAST);
+  w->last = mfr_past_version(L, state, &w->call);
+  w->version = mfr_recall(L, state, &w->call, d, w->last);
   if (w->record && !w->call.store->txn && is_far_behind(L, state, w))
     fold_stream(L, state, w, d, MF_LAST, MF_NO_CONCURRENCY_CHECK, 0); /* before the write lock */
   mfr_call_begin(L, state, &w->call, w->record);
@@ -1018,6 +1040,8 @@ int mfr_c_handle(const mfr_loaded *loaded, mfr_store *store, mfr_text stream,
 
 static const char *const handle_options[] = {"expected_stream_version", "state", "check_invariant",
                                              "rolls", NULL};
+static const char *const decide_options[] = {
+    "expected_stream_version", "state", "check_invariant", "rolls", "as_of", NULL};
 
 static int handle(lua_State *L, bool recording) {
   mfr_state *state = mfr_of(L);
@@ -1030,7 +1054,7 @@ static int handle(lua_State *L, bool recording) {
     mfr_check_loaded(L, state, loaded, true);
   else
     mfr_check_decider(L, state, 3, "decider", true);
-  mfr_check_options(L, state, 5, "options", handle_options);
+  mfr_check_options(L, state, 5, "options", recording ? handle_options : decide_options);
   bool want_state = mfr_option_boolean(L, state, 5, "state", true);
   bool check_invariant = mfr_option_boolean(L, state, 5, "check_invariant", false);
   int64_t expected_version = mfr_check_expected(L, state, 5);
@@ -1055,6 +1079,8 @@ static int handle(lua_State *L, bool recording) {
   w->expected_version = expected_version;
   w->expected_name = expected_name;
   w->time = time;
+  w->call.as_of = recording ? -1 : mfr_option_count(L, state, 5, "as_of", -1);
+  w->call.past = w->call.as_of >= 0;
   w->call.rolls = mfr_check_rolls(L, state, 5);
   /* 1 store, 2 stream, 3 decider, 4 given, 5 options, 6 expectation, 7 the buffer, 8 commands,
    * 9 work, 10 rolls */

@@ -101,5 +101,9 @@ void mfr_host_open(lua_State *L) {
   lua_getupvalue(L, -1, 1);
   lua_replace(L, -3);
   lua_pop(L, 1);
+  lua_pushvalue(L, -1);
+  lua_insert(L, -3);
   luaL_setfuncs(L, functions, 1);
+  lua_insert(L, -2);
+  mfr_workers_open(L);
 }

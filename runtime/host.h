@@ -8,6 +8,7 @@
  *   lines.c     events as lines
  *   import.c    lines as events
  *   facts.c     what a store holds
+ *   workers.c   processes that share a piece of work
  */
 #ifndef MF_RUNTIME_HOST_H
 #define MF_RUNTIME_HOST_H
@@ -25,6 +26,11 @@ void mfr_raise_store_error(lua_State *L, const mfr_state *state, const mf_error 
 void mfr_write_hex(char *out, const uint8_t *bytes, size_t size); /* with a NUL */
 /* False when the text is not exactly so many bytes as hexadecimal digits. */
 bool mfr_read_hex(const char *text, uint8_t *bytes, size_t size);
+
+/* ---- workers.c ---- */
+
+/* Sets functions in the table below the module's state, which is on top. [-1, +0] */
+void mfr_workers_open(lua_State *L);
 
 /* ---- iso_time.c ---- */
 

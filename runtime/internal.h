@@ -10,6 +10,8 @@
  *   events.c     events from Lua to the store and back; upcasting
  *   usage.c      what a handler does with its event: whether it keeps it, which fields it reads
  *   fold.c       aggregate_stream: folding the events of a stream into a state
+ *   inspect.c    a fold that lists what is wrong with it
+ *   past.c       streams as they were
  *   shapes.c     shapes of the data of events and commands; invariants of states
  *   handle.c     handle, attempt, decide
  *   context.c    what a decide function may look at
@@ -291,6 +293,8 @@ typedef struct mfr_call {
   bool write;       /* it may write */
   bool saved;       /* `savepoint` is set: the transaction is somebody else's */
   bool looking;     /* a decision looks at another stream */
+  bool past;        /* the log is taken to end at `as_of` */
+  int64_t as_of;
   int bounded;      /* instructions that the next function called takes at most; 0: not known */
   int64_t deadline; /* by mfr_monotonic(): a fold stops there; 0: at its end */
   const struct mfr_loaded *loaded; /* the decider whose script runs; NULL: a table's */
@@ -422,6 +426,7 @@ typedef struct mfr_decider {
   int64_t snapshot;                   /* version of the newest one that is known */
   int64_t due;                        /* version before which there is no point in another one */
   bool check_shapes, check_invariant; /* of every event that is folded */
+  int findings; /* stack index of what an inspection has found, two buffers behind it; 0: none */
 } mfr_decider;
 
 /* Checks the decider at index and pushes its parts. */
@@ -441,6 +446,20 @@ void mfr_aggregate(lua_State *L, mfr_state *state, mfr_call *call, int store, in
                    int options);
 extern const char *const mfr_aggregate_options[];
 
+/* ---- inspect.c ---- */
+
+/* Folds call->event as any fold does, and notes what is wrong. The answer of push_handler() is on
+ * top: [-1, +0]. */
+void mfr_inspect_event(lua_State *L, mfr_state *state, mfr_call *call, const mfr_decider *decider);
+/* Notes it when the invariant does not hold. */
+void mfr_inspect_state(lua_State *L, mfr_state *state, mfr_call *call, const mfr_decider *decider);
+
+/* ---- past.c ---- */
+
+/* The version that the call's stream had when the log had come to call->as_of; MF_LAST where the
+ * call is no look at the past. */
+int64_t mfr_past_version(lua_State *L, mfr_state *state, mfr_call *call);
+
 /* ---- shapes.c ---- */
 
 void mfr_shapes_open(lua_State *L, mfr_state *state);
@@ -451,7 +470,10 @@ void mfr_check_shapes(lua_State *L, const mfr_state *state, int decider, const c
 /* Whether a type's data has the shape that is declared for it, if any. When not: [-0, +2] the path
  * of what is wrong, which begins with "data", and what is wrong. */
 bool mfr_has_shape(lua_State *L, const mfr_state *state, int shapes, mfr_text type, int value);
-/* Calls the decider's invariant with the state; raises script_error when it does not hold. */
+/* Calls the decider's invariant with the state. False when it does not hold: [-0, +1] why. */
+bool mfr_invariant_holds(lua_State *L, mfr_state *state, mfr_call *call,
+                         const mfr_decider *decider);
+/* The same, but raises script_error. */
 void mfr_check_invariant(lua_State *L, mfr_state *state, mfr_call *call,
                          const mfr_decider *decider);
 

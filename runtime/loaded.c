@@ -503,7 +503,8 @@ static void keep_up(lua_State *L, mfr_state *state, int index) {
 
 /* ---- what can be read of a decider ---- */
 
-/* What is not the same from one look to the next, and what can be called. [-0, +1] */
+/* What is not the same from one look to the next, what can be called, and what takes time. [-0, +1]
+ */
 static void push_changing_field(lua_State *L, const mfr_loaded *loaded) {
   const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
   if (strcmp(name, "snapshot_refusal") == 0)
@@ -514,7 +515,9 @@ static void push_changing_field(lua_State *L, const mfr_loaded *loaded) {
   } else if (strcmp(name, "reload") == 0) {
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_pushcclosure(L, reload, 1);
-  } else
+  } else if (strcmp(name, "inexact") == 0)
+    mfr_push_inexact(L, mfr_of(L), loaded);
+  else
     lua_pushnil(L);
 }
 

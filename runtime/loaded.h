@@ -142,6 +142,9 @@ void mfr_push_digest(lua_State *L, const void *bytes); /* as hexadecimal digits 
 /* Whether the store that the domain works for is known to keep the decider's code. */
 bool mfr_code_is_kept(const mfr_loaded *loaded);
 void mfr_note_code_kept(const mfr_loaded *loaded);
+/* Pushes what the decider computes that is not the same on all processors: a list of { path, line }
+ * where its source has `^`. [-0, +1] */
+void mfr_push_inexact(lua_State *L, mfr_state *state, const mfr_loaded *loaded);
 int mfr_code(lua_State *L);  /* store:code */
 int mfr_codes(lua_State *L); /* store:codes */
 

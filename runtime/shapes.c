@@ -762,7 +762,7 @@ void mfr_check_shapes(lua_State *L, const mfr_state *state, int decider, const c
 
 /* ---- the invariant ---- */
 
-void mfr_check_invariant(lua_State *L, mfr_state *state, mfr_call *call, const mfr_decider *d) {
+bool mfr_invariant_holds(lua_State *L, mfr_state *state, mfr_call *call, const mfr_decider *d) {
   int top = lua_gettop(L);
   luaL_checkstack(L, 6, "invariant");
   lua_pushvalue(L, d->invariant);
@@ -772,15 +772,20 @@ void mfr_check_invariant(lua_State *L, mfr_state *state, mfr_call *call, const m
   bool holds = type == LUA_TNIL || (type == LUA_TBOOLEAN && lua_toboolean(L, top + 1));
   if (holds) {
     lua_settop(L, top);
-    return;
+    return true;
   }
-  /* false, message; or the message alone */
-  int message = type == LUA_TBOOLEAN ? top + 2 : top + 1;
-  if (lua_isnil(L, message)) {
+  if (type == LUA_TBOOLEAN) /* false, message; else the message alone */
+    lua_remove(L, top + 1);
+  lua_settop(L, top + 1);
+  if (lua_isnil(L, top + 1)) {
     lua_pushliteral(L, "it returned false");
-    message = lua_gettop(L);
+    lua_replace(L, top + 1);
   }
-  lua_pushvalue(L, message);
+  return false;
+}
+
+void mfr_check_invariant(lua_State *L, mfr_state *state, mfr_call *call, const mfr_decider *d) {
+  if (mfr_invariant_holds(L, state, call, d)) return;
   call->phase = "invariant";
   lua_error(L);
 }

@@ -5,6 +5,7 @@ local lfs = require "lfs"
 local moonfold = require "moonfold"
 local support = require "support"
 local doc = require "moonfold.doc"
+local check = require "moonfold.check"
 local history = require "moonfold.history"
 local reference = require "moonfold.reference"
 local scenario_of = require "moonfold.spec"
@@ -89,6 +90,10 @@ describe("the documentation", function()
       if own[i] == "run" then table.remove(own, i) end
     end
     assert.are.same(own, documented("branch", "branch:"))
+  end)
+
+  it("has an entry for everything that moonfold.check offers, and no other", function()
+    assert.are.same(public(check), documented("check", "check."))
   end)
 
   it("has an entry for every error code, and no other", function()
@@ -206,6 +211,7 @@ describe("documented options", function()
     ["store:aggregate_stream"] = function(store, options) store:aggregate_stream("s", counter, options) end,
     ["store:handle"] = function(store, options) store:handle("s", counter, count, options) end,
     ["store:attempt"] = function(store, options) store:attempt("s", counter, count, options) end,
+    ["check.run"] = function(store, options) check.run(store, counter, options) end,
     ["store:decide"] = function(store, options) store:decide("s", counter, count, options) end,
     ["store:transaction"] = function(store, options) store:transaction(function() end, options) end,
     ["moonfold.spec"] = function(_, options) scenario_of(counter, options) end,
@@ -221,6 +227,8 @@ describe("documented options", function()
     state = false, dry_run = true, initial_state = 0, trace = {}, check_shapes = true, check_invariant = true,
     params = {}, budget = 1000000, memory = 8000000, keep_commands = true, log = print, strict = true,
     cache = 2, snapshots = false, reload = true, since = 1, prefix = "s", progress = function() end, rolls = {},
+    inspect = true, as_of = 0, against = { initial_state = 0, evolve = {} }, against_params = 1, decide = true,
+    stream = "s", share = { index = 1, count = 2 }, finding = function() end,
     version = 1, time = 1, monotonic = true, path = "", script = "counter.lua",
   }
 

@@ -60,6 +60,13 @@ local rolls = option("rolls", "number[]", "by chance",
 local check_invariant = option("check_invariant", "boolean", "false",
   "the decider's `invariant` must hold after every event; otherwise `script_error`")
 
+local inspect = option("inspect", "boolean", "false",
+  "the result lists what is wrong with the fold: shapes, invariant, handlers that write to their event or are missing; "
+  .. "nothing of it raises")
+local as_of = option("as_of", "integer", "the end of the log",
+  "a global position: decides as if the log had ended there, for this stream and all that the decision looks at; chance "
+  .. "is what it was")
+
 -- Options of what loads scripts.
 local load_options = {
   option("params", "Value", "none", "what the scripts receive as `...`: rule tables, settings; copied"),
@@ -528,7 +535,7 @@ state stands, while `expected_stream_version` is compared with the stream's real
           },
           options_class = "AggregateOptions",
           options = { from, to, max_count, types, only_forwards, expected_when_reading, upcast, initial_state, trace,
-            check_shapes, check_invariant },
+            check_shapes, check_invariant, inspect },
           returns = { { name = "result", type = "AggregateResult" } },
           errors = { "version_conflict", "script_error" },
           example = [[
@@ -656,13 +663,13 @@ nothing.]],
             { name = "command", type = "Command|Command[]", text = "one command or a list" },
           },
           overloads = {
-            "fun(self: Store, stream: string, command: Command|Command[], options?: HandleOptions): HandleResult",
+            "fun(self: Store, stream: string, command: Command|Command[], options?: DecideOptions): HandleResult",
           },
-          options_class = "HandleOptions",
+          options_class = "DecideOptions",
           options = {
             expected_when_writing,
             option("state", "boolean", "true", "put the new state into the result; false spares the copy"),
-            check_invariant, rolls,
+            check_invariant, rolls, as_of,
           },
           returns = { { name = "result", type = "HandleResult" } },
           errors = { "rejected", "version_conflict", "unknown_command_type", "unknown_event_type", "id_conflict",
@@ -1241,6 +1248,101 @@ print(#branch:compare())                                      --> 0
 ]] },
       } },
 
+    { name = "check", title = "Check: what would this edit change?", class = "Check", text = [[
+`local check = require "moonfold.check"` folds what a store holds with some rules and tells what is wrong with them, and
+what is different from other rules. It only reads. `moonfold check` is the same as a command, on all processors.]],
+      entries = {
+
+        { name = "check.run", kind = "function", since = since, touches = "read",
+          signature = "check.run(store, rules [, options]) -> report",
+          summary = "Folds all streams in several fresh states, decides kept commands again, and tells what it found.",
+          text = [[
+Each stream is folded under inspection (option `inspect` of `store:aggregate_stream`), and again in another state, in
+another order and in pieces, as the store does it every day. Where the two end differently, fresh states tell whether the
+rules are nondeterministic or hide a state. For that, rules are made anew: from a path, by a function. A decider that is
+given as a table has no fresh states, so that all its divergences count as nondeterministic.
+
+With `against` every stream is folded by the old rules, too, unless their `fold_digest` is the same: the findings tell
+the event from which on the states differ, and how they differ in the end. With `decide` every kept command is decided
+again at the version at which it was decided, on what the log held then; without `against` the decision is compared with
+the one that was made.
+
+A finding is no error: `report.sound` is false then.]],
+          parameters = {
+            { name = "store", type = "Store", text = "the store" },
+            { name = "rules", type = "string|Decider|LoadedDecider|Decider[]|fun(): Decider|Decider[]",
+              text = "the path of a script or a folder; or deciders; or a function that makes them. A stream belongs to "
+                .. "the decider whose category its name begins with; to a single one without a category all streams do" },
+          },
+          options_class = "CheckOptions",
+          options = {
+            option("against", "string|Decider|LoadedDecider|Decider[]|fun(): Decider|Decider[]", "none", "the old rules"),
+            option("decide", "boolean", "false", "decide kept commands again; see `store:commands`"),
+            option("params", "Value", "none", "what scripts receive as `...`"),
+            option("against_params", "Value", "none", "the same for the old rules"),
+            option("since", "integer", "all",
+              "only streams in which something was recorded, and commands that were handled, at this time or later",
+              "microseconds since 1970"),
+            option("stream", "string", "all", "what the names of the streams begin with"),
+            option("share", "{ index: integer, count: integer }", "all",
+              "looks only at this one of so many parts of the streams, for processes that share the work"),
+            option("progress", "fun(events: integer)", "none", "called now and then, with what was done since"),
+            option("finding", "fun(finding: Finding)", "none", "receives the findings, which are not listed then"),
+          },
+          returns = { { name = "report", type = "CheckReport" } },
+          errors = { "not_found", "script_error" },
+          example = [[
+local check = require "moonfold.check"
+store:append_to_stream("cart-1", { moonfold.event("ItemAdded", { price = 30 }), moonfold.event("Paid") })
+local dearer = {
+  initial_state = { total = 0 },
+  evolve = { ItemAdded = function(state, event) state.total = state.total + event.data.price * 2 end, Paid = false },
+}
+for _, finding in ipairs(check.run(store, dearer, { against = cart }).findings) do print(check.describe(finding)) end
+--> different: cart-1, event 1 (ItemAdded): total: 30 -> 60
+]] },
+
+        { name = "check.describe", kind = "function", since = since,
+          signature = "check.describe(finding) -> text",
+          summary = "A finding in one line.",
+          parameters = { { name = "finding", type = "Finding", text = "of a report" } },
+          returns = { { name = "text", type = "string" } },
+          errors = {},
+          example = [[
+local check = require "moonfold.check"
+store:append_to_stream("cart-1", moonfold.event("Paid"))
+print(check.describe(check.run(store, cart).findings[1]))
+--> no_handler: cart-1, event 1 (Paid): evolve has no handler; write Paid = false if it changes nothing
+]] },
+
+        { name = "check.place", kind = "function", since = since,
+          signature = "check.place(finding) -> text",
+          summary = "Where a finding was made: its event, its command or its line of code.",
+          parameters = { { name = "finding", type = "Finding", text = "of a report" } },
+          returns = { { name = "text", type = "string" } },
+          errors = {},
+          example = [[
+print(require("moonfold.check").place { kind = "failing", position = 3, event_type = "Paid" })   --> event 3 (Paid)
+]] },
+
+        { name = "check.text", kind = "function", since = since,
+          signature = "check.text(finding) -> text",
+          summary = "What a finding says, without its kind and its place.",
+          parameters = { { name = "finding", type = "Finding", text = "of a report" } },
+          returns = { { name = "text", type = "string" } },
+          errors = {},
+          example = [[
+print(require("moonfold.check").text { kind = "invariant", message = "a balance is negative" })   --> a balance is negative
+]] },
+
+        { name = "check.kinds", kind = "constant", type = "string[][]", since = since,
+          signature = "check.kinds",
+          summary = "The kinds of findings, in the order of their weight: a list of `{ kind, what it means }`.",
+          example = [[
+print(require("moonfold.check").kinds[2][1])  --> nondeterministic
+]] },
+      } },
+
     { name = "context", title = "The context of a decision", class = "Context", text = [[
 The third argument of `decide`. It looks into other streams, inside the same transaction: one decision may rest
 on several streams and still be consistent. It cannot write.]],
@@ -1256,7 +1358,7 @@ on several streams and still be consistent. It cannot write.]],
           },
           options_class = "AggregateOptions",
           options = { from, to, max_count, types, only_forwards, expected_when_reading, upcast, initial_state, trace,
-            check_shapes, check_invariant },
+            check_shapes, check_invariant, inspect },
           returns = { { name = "result", type = "AggregateResult" } },
           errors = { "version_conflict", "script_error" },
           example = [[
@@ -1473,6 +1575,9 @@ ever used. Where what a fold reaches cannot be told from the rest, it stands for
               text = "why the last attempt to load its files again has failed" },
             { name = "snapshot_refusal", type = "string", optional = true,
               text = "why the last state that was worth a snapshot could not be stored: aliases, metatables" },
+            { name = "inexact", type = "table[]",
+              text = "where the code uses `^`, which differs in the last bit between processors: a list of "
+                .. "`{ path, line }`; squares, `x^2`, are exact" },
             { name = "upcast", type = "table<string, Upcast>", optional = true,
               text = "for the option `upcast` of what reads events" },
             { name = "event_types", type = "table<string, boolean>", optional = true,
@@ -1596,7 +1701,7 @@ print(#result.events, result.current_stream_version, result.stream_exists)   -->
 ]] },
 
         { name = "AggregateResult", kind = "shape", class = "AggregateResult", since = since,
-          signature = "{ state, current_stream_version, stream_exists, trace }",
+          signature = "{ state, current_stream_version, stream_exists, trace, findings }",
           summary = "What `store:aggregate_stream` returns.",
           fields = {
             { name = "state", type = "any", text = "what the events fold into" },
@@ -1606,6 +1711,8 @@ print(#result.events, result.current_stream_version, result.stream_exists)   -->
             { name = "trace", type = "table[]", optional = true,
               text = "with the option `trace`: a list of `{ version, value }`, one for each event that changed the "
                 .. "part; no value means that it was not there any more" },
+            { name = "findings", type = "table<string, Finding>", optional = true,
+              text = "with the option `inspect`: the first of each kind, and of each type without a handler" },
           },
           example = [[
 store:append_to_stream("cart-1", { moonfold.event("ItemAdded", { price = 1 }), moonfold.event("Paid") })
@@ -1690,6 +1797,54 @@ removed is the one that it had, the index of what was added the one that it has.
           example = [[
 local change = require("moonfold.history").changes({ items = { "tea", "cup" } }, { items = { "cup" } })[1]
 print(change.kind, change.path, change.before, change.after)  --> removed items[1] tea nil
+]] },
+
+        { name = "Finding", kind = "shape", class = "Finding", since = since,
+          signature = "{ kind, stream_name, position, event_type, count, path, line, message, changes, old, new, ... }",
+          summary = "Something that `check.run` has found.",
+          text = [[
+A finding about decisions has what the kept command has beside: `command_type`, `data`, `command_id`, `time`,
+`recorded_at`, `code_digest`.]],
+          fields = {
+            { name = "kind", type = "string", text = "one of `check.kinds`" },
+            { name = "stream_name", type = "string", optional = true, text = "the stream" },
+            { name = "position", type = "integer", optional = true,
+              text = "of the event; 0: before the first. Of a decision: the stream's version" },
+            { name = "event_type", type = "string", optional = true, text = "the type of that event" },
+            { name = "count", type = "integer", optional = true, text = "how often it was found in the stream" },
+            { name = "path", type = "string", optional = true, text = "the part of the event; of code: the file" },
+            { name = "line", type = "integer", optional = true, text = "of code: the line" },
+            { name = "message", type = "string", optional = true, text = "what is wrong, for people" },
+            { name = "changes", type = "Change[]", optional = true,
+              text = "between the two states, or the events of two decisions, or of an event that was written to" },
+            { name = "old", type = "table", optional = true,
+              text = "of a decision: `{ outcome, events, reason, message, detail }` as it was, or by the old rules; an "
+                .. "outcome is `accepted`, `rejected` or `failed`" },
+            { name = "new", type = "table", optional = true, text = "the same by the rules that are checked" },
+          },
+          example = [[
+store:append_to_stream("cart-1", moonfold.event("Paid"))
+print(store:aggregate_stream("cart-1", cart, { inspect = true }).findings["no_handler Paid"].position)   --> 1
+]] },
+
+        { name = "CheckReport", kind = "shape", class = "CheckReport", since = since,
+          signature = "{ sound, findings, counts, streams, events, commands, ... }",
+          summary = "What `check.run` returns.",
+          fields = {
+            { name = "sound", type = "boolean", text = "nothing was found" },
+            { name = "findings", type = "Finding[]", text = "what was found; empty with the option `finding`" },
+            { name = "counts", type = "table<string, integer>", text = "how many findings there are of each kind" },
+            { name = "streams", type = "integer", text = "that were folded" },
+            { name = "events", type = "integer", text = "that they hold" },
+            { name = "streams_without_rules", type = "integer", text = "that no decider owns" },
+            { name = "commands", type = "integer", text = "that were decided again" },
+            { name = "same_decisions", type = "integer", text = "of which so many came to the same" },
+            { name = "commands_left_out", type = "integer",
+              text = "that cannot be decided again: what stood before them in a refused list was never recorded" },
+          },
+          example = [[
+local report = require("moonfold.check").run(store, cart)
+print(report.sound, report.streams)           --> true 0
 ]] },
 
         { name = "Place", kind = "shape", class = "Place", since = since,

@@ -167,6 +167,38 @@ local commands = {
     },
   },
   {
+    name = "check", module = "moonfold.cli.check",
+    summary = "tell what is wrong with the rules, and what an edit of them would change",
+    arguments = { store, script },
+    options = {
+      option("against", "OLD", nil, "fold with the old rules, too: which streams end in different states, from which"
+        .. " event on, and how"),
+      option("decide", nil, nil, "decide every kept command again, at the version at which it was decided; with"
+        .. " --against by both"),
+      option("since", "TIME", "time", "only streams in which something was recorded, and commands that were handled,"
+        .. " at this time or later"),
+      option("stream", "PREFIX", nil, "only streams whose names begin with it"),
+      params,
+      option("against-params", "JSON", "string", "the same for the old rules"),
+      option("max", "N", "count", "list at most so many findings of a kind (20)", "n"),
+      option("jobs", "N", "count", "processes that share the work; else one for each processor", "j"),
+      json, tables,
+    },
+    text = {
+      "Each stream is folded in states of their own: at once and in pieces, in one order and the other. What is looked"
+        .. " for: states that differ (nondeterministic, hidden_state), handlers that write to their event"
+        .. " (mutated_event), fail (failing) or are missing (no_handler), a broken invariant, events without their"
+        .. " shape, and ^, which differs between processors (inexact).",
+      "The store is only read, and others may use it meanwhile. The exit status is 0 when nothing is found, 6 when"
+        .. " something is.",
+    },
+    examples = {
+      { "moonfold check shop.fold rules", "is all well?" },
+      { "moonfold check shop.fold cart.new.lua --against cart.lua", "what would this edit change?" },
+      { "moonfold check shop.fold rules --decide --since 2026-11-01", "would we decide again what we decided?" },
+    },
+  },
+  {
     name = "export",
     summary = "write all events, with everything that belongs to them, as JSON Lines",
     arguments = { store },

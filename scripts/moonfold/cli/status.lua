@@ -1,7 +1,7 @@
 -- The exit statuses, with what they mean: for the program, its help and its manual page.
 
 local status = {
-  fine = 0, failed = 1, usage = 2, refused = 3, conflict = 4, lossy = 5, interrupted = 130,
+  fine = 0, failed = 1, usage = 2, refused = 3, conflict = 4, lossy = 5, found = 6, interrupted = 130,
 
   meanings = {
     { 0, "fine" },
@@ -10,6 +10,7 @@ local status = {
     { 3, "the decider refused the command (rejected)" },
     { 4, "a conflict: version_conflict or id_conflict" },
     { 5, "salvage recovered a part" },
+    { 6, "check found something" },
     { 130, "it was interrupted" },
   },
 }
