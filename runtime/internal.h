@@ -288,12 +288,12 @@ int64_t mfr_clock(lua_State *L, mfr_state *state, int index);
  */
 typedef struct mfr_call {
   mfr_store *store;
-  mf_txn *txn;      /* what the call reads and writes in; may be NULL */
-  bool own;         /* the transaction was begun by this call */
-  bool write;       /* it may write */
-  bool saved;       /* `savepoint` is set: the transaction is somebody else's */
-  bool looking;     /* a decision looks at another stream */
-  bool past;        /* the log is taken to end at `as_of` */
+  mf_txn *txn;  /* what the call reads and writes in; may be NULL */
+  bool own;     /* the transaction was begun by this call */
+  bool write;   /* it may write */
+  bool saved;   /* `savepoint` is set: the transaction is somebody else's */
+  bool looking; /* a decision looks at another stream */
+  bool past;    /* the log is taken to end at `as_of` */
   int64_t as_of;
   int bounded;      /* instructions that the next function called takes at most; 0: not known */
   int64_t deadline; /* by mfr_monotonic(): a fold stops there; 0: at its end */

@@ -57,7 +57,6 @@ static void work(lua_State *L, int fd) {
   lua_pushinteger(L, fd);
   lua_pushcclosure(L, send, 1);
   int rc = lua_pcall(L, 1, 0, 0);
-  if (rc != LUA_OK) fprintf(stderr, "moonfold: %s\n", luaL_tolstring(L, -1, NULL));
   _exit(rc == LUA_OK ? EXIT_SUCCESS : EXIT_FAILURE); /* and runs nothing of the parent's */
 }
 

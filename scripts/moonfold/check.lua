@@ -47,8 +47,7 @@ check.kinds = {
 
 local function is_folder(path)
   local file <close> = io.open(path)
-  local _, _, code = file and file:read(0)
-  return code == 21 -- EISDIR
+  return file ~= nil and select(3, file:read(0)) == 21 -- EISDIR
 end
 
 local function load_path(path, options)
@@ -270,7 +269,11 @@ function Run:fold_batch(batch)
     local outcome = fold(self.store, stream, self.first[i], { to = version, inspect = true })
     first[k] = outcome
     events = events + version
-    if outcome.failure then self:add_failure(stream, i, version, outcome) else self:add_noted(stream, outcome.findings) end
+    if outcome.failure then
+      self:add_failure(stream, i, version, outcome)
+    else
+      self:add_noted(stream, outcome.findings)
+    end
     if self.old then self:compare(stream, i, version, outcome) end
   end
   if not self.warm then -- so that even of a single stream the second fold is not the first of its state
@@ -342,8 +345,8 @@ local function plain_events(events)
   return list
 end
 
---- What a decider decides on a command that was kept: { outcome =, events =, reason =, message = }; nil when it cannot be
---- decided again.
+--- What a decider decides on a command that was kept: { outcome =, events =, reason =, message = }; nil when it cannot
+--- be decided again.
 function Run:decide(decider, kept)
   local command = { type = kept.type, data = kept.data, metadata = kept.metadata, command_id = kept.command_id,
     time = kept.time }
@@ -495,8 +498,8 @@ end
 
 local function decision(outcome)
   if outcome.outcome == "rejected" then
-    return outcome.message and outcome.message ~= outcome.reason and not outcome.message:find(outcome.reason, 1, true)
-      and ("%s (%s)"):format(outcome.reason, outcome.message) or outcome.message or outcome.reason
+    local said = outcome.message and outcome.message ~= outcome.reason
+    return said and ("%s (%s)"):format(outcome.reason, outcome.message) or outcome.reason
   end
   if outcome.outcome == "failed" then return outcome.message end
   local types = {}

@@ -64,8 +64,8 @@ local inspect = option("inspect", "boolean", "false",
   "the result lists what is wrong with the fold: shapes, invariant, handlers that write to their event or are missing; "
   .. "nothing of it raises")
 local as_of = option("as_of", "integer", "the end of the log",
-  "a global position: decides as if the log had ended there, for this stream and all that the decision looks at; chance "
-  .. "is what it was")
+  "a global position: decides as if the log had ended there, for this stream and all that the decision looks at; "
+  .. "chance is what it was")
 
 -- Options of what loads scripts.
 local load_options = {
@@ -153,6 +153,8 @@ local cart = {
         .. "type of its keys. What may be absent ends in `?`: `note = \"string?\"`, `[\"address?\"] = { ... }`." },
     { name = "Invariant", type = "fun(state: any): boolean|string|nil, string?",
       text = "Says whether a state makes sense." },
+    { name = "Rules", type = "string|Decider|LoadedDecider|Decider[]|fun(): Decider|Decider[]",
+      text = "The path of a script or of a folder; or deciders; or a function that makes them anew." },
     { name = "Moment", type = "integer|{ version: integer? }|{ time: integer|string }",
       text = "A version, or a time: microseconds since 1970, or text such as `2026-11-25 18:30`, in UTC." },
     { name = "Given", type = "fun(events: Event|Event[]): Scenario",
@@ -1258,9 +1260,9 @@ what is different from other rules. It only reads. `moonfold check` is the same 
           summary = "Folds all streams in several fresh states, decides kept commands again, and tells what it found.",
           text = [[
 Each stream is folded under inspection (option `inspect` of `store:aggregate_stream`), and again in another state, in
-another order and in pieces, as the store does it every day. Where the two end differently, fresh states tell whether the
-rules are nondeterministic or hide a state. For that, rules are made anew: from a path, by a function. A decider that is
-given as a table has no fresh states, so that all its divergences count as nondeterministic.
+another order and in pieces, as the store does it every day. Where the two end differently, fresh states tell whether
+the rules are nondeterministic or hide a state. For that, rules are made anew: from a path, by a function. A decider
+that is given as a table has no fresh states, so that all its divergences count as nondeterministic.
 
 With `against` every stream is folded by the old rules, too, unless their `fold_digest` is the same: the findings tell
 the event from which on the states differ, and how they differ in the end. With `decide` every kept command is decided
@@ -1270,13 +1272,13 @@ the one that was made.
 A finding is no error: `report.sound` is false then.]],
           parameters = {
             { name = "store", type = "Store", text = "the store" },
-            { name = "rules", type = "string|Decider|LoadedDecider|Decider[]|fun(): Decider|Decider[]",
-              text = "the path of a script or a folder; or deciders; or a function that makes them. A stream belongs to "
-                .. "the decider whose category its name begins with; to a single one without a category all streams do" },
+            { name = "rules", type = "Rules",
+              text = "the path of a script or a folder; or deciders; or a function that makes them. A stream belongs "
+                .. "to the decider whose category its name begins with; to a single one without a category all do" },
           },
           options_class = "CheckOptions",
           options = {
-            option("against", "string|Decider|LoadedDecider|Decider[]|fun(): Decider|Decider[]", "none", "the old rules"),
+            option("against", "Rules", "none", "the old rules"),
             option("decide", "boolean", "false", "decide kept commands again; see `store:commands`"),
             option("params", "Value", "none", "what scripts receive as `...`"),
             option("against_params", "Value", "none", "the same for the old rules"),
@@ -1332,7 +1334,7 @@ print(require("moonfold.check").place { kind = "failing", position = 3, event_ty
           returns = { { name = "text", type = "string" } },
           errors = {},
           example = [[
-print(require("moonfold.check").text { kind = "invariant", message = "a balance is negative" })   --> a balance is negative
+print(require("moonfold.check").text { kind = "invariant", message = "too low" })   --> too low
 ]] },
 
         { name = "check.kinds", kind = "constant", type = "string[][]", since = since,

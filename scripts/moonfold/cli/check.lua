@@ -19,7 +19,8 @@ local function options_of(call)
   rules(call.arguments.script)
   return {
     against = rules(given.against), decide = given.decide, since = given.since, stream = given.stream,
-    params = call:json(given.params, "--params"), against_params = call:json(given["against-params"], "--against-params"),
+    params = call:json(given.params, "--params"),
+    against_params = call:json(given["against-params"], "--against-params"),
   }
 end
 
