@@ -12,7 +12,7 @@
 #   make big        the command line on a store of 1,000,000 events in 100,000 streams
 #   make format     clang-format on the C files
 #   make model      the model of the store, long: MODEL_OPS=200000 random operations
-#   make bench      ratios to yardsticks; BENCH=--quick or BENCH=--full
+#   make bench      ratios to yardsticks; BENCH=--quick, BENCH=--full, BENCH="--full --keep"
 #   make install    PREFIX=/usr/local DESTDIR=
 #   make clean
 #

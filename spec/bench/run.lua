@@ -1,11 +1,10 @@
 -- The benchmarks: lua5.4 spec/bench/run.lua [--quick|--full] [--keep] [NAME...]
 --
--- Builds and runs the programs of this folder, or those that are named: append, durable, threads, handles, read,
--- scale, frames (C), aggregate, cold, handle, kept, sandbox, transfer, history (Lua). Prints a table of ratios to yardsticks
--- that took turns with what is measured; when all ran, it also writes build/bench.jsonl and draws build/bench/*.svg.
--- --quick takes about a minute; --full adds a store of 10,000,000 events (3 GB of disk). --keep copies numbers and
--- plots to spec/bench/results, from where README shows them. A goal that is not met is information: the exit status is
--- 0 unless a program fails.
+-- Builds and runs the programs of this folder, or those that are named (`programs` below). Prints a table of ratios to
+-- yardsticks that took turns with what is measured; when all ran, it also writes build/bench.jsonl and draws
+-- build/bench/*.svg. --quick takes less than a minute; --full adds a store of 10,000,000 events (3 GB of disk). --keep
+-- copies numbers and plots to spec/bench/results, from where README shows them. A goal that is not met is information:
+-- the exit status is 0 unless a program fails.
 --
 -- BUILD=folder, CC=compiler: as in the Makefile. RUNS=5: how often everything is measured.
 
