@@ -30,7 +30,8 @@ VERSION := 0.1.0
 #   gcc make pkg-config          building          lua5.4            embeds the scripts; runs specs
 #   liblua5.4-dev                the language      liblmdb-dev       the storage
 #   libxxhash-dev                checksums         libedit-dev       edits lines in the REPL
-BUILD_PACKAGES := gcc make pkg-config libc6-dev lua5.4 liblua5.4-dev liblmdb-dev libxxhash-dev libedit-dev
+#   libb2-dev                    BLAKE2b, for the hash chain of tamper-evident stores
+BUILD_PACKAGES := gcc make pkg-config libc6-dev lua5.4 liblua5.4-dev liblmdb-dev libxxhash-dev libedit-dev libb2-dev
 #   git   the example git_history reads a history of it
 DEMO_PACKAGES := $(BUILD_PACKAGES) git
 #   lua-busted: specs   lua-check, clang-format: make check   clang: the second compiler   g++: a host in C++
@@ -42,10 +43,10 @@ FUZZ_PACKAGES := libclang-rt-14-dev
 #   nodejs: JSON.parse and a fold, which an aggregate is compared with
 BENCH_PACKAGES := $(BUILD_PACKAGES) nodejs
 
-HAVE_DEPS := $(shell $(PKG_CONFIG) --exists lua5.4 lmdb libxxhash libedit 2>/dev/null && echo yes)
+HAVE_DEPS := $(shell $(PKG_CONFIG) --exists lua5.4 lmdb libxxhash libedit libb2 2>/dev/null && echo yes)
 ifeq ($(HAVE_DEPS),yes)
-DEP_CFLAGS := $(shell $(PKG_CONFIG) --cflags lua5.4 lmdb libxxhash)
-STORE_LIBS := $(shell $(PKG_CONFIG) --libs lmdb) -lpthread
+DEP_CFLAGS := $(shell $(PKG_CONFIG) --cflags lua5.4 lmdb libxxhash libb2)
+STORE_LIBS := $(shell $(PKG_CONFIG) --libs lmdb libb2) -lpthread
 LUA_LIBS := $(shell $(PKG_CONFIG) --libs lua5.4)
 EDIT_LIBS := $(shell $(PKG_CONFIG) --libs libedit)
 # The binary contains Lua where there is an archive of it: calls through a shared library cost a tenth of a fold.
@@ -84,7 +85,7 @@ all: $(BUILD)/moonfold $(BUILD)/moonfold.so $(BUILD)/libmoonfold.a $(BUILD)/libm
 .PHONY: libraries
 libraries:
 ifneq ($(HAVE_DEPS),yes)
-	@echo "lua5.4, lmdb, libxxhash or libedit is missing (pkg-config finds them not). On Debian:"
+	@echo "lua5.4, lmdb, libxxhash, libedit or libb2 is missing (pkg-config finds them not). On Debian:"
 	@echo "  apt-get install $(BUILD_PACKAGES)"
 	@echo "or run \"make demo\", which installs what is missing."
 	@exit 1
@@ -258,7 +259,7 @@ LMDB_ARCHIVE := $(firstword $(wildcard $(shell $(PKG_CONFIG) --variable=libdir l
 $(BUILD)/faults/faults: $(FAULTS_SOURCES) spec/faults/faults.h $(wildcard $(FAULTS_STORE)/*.[ch])
 	@mkdir -p $(@D)
 	$(CC) -std=c11 -O1 -g $(filter-out -Wpedantic,$(WARNINGS)) -D_GNU_SOURCE -I$(FAULTS_STORE) $(DEP_CFLAGS) $(CFLAGS) \
-	  $(filter %.c,$^) -o $@ $(FAULTS_WRAPPED:%=-Wl,--wrap=%) $(LMDB_ARCHIVE) -lpthread
+	  $(filter %.c,$^) -o $@ $(FAULTS_WRAPPED:%=-Wl,--wrap=%) $(LMDB_ARCHIVE) $(shell $(PKG_CONFIG) --libs libb2) -lpthread
 
 # Minutes of kills, power cuts, failing calls and planted bugs. `make test` has a short form of it.
 FAULTS_ROUNDS ?= 20

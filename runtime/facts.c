@@ -59,6 +59,10 @@ int mfr_host_stats(lua_State *L) {
   mfr_set_integer(L, "index_bytes", (lua_Integer)stats.index_bytes);
   mfr_set_integer(L, "reader_slots", stats.reader_slots);
   mfr_set_integer(L, "readers", stats.readers);
+  if (stats.tamper_evident && stats.events > 0) {
+    mfr_push_link(L, stats.events, stats.link);
+    lua_setfield(L, -2, "link");
+  }
   set_reading(L, &stats);
   set_snapshots(L, state, store->store);
   mf_beside_stats beside;

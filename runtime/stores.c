@@ -616,9 +616,10 @@ static mfr_store *new_store(lua_State *L, mfr_state *state, mfr_text path, int o
 }
 
 int mfr_open(lua_State *L) {
-  static const char *const names[] = {"create", "read_only", "durability", "clock", NULL};
+  static const char *const names[] = {"create", "read_only",      "durability",
+                                      "clock",  "tamper_evident", NULL};
   mfr_state *state = mfr_of(L);
-  mf_open_options options = {sizeof options, false, false, MF_DURABILITY_ANY, NULL, NULL, 0};
+  mf_open_options options = {sizeof options, false, false, MF_DURABILITY_ANY, NULL, NULL, 0, false};
   mf_error error;
   lua_settop(L, 2);
   mfr_text path = mfr_check_string(L, state, 1, "path");
@@ -628,6 +629,7 @@ int mfr_open(lua_State *L) {
   if (mfr_check_options(L, state, 2, "options", names)) {
     options.no_create = !mfr_option_boolean(L, state, 2, "create", true);
     options.read_only = mfr_option_boolean(L, state, 2, "read_only", false);
+    options.tamper_evident = mfr_option_boolean(L, state, 2, "tamper_evident", false);
     options.durability = check_durability(L, state, 2);
     if (lua_getfield(L, 2, "clock") != LUA_TNIL && lua_type(L, -1) != LUA_TFUNCTION)
       mfr_misuse(L, state, "options.clock", "a function is needed, this is %s",

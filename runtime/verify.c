@@ -1,8 +1,11 @@
 /* moonfold.verify and moonfold.salvage: what mf_verify() and mf_salvage() find, as tables. */
+#include "host.h"
 #include "internal.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { MOST_PROBLEMS = 100 }; /* in the list; all are counted */
 
@@ -49,6 +52,12 @@ static void on_problem(void *context, const mf_problem *problem) {
   snprintf(one->message, sizeof one->message, "%s", problem->message);
 }
 
+void mfr_push_link(lua_State *L, int64_t position, const uint8_t link[MF_LINK_SIZE]) {
+  char hex[2 * MF_LINK_SIZE + 1];
+  mfr_write_hex(hex, link, MF_LINK_SIZE);
+  lua_pushfstring(L, "%I:%s", (LUAI_UACINT)position, hex);
+}
+
 static void push_problem(lua_State *L, const found *one) {
   const char *part = mf_part_name(one->part);
   lua_createtable(L, 0, 4);
@@ -80,6 +89,12 @@ static void push_report(lua_State *L, const verifying *v, const mf_verify_report
   mfr_set_integer(L, "problem_count", sum);
   lua_pushboolean(L, sum == 0);
   lua_setfield(L, -2, "sound");
+  lua_pushboolean(L, report->tamper_evident);
+  lua_setfield(L, -2, "tamper_evident");
+  if (report->tamper_evident && report->events > 0) {
+    mfr_push_link(L, report->events, report->link);
+    lua_setfield(L, -2, "link");
+  }
   lua_createtable(L, v->count, 0);
   for (int i = 0; i < v->count; i++) {
     push_problem(L, &v->problems[i]);
@@ -89,8 +104,8 @@ static void push_report(lua_State *L, const verifying *v, const mf_verify_report
 }
 
 /* Leaves what is to be called at index `at`: the caller's function, or one that lets Ctrl-C in. */
-static void check_progress(lua_State *L, mfr_state *state, int options, verifying *v) {
-  static const char *const names[] = {"progress", NULL};
+static void check_progress(lua_State *L, mfr_state *state, int options, const char *const *names,
+                           verifying *v) {
   bool given = mfr_check_options(L, state, options, "options", names);
   int type = given ? lua_getfield(L, options, "progress") : LUA_TNIL;
   if (type != LUA_TNIL && type != LUA_TFUNCTION)
@@ -111,10 +126,33 @@ static void check_outcome(lua_State *L, const mfr_state *state, const verifying 
   lua_error(L);
 }
 
+/* options.link: "POSITION:HEX". False: there is none. */
+static bool check_link(lua_State *L, const mfr_state *state, int options,
+                       uint8_t link[MF_LINK_SIZE], int64_t *position) {
+  static const char digits[] = "0123456789abcdef";
+  if (lua_isnoneornil(L, options) || lua_getfield(L, options, "link") == LUA_TNIL) return false;
+  mfr_text text = mfr_check_string(L, state, lua_gettop(L), "options.link");
+  char *colon;
+  errno = 0;
+  *position = strtoll(text.data, &colon, 10);
+  bool fine = errno == 0 && *position > 0 && *colon == ':' &&
+              text.size == (size_t)(colon - text.data) + 1 + 2 * MF_LINK_SIZE;
+  for (size_t i = 0; fine && i < MF_LINK_SIZE; i++) {
+    const char *high = strchr(digits, colon[1 + 2 * i]), *low = strchr(digits, colon[2 + 2 * i]);
+    fine = high && low;
+    if (fine) link[i] = (uint8_t)((high - digits) << 4 | (low - digits));
+  }
+  if (!fine)
+    mfr_misuse(L, state, "options.link",
+               "a link is POSITION:HEX, as verify and \"moonfold stats\" tell it");
+  return true;
+}
+
 int mfr_verify(lua_State *L) {
   mfr_state *state = mfr_of(L);
   verifying v = {L, 0, false, false, NULL, 0};
-  mf_verify_options options = {sizeof options, on_progress, on_problem, &v};
+  mf_verify_options options = {sizeof options, on_progress, on_problem, &v, NULL, 0};
+  uint8_t link[MF_LINK_SIZE];
   mf_verify_report report;
   mf_error error;
   lua_settop(L, 2);
@@ -122,7 +160,9 @@ int mfr_verify(lua_State *L) {
   if (state->calling)
     mfr_misuse(L, state, "path", "a store cannot be verified from %s", state->calling);
   v.problems = lua_newuserdatauv(L, MOST_PROBLEMS * sizeof *v.problems, 0);
-  check_progress(L, state, 2, &v);
+  static const char *const names[] = {"progress", "link", NULL};
+  check_progress(L, state, 2, names, &v);
+  if (check_link(L, state, 2, link, &options.link_position)) options.link = link;
   luaL_checkstack(L, 8, "verify");
   int status = mf_verify(path.data, &options, &report, &error);
   check_outcome(L, state, &v, status, &error, path);
@@ -181,7 +221,8 @@ int mfr_salvage(lua_State *L) {
   if (state->calling)
     mfr_misuse(L, state, "path", "a store cannot be salvaged from %s", state->calling);
   v.losses = lua_newuserdatauv(L, MOST_LOSSES * sizeof *v.losses, 0);
-  check_progress(L, state, 3, &v.work);
+  static const char *const names[] = {"progress", NULL};
+  check_progress(L, state, 3, names, &v.work);
   luaL_checkstack(L, 8, "salvage");
   int status = mf_salvage(path.data, new_path.data, &options, &report, &error);
   if (status == MF_CORRUPT) { /* nothing could be recovered: no result to tell of */

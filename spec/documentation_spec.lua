@@ -230,6 +230,7 @@ describe("documented options", function()
     inspect = true, as_of = 0, against = { initial_state = 0, evolve = {} }, against_params = 1, decide = true,
     stream = "s", share = { index = 1, count = 2 }, finding = function() end,
     version = 1, time = 1, monotonic = true, path = "", script = "counter.lua",
+    tamper_evident = true, link = "1:" .. ("0"):rep(64),
   }
 
   local function refused(call, options)

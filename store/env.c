@@ -200,7 +200,7 @@ static MDB_val record_key(void) {
 static int write_store_record(mf__env *env, MDB_txn *txn, MDB_dbi main) {
   uint8_t bytes[MF__STORE_RECORD_SIZE];
   uint64_t seed = env->record.seed ? env->record.seed : mf__random_u64();
-  mf__store_record record = {MF__FORMAT_VERSION, 0, seed, mf__clock_now()};
+  mf__store_record record = {MF__FORMAT_VERSION, env->record.flags, seed, mf__clock_now()};
   mf__store_record_write(&record, bytes);
   MDB_val key = record_key(), value = {sizeof bytes, bytes};
   env->record = record;
@@ -212,7 +212,8 @@ static int read_store_record(mf__env *env, MDB_txn *txn, MDB_dbi main, mf_error 
   int rc = mdb_get(txn, main, &key, &value);
   if (rc != 0) return mf__fail_db(error, rc, env->path);
   bool fine = mf__store_record_read(mf__bytes(value.mv_data, value.mv_size), &env->record);
-  if (fine && (env->record.version > MF__FORMAT_VERSION || env->record.flags != 0))
+  if (fine && (env->record.version > MF__FORMAT_VERSION ||
+               (env->record.flags & ~(uint32_t)MF__KNOWN_STORE_FLAGS) != 0))
     return mf__fail(error, MF_INCOMPATIBLE_FORMAT,
                     "%s: the store has format %u, this program knows format %d: use a newer "
                     "Moonfold",
@@ -493,12 +494,19 @@ static int publish_new_file(mf__env *env, const char *path, mf_error *error) {
   return mf__fail_db(error, rc, path);
 }
 
+/* What the store will be like, should it be created. */
+static void set_birth(mf__env *env, const mf_open_options *options) {
+  env->record.seed = options->seed;
+  env->record.flags = options->tamper_evident ? MF__CHAINED : 0;
+}
+
 /*
  * A new store is made under another name, synced, and then given its own: a power cut leaves all of
  * it or nothing, and nobody sees it half made. Returns an errno when no file can be made in the
  * folder; *status tells of what follows.
  */
-static int create_file(const char *path, uint64_t seed, int *status, mf_error *error) {
+static int create_file(const char *path, const mf_open_options *options, int *status,
+                       mf_error *error) {
   size_t size = strlen(path) + 32;
   char *temporary = malloc(size);
   if (!temporary) return ENOMEM;
@@ -506,7 +514,7 @@ static int create_file(const char *path, uint64_t seed, int *status, mf_error *e
   mf__env *env = env_new(temporary);
   int fd, rc = env ? mf__file_create_new(temporary, &fd) : ENOMEM;
   if (rc == 0) {
-    env->record.seed = seed;
+    set_birth(env, options);
     mf__file_close(fd);
     *status = publish_new_file(env, path, error);
     mf__file_remove(temporary);
@@ -541,8 +549,8 @@ static int claim_file(mf__env *env, mf_error *error) {
 
 /* The environment of an open file: the one this process has, or a new one. Called with the table
  * locked. */
-static int env_for_file(const char *path, int fd, bool writable, bool create, uint64_t seed,
-                        mf__env **out, mf_error *error) {
+static int env_for_file(const char *path, int fd, bool writable, bool create,
+                        const mf_open_options *options, mf__env **out, mf_error *error) {
   mf__file_id id;
   uint64_t size;
   bool regular;
@@ -573,7 +581,7 @@ static int env_for_file(const char *path, int fd, bool writable, bool create, ui
   if (!env) return mf__fail(error, MF_NO_MEMORY, "%s: no memory to open it", path);
   env->id = id;
   env->read_only = !writable;
-  env->record.seed = seed; /* should it be created */
+  set_birth(env, options);
   status = open_lmdb(env, size, error);
   if (status == MF_OK) status = claim_file(env, error);
   if (status == MF_OK && kind != MF__FILE_NEW) status = check_trees(env, error);
@@ -594,7 +602,7 @@ static int open_file(mf_store *store, const char *path, const mf_open_options *o
   int rc = mf__file_open(path, true, false, &store->fd);
   if (rc == ENOENT && create) {
     int status = MF_OK;
-    rc = create_file(path, options->seed, &status, error);
+    rc = create_file(path, options, &status, error);
     if (status != MF_OK) return status;
     /* Creating again is for what create_file() cannot do: a link to nowhere, a name too long to be
      * added to. */
@@ -618,12 +626,12 @@ static int open_file(mf_store *store, const char *path, const mf_open_options *o
     return mf__fail(error, MF_NOT_FOUND, "%s: its folder does not exist; create that first", path);
   if (rc != 0) return mf__fail_db(error, rc, path);
   pthread_mutex_lock(&table_lock);
-  int status = env_for_file(path, store->fd, writable, create, options->seed, &store->env, error);
+  int status = env_for_file(path, store->fd, writable, create, options, &store->env, error);
   pthread_mutex_unlock(&table_lock);
   return status;
 }
 
-static int open_memory(mf_store *store, uint64_t seed, mf_error *error) {
+static int open_memory(mf_store *store, const mf_open_options *options, mf_error *error) {
   char path[64];
   int fd;
   int rc = mf__memory_file(&fd, path);
@@ -634,7 +642,7 @@ static int open_memory(mf_store *store, uint64_t seed, mf_error *error) {
     return mf__fail(error, MF_NO_MEMORY, ":memory:: no memory to open it");
   }
   env->memory_fd = fd;
-  env->record.seed = seed;
+  set_birth(env, options);
   int status = open_lmdb(env, 0, error);
   if (status == MF_OK) status = prepare(env, true, error);
   if (status == MF_OK) {
@@ -689,7 +697,7 @@ static int take_level(mf_store *store, const char *path, mf_durability wanted, m
 /* ---- handles ---- */
 
 int mf_open(const char *path, const mf_open_options *given, mf_store **out, mf_error *error) {
-  mf_open_options options = {sizeof options, false, false, MF_DURABILITY_ANY, NULL, NULL, 0};
+  mf_open_options options = {sizeof options, false, false, MF_DURABILITY_ANY, NULL, NULL, 0, false};
   *out = NULL;
   if (given) memcpy(&options, given, given->size < sizeof options ? given->size : sizeof options);
   if (!path || !*path)
@@ -708,7 +716,7 @@ int mf_open(const char *path, const mf_open_options *given, mf_store **out, mf_e
   store->clock_context = options.clock_context;
   store->durability = MF_NONE;
   int status =
-      memory ? open_memory(store, options.seed, error) : open_file(store, path, &options, error);
+      memory ? open_memory(store, &options, error) : open_file(store, path, &options, error);
   if (status == MF_OK && !memory && !options.read_only) {
     status = take_level(store, path, options.durability, error);
     if (status != MF_OK) env_release(store->env);

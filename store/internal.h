@@ -9,6 +9,7 @@
  *   check.c     looks at a file before LMDB does, and at its trees before LMDB enters them
  *   env.c       environments (one per file and process), open and close, growth, read views
  *   index.c     lookups in a view: stream heads, postings, blocks, names, types, ids
+ *   chain.c     the hash chain over commits of a tamper-evident store
  *   txn.c       write transactions: staging and commit
  *   beside.c    what stands beside the log, as keys and sealed values: staging and look-ups
  *   code.c, snapshots.c, commands.c   the three kinds of it
@@ -25,6 +26,7 @@
 
 #include "store.h"
 
+#include <blake2.h>
 #include <lmdb.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -265,10 +267,11 @@ void mf__walk_unaccounted(mf__walk *walk, const mf__visitor *visitor);
  * block stand its trailers, each beginning with its kind:
  *   1  the commit ends here: varint count of its events, u64 hash over their checksums
  *   3  it goes on in the next block: the same of its events so far
- * (2 is reserved for a hash chain.) A commit of one event has neither. So of any block it can be
- * told which of its events belong to a commit that is not whole in it. A block that small commits
- * rewrite until it is full has at most MF__BLOCK_SMALL bytes, two pages: a longer run of free pages
- * takes LMDB too long to find. Large commits write blocks of up to MF__BLOCK_LARGE.
+ *   2  the commit's link in the hash chain of a tamper-evident store (see chain.c)
+ * A commit of one event has neither 1 nor 3. So of any block it can be told which of its events
+ * belong to a commit that is not whole in it. A block that small commits rewrite until it is full
+ * has at most MF__BLOCK_SMALL bytes, two pages: a longer run of free pages takes LMDB too long to
+ * find. Large commits write blocks of up to MF__BLOCK_LARGE.
  *
  * Event:  u64 checksum of the rest (XXH3, seeded by the store's seed and the position, so that an
  * event that stands in the wrong place is found out), i64 recorded_at, u8 flags, varint stream id,
@@ -298,7 +301,7 @@ enum {
   MF__LARGE_COMMIT = 4 * 8192,      /* from so many bytes on, a commit writes large blocks */
   MF__CHUNK_MAX = 128,              /* bytes of runs in a chunk of postings */
   MF__VARINT_MAX = 10,
-  MF__TRAILER_MAX = 1 + MF__VARINT_MAX + 8,
+  MF__TRAILER_MAX = 1 + MF__VARINT_MAX + 8 + 1 + MF_LINK_SIZE,
   MF__SEED_MAX = 64,
   MF__EXTENSION_MOST = 2 * MF_EXTENSION_MAX + 512, /* with the command's id and the decision */
   MF__RECORD_FIXED = 17,
@@ -319,6 +322,8 @@ typedef struct mf__store_record {
   uint64_t seed;
   int64_t created_at;
 } mf__store_record;
+
+enum { MF__CHAINED = 1, MF__KNOWN_STORE_FLAGS = 1 }; /* flags: it is tamper-evident */
 
 enum { MF__STORE_RECORD_SIZE = 8 + 4 + 4 + 8 + 8 + 8 };
 void mf__store_record_write(const mf__store_record *record, uint8_t out[MF__STORE_RECORD_SIZE]);
@@ -363,11 +368,13 @@ typedef struct mf__block {
 bool mf__block_parse(uint64_t first, mf_bytes value, mf__block *block);
 void mf__block_header_write(uint8_t *out, uint32_t count, size_t content);
 
-enum { MF__TRAILER_END = 1, MF__TRAILER_MORE = 3 };
+enum { MF__TRAILER_END = 1, MF__TRAILER_LINK = 2, MF__TRAILER_MORE = 3 };
 
+/* All trailers behind an event. */
 typedef struct mf__trailer {
-  uint8_t kind; /* 0: there is none */
+  uint8_t kind; /* MF__TRAILER_END or MF__TRAILER_MORE; 0: neither */
   uint64_t count, hash;
+  const uint8_t *link; /* in the block; NULL: there is none */
 } mf__trailer;
 
 /* The hash of a commit goes from the store's seed over its events, in order. */
@@ -545,6 +552,23 @@ typedef struct mf__remains {
 /* MF_OK, MF_CORRUPT when not even the store's record is to be found, or MF_NO_MEMORY. */
 int mf__gather(const mf__source *source, mf__remains *remains, const char *path, mf_error *error);
 void mf__remains_free(mf__remains *remains);
+
+/* ---- chain.c: the hash chain over commits ---- */
+
+typedef struct mf__chain {
+  blake2b_state state;
+  uint64_t count;
+} mf__chain;
+
+/* Of an event, whose stream and type have these names. */
+void mf__event_digest(const mf__record *record, mf_bytes stream, mf_bytes type,
+                      uint8_t digest[MF_LINK_SIZE]);
+/* The link behind `before` (zeros, where there is none), of a commit of these events. */
+void mf__chain_begin(mf__chain *chain, const uint8_t before[MF_LINK_SIZE]);
+void mf__chain_add(mf__chain *chain, const uint8_t digest[MF_LINK_SIZE]);
+void mf__chain_end(mf__chain *chain, uint8_t link[MF_LINK_SIZE]);
+/* The link of the commit that a block ends with; false when it has none. */
+bool mf__last_link(const mf__block *block, uint8_t link[MF_LINK_SIZE]);
 
 /* ---- env.c ---- */
 
@@ -743,6 +767,8 @@ struct mf_txn {
 
   mf__buffer bytes; /* staged records, back to back */
   mf__staged_event *events;
+  uint8_t (*digests)[MF_LINK_SIZE]; /* of the events, where there is a hash chain */
+  size_t digest_capacity;
   size_t event_count, event_capacity;
   mf__staged_stream *streams;
   size_t stream_count, stream_capacity;

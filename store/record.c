@@ -292,21 +292,35 @@ uint64_t mf__commit_hash(uint64_t hash, const uint8_t *event) {
   return mf__hash(mf__bytes(event, 8), hash); /* its checksum */
 }
 
+static uint8_t *write_link(uint8_t *p, const uint8_t *link) {
+  if (!link) return p;
+  *p++ = MF__TRAILER_LINK;
+  memcpy(p, link, MF_LINK_SIZE);
+  return p + MF_LINK_SIZE;
+}
+
 uint8_t *mf__trailer_write(const mf__trailer *trailer, uint8_t *p) {
+  if (!trailer->kind) return write_link(p, trailer->link);
   *p++ = trailer->kind;
   p = mf__varint_write(p, trailer->count);
   mf__u64_write(p, trailer->hash);
-  return p + 8;
+  return write_link(p + 8, trailer->link);
 }
 
 bool mf__trailer_parse(const uint8_t *p, const uint8_t *limit, mf__trailer *trailer) {
   memset(trailer, 0, sizeof *trailer);
+  if (p < limit && *p != MF__TRAILER_LINK) {
+    trailer->kind = *p++;
+    if (trailer->kind != MF__TRAILER_END && trailer->kind != MF__TRAILER_MORE) return false;
+    if (!(p = mf__varint_read(p, limit, &trailer->count)) || limit - p < 8) return false;
+    trailer->hash = mf__u64_read(p);
+    p += 8;
+    if (trailer->count <= (trailer->kind == MF__TRAILER_END ? 1 : 0)) return false;
+  }
   if (p == limit) return true;
-  trailer->kind = *p++;
-  if (trailer->kind != MF__TRAILER_END && trailer->kind != MF__TRAILER_MORE) return false;
-  if (!(p = mf__varint_read(p, limit, &trailer->count)) || limit - p != 8) return false;
-  trailer->hash = mf__u64_read(p);
-  return trailer->count > (trailer->kind == MF__TRAILER_END ? 1 : 0);
+  if (*p != MF__TRAILER_LINK || limit - p != 1 + MF_LINK_SIZE) return false;
+  trailer->link = p + 1;
+  return trailer->kind != MF__TRAILER_MORE;
 }
 
 /* ---- stream heads ---- */

@@ -631,6 +631,7 @@ static int open_new(salvage *s, const char *path) {
   memset(&options, 0, sizeof options);
   options.size = sizeof options;
   options.durability = MF_NONE; /* it is synced when it is closed */
+  options.tamper_evident = (s->remains->record.flags & MF__CHAINED) != 0;
   options.seed = s->explicit_ids ? 0 : s->remains->record.seed;
   return mf_open(path, &options, &s->store, s->error);
 }

@@ -95,7 +95,15 @@ static int count(mf_stats *stats, mf_store *store, mf__view *view, mf_error *err
   if (rc == 0) rc = count_trees(stats, env, view->db);
   if (rc == 0) rc = count_free(stats, view->db, oldest, env->page_size);
   if (rc != 0) return mf__fail_db(error, rc, env->path);
-  return mf__view_last_position(view, &stats->events, error);
+  int status = mf__view_last_position(view, &stats->events, error);
+  stats->tamper_evident = (env->record.flags & MF__CHAINED) != 0;
+  if (status != MF_OK || !stats->tamper_evident || stats->events == 0) return status;
+  mf__block last;
+  status = mf__view_block(view, stats->events, &last, error);
+  if (status == MF_OK && !mf__last_link(&last, stats->link))
+    status =
+        mf__corrupt_event(error, env, stats->events, "its commit has no link in the hash chain");
+  return status;
 }
 
 int mf_stats_of(mf_store *store, mf_stats *out, mf_error *error) {

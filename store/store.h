@@ -110,6 +110,16 @@ typedef struct mf_bytes {
 #define MF_EXTENSION_MAX ((size_t)1 << 16) /* bytes */
 #define MF_TYPES_MAX 1048576               /* distinct event types in one store */
 
+/*
+ * Bytes of a link of the hash chain (BLAKE2b) that a tamper-evident store has over its commits.
+ * Each commit's link stands for everything that was recorded up to it. Who has the file can rewrite
+ * it, links included: it is a link written down elsewhere (mf_stats.link, with mf_stats.events)
+ * that proves by mf_verify() that the history up to it is what it was then. Equal histories,
+ * committed in the same pieces, have equal links. A commit takes 33 bytes more, and each event a
+ * hash.
+ */
+#define MF_LINK_SIZE 32
+
 /* ---- opening, closing ---- */
 
 /*
@@ -143,6 +153,9 @@ typedef struct mf_open_options {
   /* The seed of a store that this call creates: with that of another store, an import of all its
    * events gives the same generated ids. 0: a random one. Not looked at when the store exists. */
   uint64_t seed;
+  /* A store that this call creates gets a hash chain over its commits, see MF_LINK_SIZE. Not looked
+   * at when the store exists. */
+  bool tamper_evident;
 } mf_open_options;
 
 /*
@@ -588,6 +601,8 @@ typedef struct mf_stats {
   int reader_slots;      /* how many may read at the same time, over all processes */
   int readers;           /* how many do now */
   mf_reading reading[MF_READERS_TOLD]; /* the first of them */
+  bool tamper_evident;                 /* it has a hash chain, and this is */
+  uint8_t link[MF_LINK_SIZE];          /* the link of the last commit */
 } mf_stats;
 
 /*
@@ -620,6 +635,7 @@ typedef enum mf_part {
   MF_PART_STREAMS, /* names, versions are dense, and the index agrees with the log */
   MF_PART_TYPES,   /* the names of event types */
   MF_PART_IDS,     /* message ids and command ids agree with the log */
+  MF_PART_CHAIN,   /* the hash chain over commits, of a tamper-evident store */
   MF_PART_BESIDE,  /* code, snapshots and commands that are kept beside the log */
   MF_PARTS
 } mf_part;
@@ -642,12 +658,18 @@ typedef struct mf_verify_options {
   bool (*progress)(void *context, uint64_t done, uint64_t total);
   void (*problem)(void *context, const mf_problem *problem); /* called for every one */
   void *context;
+  /* A link of a tamper-evident store that was written down, and the position of the log that it was
+   * the link of: history up to it must lead to it. NULL: none. */
+  const uint8_t *link;
+  int64_t link_position;
 } mf_verify_options;
 
 typedef struct mf_verify_report {
   int64_t events, commits, streams, types, ids;
   int64_t beside;                    /* entries of MF_PART_BESIDE */
   uint64_t bytes, pages, free_pages; /* of the file */
+  bool tamper_evident;
+  uint8_t link[MF_LINK_SIZE]; /* of the last commit */
   int64_t problems[MF_PARTS];
 } mf_verify_report;
 

@@ -29,6 +29,7 @@ int mf__txn_usable(mf_txn *txn, mf_error *error) {
 
 static void free_arrays(mf_txn *txn) {
   free(txn->events);
+  free(txn->digests);
   free(txn->streams);
   free(txn->created);
   free(txn->types);
@@ -36,6 +37,8 @@ static void free_arrays(mf_txn *txn) {
   free(txn->id_values);
   free(txn->undo);
   txn->events = NULL;
+  txn->digests = NULL;
+  txn->digest_capacity = 0;
   txn->streams = NULL;
   txn->created = NULL;
   txn->types = NULL;
@@ -718,6 +721,10 @@ static bool stage_event(mf_txn *txn, mf__staged_stream *stream, const mf_new_eve
     return false;
   mf__record_write(&record, txn->view.env->record.seed, position,
                    txn->bytes.data + txn->bytes.size);
+  if (txn->view.env->record.flags & MF__CHAINED) {
+    if (!GROW(txn->digests, txn->digest_capacity, txn->event_count)) return false;
+    mf__event_digest(&record, stream->name, event->type, txn->digests[txn->event_count]);
+  }
   txn->events[txn->event_count++] = (mf__staged_event){txn->bytes.size, size};
   txn->bytes.size += size;
   if (!event->message_id.data) return true;
@@ -909,22 +916,24 @@ static void plan_block(const mf_txn *txn, size_t limit, size_t trailer, block_pl
   }
 }
 
-/* What stands behind the last event that a commit puts into a block; nothing, where the commit is
- * one event. */
+/* What stands behind the last event that a commit puts into a block; where the commit is one event,
+ * only its link, if there is a chain. */
 static uint8_t *write_trailer(const mf_txn *txn, const block_plan *plan, uint64_t hash,
-                              uint8_t *p) {
+                              const uint8_t *link, uint8_t *p) {
   size_t done = plan->first_event + plan->events;
-  mf__trailer trailer = {done == txn->event_count ? MF__TRAILER_END : MF__TRAILER_MORE, done, hash};
-  return txn->event_count > 1 ? mf__trailer_write(&trailer, p) : p;
+  bool end = done == txn->event_count;
+  mf__trailer trailer = {end ? MF__TRAILER_END : MF__TRAILER_MORE, done, hash, end ? link : NULL};
+  if (txn->event_count == 1) trailer.kind = 0;
+  return mf__trailer_write(&trailer, p);
 }
 
 /* *hash goes on over the checksums of the block's events. */
 static int put_block(mf_txn *txn, size_t first, const block_plan *plan, const mf__block *tail,
-                     uint64_t *hash) {
+                     uint64_t *hash, const uint8_t *link) {
   uint8_t trailer[MF__TRAILER_MAX];
   for (size_t i = 0; i < plan->events; i++)
     *hash = mf__commit_hash(*hash, txn->bytes.data + txn->events[plan->first_event + i].offset);
-  size_t trailer_size = (size_t)(write_trailer(txn, plan, *hash, trailer) - trailer);
+  size_t trailer_size = (size_t)(write_trailer(txn, plan, *hash, link, trailer) - trailer);
   size_t content = plan->content + trailer_size;
   size_t size = content + 2 * (size_t)plan->count;
   uint32_t kept = tail ? tail->count : 0;
@@ -967,21 +976,46 @@ static int open_tail(mf_txn *txn, size_t limit, size_t needed, uint8_t copy[MF__
   return 0;
 }
 
+/* The commit's link: behind that of the commit which the log ends with. */
+static int make_link(mf_txn *txn, uint8_t link[MF_LINK_SIZE]) {
+  MDB_val key, value;
+  mf__block block;
+  mf__chain chain;
+  size_t first;
+  int rc = mdb_cursor_get(txn->view.log, &key, &value, MDB_LAST);
+  memset(link, 0, MF_LINK_SIZE);
+  if (rc == 0) {
+    memcpy(&first, key.mv_data, sizeof first);
+    if (!mf__block_parse(first, mf__bytes(value.mv_data, value.mv_size), &block) ||
+        !mf__last_link(&block, link))
+      return MDB_CORRUPTED;
+  } else if (rc != MDB_NOTFOUND)
+    return rc;
+  mf__chain_begin(&chain, link);
+  for (size_t i = 0; i < txn->event_count; i++)
+    mf__chain_add(&chain, txn->digests[i]);
+  mf__chain_end(&chain, link);
+  return 0;
+}
+
 static int write_log(mf_txn *txn) {
   uint8_t copy[MF__BLOCK_SMALL];
   mf__block tail;
   bool usable;
   size_t n = txn->event_count;
-  size_t trailer = n > 1 ? MF__TRAILER_MAX : 0;
+  uint8_t link[MF_LINK_SIZE];
+  bool chained = (txn->view.env->record.flags & MF__CHAINED) != 0;
+  size_t trailer = n > 1 || chained ? MF__TRAILER_MAX : 0;
   uint64_t hash = txn->view.env->record.seed;
   size_t limit = txn->bytes.size > MF__LARGE_COMMIT ? MF__BLOCK_LARGE : MF__BLOCK_SMALL;
   size_t needed = txn->events[0].size + 2 + trailer;
-  int rc = open_tail(txn, limit, needed, copy, &tail, &usable);
+  int rc = chained ? make_link(txn, link) : 0;
+  if (rc == 0) rc = open_tail(txn, limit, needed, copy, &tail, &usable);
   for (size_t done = 0; rc == 0 && done < n; usable = false) {
     block_plan plan = {done, 0, usable ? tail.content : MF__BLOCK_HEADER, usable ? tail.count : 0};
     plan_block(txn, limit, trailer, &plan);
     size_t first = usable ? (size_t)tail.first : (size_t)txn->base_position + done + 1;
-    rc = put_block(txn, first, &plan, usable ? &tail : NULL, &hash);
+    rc = put_block(txn, first, &plan, usable ? &tail : NULL, &hash, chained ? link : NULL);
     done += plan.events;
   }
   return rc;

@@ -40,10 +40,20 @@ typedef struct verification {
   uint64_t unreadable;                 /* events so far */
   uint64_t messages, commands, id_sum; /* in the log; the index's are subtracted from id_sum */
   uint64_t index_messages, index_commands;
+
+  bool chained, link_known; /* link_known: of the commit before, so that the next can be compared */
+  mf__chain chain;
+  uint8_t link[MF_LINK_SIZE];
+  bool link_met;          /* the position of options.link was the end of a commit */
+  mf_bytes *stream_names; /* by id; only where there is a chain */
+  size_t stream_name_capacity;
+  mf_bytes *types_by_id;
+  size_t type_capacity;
 } verification;
 
 const char *mf_part_name(mf_part part) {
-  static const char *const names[MF_PARTS] = {"pages", "log", "streams", "types", "ids", "beside"};
+  static const char *const names[MF_PARTS] = {"pages", "log",   "streams", "types",
+                                              "ids",   "chain", "beside"};
   return part < MF_PARTS ? names[part] : "unknown";
 }
 
@@ -119,6 +129,27 @@ static bool unseal(const verification *v, int database, mf_bytes key, mf_bytes *
 
 /* ---- names of streams and types ---- */
 
+/* Keeps a copy of a name, for the chain's hashes. */
+static void keep_name(verification *v, mf_bytes **names, size_t *capacity, uint64_t id,
+                      mf_bytes name) {
+  if (id >= *capacity) {
+    size_t larger = (size_t)id * 2 + 64;
+    mf_bytes *list = realloc(*names, larger * sizeof *list);
+    if (!list) {
+      v->no_memory = true;
+      return;
+    }
+    memset(list + *capacity, 0, (larger - *capacity) * sizeof *list);
+    *names = list;
+    *capacity = larger;
+  }
+  void *copy = mf__arena_copy(&v->arena, name.data, name.size);
+  if (copy)
+    (*names)[id] = mf__bytes(copy, name.size);
+  else
+    v->no_memory = true;
+}
+
 static bool check_name(void *context, const mf__entry *entry) {
   verification *v = context;
   uint64_t id = mf__u64_read(entry->key.data);
@@ -135,6 +166,7 @@ static bool check_name(void *context, const mf__entry *entry) {
   }
   stream_sum *stream = stream_of(v, id);
   if (stream) stream->name = mf__hash(name, 0) | 1;
+  if (stream && v->chained) keep_name(v, &v->stream_names, &v->stream_name_capacity, id, name);
   return !v->no_memory;
 }
 
@@ -160,7 +192,8 @@ static bool check_type(void *context, const mf__entry *entry) {
     return false;
   }
   mf__map_set(&v->type_names, mf__bytes(copy, name.size), id);
-  return true;
+  if (v->chained && id <= MF_TYPES_MAX) keep_name(v, &v->types_by_id, &v->type_capacity, id, name);
+  return !v->no_memory;
 }
 
 /* ---- the log ---- */
@@ -196,6 +229,61 @@ static void check_event(verification *v, const mf__record *r, int64_t position, 
   stream->events = r->version;
   stream->positions = mix(stream->positions, (uint64_t)position);
   sum_ids(v, r, (uint64_t)position);
+}
+
+/* ---- the hash chain ---- */
+
+/* Until the next link that stands in the file, nothing can be compared. */
+static void lose_link(verification *v) {
+  v->link_known = false;
+}
+
+static void chain_event(verification *v, const mf__record *record) {
+  uint8_t digest[MF_LINK_SIZE];
+  if (!v->chained || !v->link_known) return;
+  if (record->stream_id >= v->stream_name_capacity || record->type_id >= v->type_capacity) {
+    lose_link(v); /* told already */
+    return;
+  }
+  mf__event_digest(record, v->stream_names[record->stream_id], v->types_by_id[record->type_id],
+                   digest);
+  mf__chain_add(&v->chain, digest);
+}
+
+/* Behind an event stands the link of its commit. */
+static void chain_link(verification *v, const uint8_t *link, int64_t position, uint64_t page) {
+  uint8_t computed[MF_LINK_SIZE];
+  if (!v->chained) return;
+  if (v->link_known) {
+    mf__chain_end(&v->chain, computed);
+    if (memcmp(computed, link, MF_LINK_SIZE) != 0)
+      wrong(v, MF_PART_CHAIN, position, page,
+            "the link of the commit that ends here is not the one that history leads to");
+  }
+  memcpy(v->link, link, MF_LINK_SIZE);
+  v->link_known = true;
+  mf__chain_begin(&v->chain, link);
+  if (!v->options.link || position != v->options.link_position) return;
+  v->link_met = true;
+  if (memcmp(link, v->options.link, MF_LINK_SIZE) != 0)
+    wrong(v, MF_PART_CHAIN, position, page,
+          "history up to here is not the one whose link was written down");
+}
+
+static void begin_chain(verification *v) {
+  v->chained = (v->contents.record.flags & MF__CHAINED) != 0;
+  v->link_known = v->chained;
+  mf__chain_begin(&v->chain, v->link);
+}
+
+static void end_chain(verification *v) {
+  if (v->chained && v->link_known && v->chain.count > 0)
+    wrong(v, MF_PART_CHAIN, (int64_t)v->next - 1, 0, "the last commit has no link");
+  if (v->options.link && !v->chained)
+    wrong(v, MF_PART_CHAIN, 0, 0, "the store has no hash chain, and a link of one was given");
+  else if (v->options.link && !v->link_met)
+    wrong(v, MF_PART_CHAIN, v->options.link_position, 0,
+          "no commit ends at the position whose link was written down");
 }
 
 /* A trailer behind event i of a block, of which events from `start` on have none yet. */
@@ -238,21 +326,25 @@ static void check_block(verification *v, const mf__block *block, uint64_t page) 
     int64_t position = (int64_t)(block->first + i);
     mf_bytes slice;
     mf__record record;
-    mf__trailer trailer = {0, 0, 0};
+    mf__trailer trailer = {0, 0, 0, NULL};
     if (!mf__block_slice(block, i, i, &slice)) {
       wrong(v, MF_PART_LOG, position, page, "its block's table of offsets makes no sense");
+      lose_link(v);
       v->unreadable++;
       continue;
     }
     const uint8_t *p = slice.data, *limit = p + slice.size;
     if (!mf__record_parse(p, limit, &record) || !mf__record_verify(p, &record, v->seed, position)) {
       wrong(v, MF_PART_LOG, position, page, "its checksum differs");
+      lose_link(v);
       v->unreadable++;
       continue;
     }
     check_event(v, &record, position, page);
+    chain_event(v, &record);
     if (!mf__trailer_parse(p + record.size, limit, &trailer))
       wrong(v, MF_PART_LOG, position, page, "what stands behind it makes no sense");
+    if (trailer.link) chain_link(v, trailer.link, position, page);
     if (trailer.kind == 0) continue;
     check_trailer(v, block, start, i, &trailer, page);
     start = i + 1;
@@ -274,6 +366,7 @@ static bool check_log_entry(void *context, const mf__entry *entry) {
   uint64_t first = mf__u64_read(entry->key.data);
   uint64_t page = entry->overflow ? entry->overflow : entry->page;
   mf__block block;
+  if (first != v->next) lose_link(v);
   if (first > v->next && first <= (uint64_t)1 << 60) {
     wrong(v, MF_PART_LOG, (int64_t)v->next, entry->page,
           "positions %llu to %llu are missing from the log", (unsigned long long)v->next,
@@ -285,6 +378,7 @@ static bool check_log_entry(void *context, const mf__entry *entry) {
   if (entry->missing || !entry->value.data || !mf__block_parse(first, entry->value, &block)) {
     wrong(v, MF_PART_LOG, first <= (uint64_t)1 << 60 ? (int64_t)first : 0, page,
           "the block that begins with it cannot be read");
+    lose_link(v);
     if (first >= v->next && first <= (uint64_t)1 << 60) {
       v->next = first + 1;
       v->unreadable++;
@@ -503,7 +597,9 @@ static bool walk_all(verification *v) {
   }
   v->seed = v->contents.record.seed;
   v->next = 1;
+  begin_chain(v);
   if (!walk_databases(v)) return false;
+  end_chain(v);
   v->database = "the free list";
   v->part = MF_PART_PAGES;
   int64_t before = v->report->problems[MF_PART_PAGES];
@@ -551,11 +647,15 @@ int mf__verify(const mf__source *source, const mf__meta *meta, const char *path,
     v.report->types = (int64_t)v.types;
     v.report->pages = v.walk.pages;
     v.report->free_pages = v.walk.free;
+    v.report->tamper_evident = v.chained;
+    memcpy(v.report->link, v.link, MF_LINK_SIZE);
   }
   mf__walk_end(&v.walk);
   mf__map_free(&v.type_names);
   mf__arena_free(&v.arena);
   free(v.streams);
+  free(v.stream_names);
+  free(v.types_by_id);
   if (!memory) return mf__fail(error, MF_NO_MEMORY, "%s: no memory to verify it", path);
   return whole ? conclude(&v, path, error) : MF_DONE;
 }
@@ -599,7 +699,7 @@ static int refuse(mf__file_kind kind, uint32_t version, const char *path, mf_err
 int mf_verify(const char *path, const mf_verify_options *options, mf_verify_report *report,
               mf_error *error) {
   mf__source source = {-1, NULL, 0};
-  mf_open_options opening = {sizeof opening, true, true, MF_DURABILITY_ANY, NULL, NULL, 0};
+  mf_open_options opening = {sizeof opening, true, true, MF_DURABILITY_ANY, NULL, NULL, 0, false};
   mf_verify_report ignored;
   mf__file_id id;
   mf_store *store;

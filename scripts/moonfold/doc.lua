@@ -196,6 +196,8 @@ joins the one in use. Writers of `"none"` and writers of the other levels exclud
             option("clock", "fun(): integer", "the system's clock",
               "where `recorded_at` and a command's `time` come from; called once for each append or handle",
               "microseconds since 1970"),
+            option("tamper_evident", "boolean", "false",
+              "a store that is made gets a hash chain over its commits: see `moonfold.verify`"),
           },
           returns = { { name = "store", type = "Store" } },
           errors = { "invalid_argument", "not_found", "busy", "incompatible_format", "corrupt", "read_only", "io",
@@ -233,12 +235,18 @@ print(result.events[1].type, result.state.count)              --> Counted 2
           summary = "Checks everything in a store's file: pages, checksums, and that the log and its indexes agree.",
           text = [[
 Others may read and write meanwhile. Damage is no error but a result: `report.sound` is false then, and
-`report.problems` tells what is wrong and where. Whatever bytes the file holds, `verify` neither crashes nor loops.]],
+`report.problems` tells what is wrong and where. Whatever bytes the file holds, `verify` neither crashes nor loops.
+
+A store that was made with `tamper_evident = true` has a hash chain (BLAKE2b) over its commits: `report.link` stands
+for all of its history. Write it down elsewhere. As long as `verify` with that `link` finds nothing, history up to it
+is what it was then, whoever had the file meanwhile; without it, who can write the file can rewrite history.]],
           parameters = { { name = "path", type = "string", text = "the store's file" } },
           options_class = "VerifyOptions",
           options = {
             option("progress", "fun(done: integer, total: integer)", "none",
               "called now and then, with the pages seen so far and those that there are; an error in it ends the work"),
+            option("link", "string", "none",
+              "a link of a tamper-evident store that was written down: history must still lead to it"),
           },
           returns = { { name = "report", type = "VerifyReport" } },
           errors = { "not_found", "incompatible_format", "io", "no_memory" },
@@ -1750,7 +1758,10 @@ print(#result.events, result.state)           --> 2 nil
               text = "the first 100: `{ part, message, position, stream, page }`; the last three may be nil" },
             { name = "problem_count", type = "integer", text = "how many there are" },
             { name = "parts", type = "table<string, integer>",
-              text = "how many there are of each part: `pages`, `log`, `streams`, `types`, `ids`, `beside`" },
+              text = "how many there are of each part: `pages`, `log`, `streams`, `types`, `ids`, `chain`, `beside`" },
+            { name = "tamper_evident", type = "boolean", text = "whether the store has a hash chain over its commits" },
+            { name = "link", type = "string", optional = true,
+              text = "that of the last commit, `POSITION:HEX`; nil without a chain, or without events" },
             { name = "events", type = "integer", text = "in the log" },
             { name = "commits", type = "integer", text = "that recorded them" },
             { name = "streams", type = "integer", text = "in the index" },

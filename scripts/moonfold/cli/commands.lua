@@ -294,11 +294,17 @@ local commands = {
     name = "verify",
     summary = "check every page and every checksum of a store",
     arguments = { store },
-    options = { json },
+    options = {
+      option("link", "LINK", "string", "a link of the hash chain that was written down: history must still lead to it"),
+      json,
+    },
     text = { "Each part of the store gets a verdict; problems are named with position, stream and page, the first of"
       .. " them at least. Others may use the store meanwhile. The exit status is 0 when nothing is wrong, 1 when the"
       .. " store is damaged." },
-    examples = { { "moonfold verify shop.fold", "is everything as it was recorded?" } },
+    examples = {
+      { "moonfold verify shop.fold", "is everything as it was recorded?" },
+      { "moonfold verify ledger.fold --link \"$(cat ledger.link)\"", "is history what it was when that was written?" },
+    },
   },
   {
     name = "salvage",

@@ -142,6 +142,7 @@ local function overview(call, facts)
   if facts.kept_commands > 0 then
     add("kept commands", ("%s, %s"):format(number(facts.kept_commands), bytes(facts.kept_command_bytes)))
   end
+  if facts.link then add("link of the history", facts.link) end
   add("readers now", ("%d of %d"):format(facts.readers, facts.reader_slots))
   return rows
 end

@@ -4,7 +4,7 @@ local moonfold = require "moonfold"
 local share = require "moonfold.cli.share"
 local text = require "moonfold.cli.text"
 
-local PARTS = { "pages", "log", "streams", "types", "ids", "beside" }
+local PARTS = { "pages", "log", "streams", "types", "ids", "chain", "beside" }
 
 local function checked(report)
   return {
@@ -13,6 +13,7 @@ local function checked(report)
     streams = text.plural(report.streams, "stream"),
     types = text.plural(report.types, "type"),
     ids = text.plural(report.ids, "id"),
+    chain = report.link or (report.tamper_evident and "empty" or "none: the store is not tamper-evident"),
     beside = ("%s of code, snapshots and commands"):format(text.plural(report.beside, "record")),
   }
 end
@@ -27,7 +28,7 @@ end
 
 return function(call)
   local progress, clear = share.progress(call, "verifying")
-  local report = moonfold.verify(call.arguments.store, { progress = progress })
+  local report = moonfold.verify(call.arguments.store, { progress = progress, link = call.options.link })
   clear()
   if call.options.json then
     call.out:json(report)
