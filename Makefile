@@ -122,7 +122,7 @@ $(BUILD)/moonfold.pc: Makefile
 	@mkdir -p $(@D)
 	printf '%s\n' 'prefix=$(PREFIX)' 'includedir=$${prefix}/include' 'libdir=$${prefix}/lib' '' \
 	  'Name: moonfold' 'Description: Lua-scriptable event store runtime' 'Version: $(VERSION)' \
-	  'Requires.private: lua5.4 lmdb' 'Cflags: -I$${includedir}' \
+	  'Requires.private: lua5.4 lmdb libb2' 'Cflags: -I$${includedir}' \
 	  'Libs: -L$${libdir} -lmoonfold' 'Libs.private: -lpthread -lm' > $@
 
 # For LuaJIT: what the preprocessor leaves of the public headers, without the system's.

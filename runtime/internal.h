@@ -135,9 +135,10 @@ int64_t mfr_check_expected(lua_State *L, const mfr_state *state, int index);
 
 /* ---- verify.c ---- */
 
-/* moonfold.verify, moonfold.salvage */
+/* moonfold.verify, moonfold.salvage, moonfold.compact */
 int mfr_verify(lua_State *L);
 int mfr_salvage(lua_State *L);
+int mfr_compact(lua_State *L);
 /* A link of a hash chain, as text: "POSITION:HEX". [-0, +1] */
 void mfr_push_link(lua_State *L, int64_t position, const uint8_t link[MF_LINK_SIZE]);
 

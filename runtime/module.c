@@ -37,11 +37,19 @@ static int state_gc(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg functions[] = {
-    {"open", mfr_open},       {"event", mfr_event},         {"command", mfr_command},
-    {"reject", mfr_reject},   {"array", mfr_array},         {"hash", mfr_hash},
-    {"to_json", mfr_to_json}, {"from_json", mfr_from_json}, {"load_decider", mfr_load_decider},
-    {"verify", mfr_verify},   {"salvage", mfr_salvage},     {NULL, NULL}};
+static const luaL_Reg functions[] = {{"open", mfr_open},
+                                     {"event", mfr_event},
+                                     {"command", mfr_command},
+                                     {"reject", mfr_reject},
+                                     {"array", mfr_array},
+                                     {"hash", mfr_hash},
+                                     {"to_json", mfr_to_json},
+                                     {"from_json", mfr_from_json},
+                                     {"load_decider", mfr_load_decider},
+                                     {"verify", mfr_verify},
+                                     {"salvage", mfr_salvage},
+                                     {"compact", mfr_compact},
+                                     {NULL, NULL}};
 
 static const char *const expectations[] = {"STREAM_EXISTS", "STREAM_DOES_NOT_EXIST",
                                            "NO_CONCURRENCY_CHECK"};

@@ -246,3 +246,17 @@ int mfr_salvage(lua_State *L) {
   lua_setfield(L, -2, "losses");
   return 1;
 }
+
+/* ---- compact ---- */
+
+int mfr_compact(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  mf_error error;
+  mfr_text path = mfr_check_path(L, state, 1, "path");
+  if (state->calling)
+    mfr_misuse(L, state, "path", "a store cannot be compacted from %s", state->calling);
+  if (mf_compact(path.data, &error) == MF_OK) return 0;
+  mfr_push_store_error(L, state, &error, NULL, 0, 0);
+  mfr_set_string(L, "file", path.data, path.size);
+  return lua_error(L);
+}

@@ -524,20 +524,41 @@ static int create_file(const char *path, const mf_open_options *options, int *st
   return rc;
 }
 
-/* Makes sure that whoever has the file open has it open with the same lock file. */
-static int claim_file(mf__env *env, mf_error *error) {
-  char lock_path[4096 + 8];
+static int replaced(const mf__env *env, mf_error *error) {
+  return mf__fail(error, MF_BUSY, "%s was replaced while it was being opened: open it again",
+                  env->path);
+}
+
+/* Opens the file whose claims the environment holds. MF_BUSY: it is another one than it was. */
+static int open_claimed(const mf__env *env, int *fd, mf_error *error) {
   mf__file_id id;
   uint64_t size;
   bool regular;
-  int rc = mf__file_open(env->path, !env->read_only, false, &env->file_fd);
-  if (rc == 0) rc = mf__file_stat(env->file_fd, &id, &size, &regular);
+  int rc = mf__file_open(env->path, !env->read_only, false, fd);
+  if (rc == 0) rc = mf__file_stat(*fd, &id, &size, &regular);
   if (rc != 0) return mf__fail_db(error, rc, env->path);
-  if (id.inode != env->id.inode || id.device != env->id.device)
-    return mf__fail(error, MF_BUSY, "%s was replaced while it was being opened: open it again",
-                    env->path);
+  return id.inode == env->id.inode && id.device == env->id.device ? MF_OK : replaced(env, error);
+}
+
+/* Before LMDB opens it: who replaces the file must find that it is in use. */
+static int claim_file(mf__env *env, mf_error *error) {
+  int status = open_claimed(env, &env->file_fd, error);
+  int rc = status == MF_OK ? mf__claim(env->file_fd) : 0;
+  if (rc == EAGAIN || rc == EACCES)
+    return mf__fail(error, MF_BUSY, "%s is being compacted: open it when that is done", env->path);
+  return status != MF_OK ? status : mf__fail_db(error, rc, env->path);
+}
+
+/* Makes sure that it is the same file still, and that whoever has it open has it open with the same
+ * lock file. */
+static int claim_lock_file(mf__env *env, mf_error *error) {
+  char lock_path[4096 + 8];
+  int fd = -1;
+  int status = open_claimed(env, &fd, error);
+  mf__file_close(fd);
+  if (status != MF_OK) return status;
   snprintf(lock_path, sizeof lock_path, "%s-lock", env->path);
-  rc = mf__claim_lock_file(env->file_fd, lock_path);
+  int rc = mf__claim_lock_file(env->file_fd, lock_path);
   if (rc == EBUSY)
     return mf__fail(
         error, MF_BUSY,
@@ -565,6 +586,8 @@ static int env_for_file(const char *path, int fd, bool writable, bool create,
                       "%s is open read-only in this process without permission to write: close "
                       "that handle first",
                       path);
+    if ((*out)->claimed)
+      return mf__fail(error, MF_BUSY, "%s is being compacted: open it when that is done", path);
     (*out)->references++;
     return MF_OK;
   }
@@ -582,8 +605,9 @@ static int env_for_file(const char *path, int fd, bool writable, bool create,
   env->id = id;
   env->read_only = !writable;
   set_birth(env, options);
-  status = open_lmdb(env, size, error);
-  if (status == MF_OK) status = claim_file(env, error);
+  status = claim_file(env, error);
+  if (status == MF_OK) status = open_lmdb(env, size, error);
+  if (status == MF_OK) status = claim_lock_file(env, error);
   if (status == MF_OK && kind != MF__FILE_NEW) status = check_trees(env, error);
   if (status == MF_OK) status = prepare(env, kind == MF__FILE_NEW, error);
   if (status != MF_OK) {
@@ -755,6 +779,16 @@ int mf_close(mf_store *store) {
   if (mine && store->fd >= 0 && !store->read_only) mf__unlock(store->fd, store->lock);
   mf__store_release(store);
   return status;
+}
+
+int mf__env_claim_alone(mf_store *store, int *claim) {
+  mf__env *env = store->env;
+  pthread_mutex_lock(&table_lock);
+  bool alone = env->references == 1 && env->file_fd >= 0 && mf__claim_alone(env->file_fd) == 0 &&
+               mf__file_duplicate(env->file_fd, claim) == 0;
+  if (alone) env->claimed = true;
+  pthread_mutex_unlock(&table_lock);
+  return alone ? MF_OK : MF_BUSY;
 }
 
 mf_durability mf_store_durability(const mf_store *store) {

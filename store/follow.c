@@ -98,7 +98,7 @@ int mf_wait(mf_store *store, int64_t position, int64_t *timeout, bool *interrupt
 
 /* ---- backup ---- */
 
-static int copy_to(mf__env *env, const char *temporary, mf_error *error) {
+int mf__copy_store(mf__env *env, const char *temporary, mf_error *error) {
   int fd;
   int rc = mf__file_create_new(temporary, &fd);
   if (rc != 0) return mf__fail_db(error, rc, temporary);
@@ -130,7 +130,7 @@ int mf_backup(mf_store *store, const char *path, mf_error *error) {
   /* Under another name until it is complete: what stands at `path` is a whole backup, or nothing.
    */
   snprintf(temporary, size, "%s.partial-%016llx", path, (unsigned long long)mf__random_u64());
-  status = copy_to(store->env, temporary, error);
+  status = mf__copy_store(store->env, temporary, error);
   if (status == MF_OK) {
     int rc = mf__file_publish(temporary, path);
     if (rc == EEXIST)

@@ -17,6 +17,7 @@
  *   reader.c    reading events and listing streams, a copied batch at a time
  *   follow.c    wait and backup
  *   stats.c     where the space goes, and who reads
+ *   compact.c   replaces a file by a compacted copy
  *   verify.c    checks everything, without LMDB
  *   gather.c    finds what is left in a damaged file
  *   salvage.c   makes a store of that
@@ -69,9 +70,17 @@ void mf__file_remove(const char *path);
 int mf__memory_file(int *fd, char path[64]);
 int mf__lock_shared(int fd, int which);
 void mf__unlock(int fd, int which);
+/* Tells that the file is in use. EAGAIN: somebody has claimed it alone. */
+int mf__claim(int fd);
 /* Claims the file for those who use the lock file at `lock_path`. EBUSY: others use another one. */
 int mf__claim_lock_file(int fd, const char *lock_path);
-char *mf__real_path(const char *path); /* malloc'ed; NULL: errno tells */
+/* Claims it for the holder of `fd` alone, who has claimed it before. EAGAIN: others have it open.
+ */
+int mf__claim_alone(int fd);
+int mf__file_duplicate(int fd, int *copy);                     /* locks are shared by both */
+int mf__file_replace(const char *temporary, const char *path); /* what is at path is gone */
+int mf__file_like(const char *path, int fd);                   /* gives it fd's mode and owner */
+char *mf__real_path(const char *path);                         /* malloc'ed; NULL: errno tells */
 bool mf__lock_held_by_other(int fd, int which);
 uint64_t mf__file_limit(void);     /* the largest file that this process may make */
 bool mf__can_map(uint64_t size);   /* whether so much address space is left */
@@ -603,6 +612,7 @@ typedef struct mf__env {
   int memory_fd;  /* of a memory store, else -1 */
   int file_fd;    /* of a file, with the claim on its lock file, else -1 */
   bool read_only; /* the file may not be written by this process */
+  bool claimed;   /* it is about to be replaced: nobody else may share this */
   MDB_env *db;
   MDB_dbi log, streams, names, postings, types, ids;
   MDB_dbi beside[MF__BESIDE];
@@ -655,6 +665,13 @@ void mf__store_release(mf_store *store);
 int64_t mf__thread_id(void);
 /* Makes room for `bytes` more before a write transaction begins. Called with env->writing held. */
 int mf__env_make_room(mf__env *env, uint64_t bytes, mf_error *error);
+/*
+ * Takes the file from everybody else: MF_BUSY where others have it open, in this process or
+ * another. Until `claim` is closed, which outlives the store, whoever opens it is told MF_BUSY.
+ */
+int mf__env_claim_alone(mf_store *store, int *claim);
+/* Writes a compacted copy of what is committed to a new file, and syncs it. */
+int mf__copy_store(mf__env *env, const char *path, mf_error *error);
 /* The meta page of a transaction that a reader pins: it is there until the second commit after. */
 bool mf__pinned_meta(const mf__source *source, size_t txn, mf__meta *meta);
 /* The file must not be shorter than LMDB's last page says, or a truncated file could not be told

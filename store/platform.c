@@ -169,6 +169,34 @@ int mf__claim_lock_file(int fd, const char *lock_path) {
   return others ? EBUSY : 0;
 }
 
+/* One byte more is locked by everybody, before LMDB looks at the file. */
+int mf__claim(int fd) {
+  struct flock lock;
+  return lock_bytes(fd, claim_locks + claims, 1, F_RDLCK, F_OFD_SETLK, &lock);
+}
+
+int mf__claim_alone(int fd) {
+  struct flock lock;
+  return lock_bytes(fd, claim_locks, claims + 1, F_WRLCK, F_OFD_SETLK, &lock);
+}
+
+int mf__file_duplicate(int fd, int *copy) {
+  *copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  return *copy >= 0 ? 0 : errno;
+}
+
+int mf__file_replace(const char *temporary, const char *path) {
+  return rename(temporary, path) == 0 ? 0 : errno;
+}
+
+int mf__file_like(const char *path, int fd) {
+  struct stat st;
+  if (fstat(fd, &st) != 0) return errno;
+  /* Who is not its owner may not give the file away, and keeps it then. */
+  if (chown(path, st.st_uid, st.st_gid) != 0 && errno != EPERM) return errno;
+  return chmod(path, st.st_mode & 07777) == 0 ? 0 : errno;
+}
+
 bool mf__can_map(uint64_t size) {
   if (size > SIZE_MAX) return false;
   void *p = mmap(NULL, (size_t)size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -572,6 +572,17 @@ MF_API int mf_wait(mf_store *store, int64_t position, int64_t *timeout, bool *in
  */
 MF_API int mf_backup(mf_store *store, const char *path, mf_error *error);
 
+/*
+ * Replaces the file of a store by a compacted copy, as mf_backup() makes one: without free pages,
+ * the pages of each tree in order. The copy is synced and verified before it takes the file's
+ * place, with its mode and owner; a power cut leaves the one or the other. There must be room for
+ * both.
+ *
+ * Nobody else may have the store open, in this process or another: MF_BUSY. Who opens it meanwhile
+ * is told MF_BUSY. Other errors: those of mf_open(), mf_backup() and mf_verify().
+ */
+MF_API int mf_compact(const char *path, mf_error *error);
+
 /* ---- facts about the file ---- */
 
 /* Somebody who reads the store at this moment. While he does, the pages that were replaced since

@@ -285,6 +285,23 @@ local report = moonfold.salvage("copy.fold", "new.fold")
 print(report.events, report.lost_events, report.renumbered)              --> 2 0 false
 ]] },
 
+        { name = "moonfold.compact", kind = "function", since = since,
+          signature = "moonfold.compact(path)",
+          summary = "Replaces a store's file by a compacted copy, which is verified first.",
+          text = [[
+Free pages go; they come from what was rewritten, and would be used again. Nobody may have the store open, in this
+process or another: that is `busy`, and so is opening it meanwhile. There must be room for both files. A power cut
+leaves the one or the other.]],
+          parameters = { { name = "path", type = "string", text = "the store's file" } },
+          returns = {},
+          errors = { "not_found", "busy", "corrupt", "disk_full", "io", "no_memory" },
+          example = [[
+store:append_to_stream("cart-1", moonfold.event("ItemAdded"))
+store:backup("copy.fold")
+moonfold.compact("copy.fold")
+print(moonfold.verify("copy.fold").free_pages)                           --> 0
+]] },
+
         { name = "moonfold.event", kind = "function", since = since,
           signature = "moonfold.event(type [, data [, metadata]]) -> event",
           summary = "Makes an event: short for writing the table.",

@@ -291,6 +291,14 @@ local commands = {
     examples = { { "moonfold backup shop.fold shop-$(date +%F).fold", "a copy for today" } },
   },
   {
+    name = "compact",
+    summary = "give the free pages of a store's file back",
+    arguments = { store },
+    text = { "The file is replaced by a compacted copy of it, which was verified. Nobody may have the store open."
+      .. " There must be room for both files." },
+    examples = { { "moonfold compact shop.fold", "after much was rewritten" } },
+  },
+  {
     name = "verify",
     summary = "check every page and every checksum of a store",
     arguments = { store },
