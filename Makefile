@@ -5,6 +5,7 @@
 #   make test       everything that CI runs
 #   make check      luacheck, clang-format, the rules of the layers, documentation drift
 #   make faults     kills, power cuts, failing calls, planted bugs: minutes; FAULTS_ROUNDS=20
+#   make soak       ten minutes of mixed work; SOAK=seconds
 #   make asan       the specs under the address and undefined-behaviour sanitizers
 #   make spec       one spec file: make spec SPEC=spec/20-read_spec.lua
 #   make fuzz       libFuzzer on everything that decodes bytes: FUZZ_SECONDS=60 each
@@ -307,6 +308,14 @@ $(BUILD)/damage: spec/damage/damage.c spec/damage/sample.h $(STORE_OBJECTS)
 .PHONY: damage
 damage: $(BUILD)/damage
 	$(BUILD)/damage $(SEED) $(ROUNDS)
+
+# Ten minutes of mixed work on one store: what was acknowledged is there, and rate, memory and file stay level. SOAK=60
+SOAK ?= 600
+.PHONY: soak
+soak:
+	$(call packages,$(BUILD_PACKAGES))
+	@$(MAKE) --no-print-directory --silent $(BUILD)/moonfold
+	$(BUILD)/moonfold run spec/faults/soak.lua $(SOAK)
 
 .PHONY: test spec check asan bench big format
 test:
