@@ -234,10 +234,10 @@ $(BUILD)/value_spec: spec/value_spec.c $(OBJECTS)
 $(BUILD)/runtime_spec: spec/runtime_spec.c $(OBJECTS)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ -o $@ $(LUA_LIBS) $(STORE_LIBS) -lm -ldl
 
-$(BUILD)/queue_spec $(BUILD)/step_spec: $(BUILD)/%: spec/%.c $(OBJECTS)
+$(BUILD)/queue_spec $(BUILD)/step_spec $(BUILD)/embedding_spec: $(BUILD)/%: spec/%.c $(OBJECTS)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ -o $@ $(LUA_LIBS) $(STORE_LIBS) -lm -ldl
 
-$(BUILD)/runtime_spec_tsan $(BUILD)/queue_spec_tsan $(BUILD)/step_spec_tsan: $(BUILD)/%_tsan: spec/%.c $(STORE_SOURCES) $(RUNTIME_SOURCES) $(BUILD)/embedded.c $(wildcard store/*.h runtime/*.h)
+$(BUILD)/runtime_spec_tsan $(BUILD)/queue_spec_tsan $(BUILD)/step_spec_tsan $(BUILD)/embedding_spec_tsan: $(BUILD)/%_tsan: spec/%.c $(STORE_SOURCES) $(RUNTIME_SOURCES) $(BUILD)/embedded.c $(wildcard store/*.h runtime/*.h)
 	$(CC) -std=c11 -O1 -g -fsanitize=thread -D_GNU_SOURCE -Iruntime -Istore $(DEP_CFLAGS) $(filter %.c,$^) -o $@ \
 	  $(LUA_LIBS) $(STORE_LIBS) -lm -ldl
 

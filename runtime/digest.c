@@ -8,6 +8,7 @@
  */
 #include "digest.h"
 #include "library.h"
+#include "loaded.h"
 #include "tokens.h"
 
 #include <stdarg.h>
@@ -31,7 +32,7 @@ typedef struct item { /* a token */
   uint8_t shape; /* what the rest wants to know of it */
 } item;
 
-enum { OTHER, FUNCTION, LOCAL, OPENS, UNTIL, END, ENDS_EXPRESSION, ACCESS, REQUIRE };
+enum { OTHER, FUNCTION, LOCAL, OPENS, UNTIL, END, ENDS_EXPRESSION, ACCESS, REQUIRE, HOST, ENV };
 
 typedef struct span { /* a function */
   int first_line, last_line;
@@ -130,7 +131,9 @@ static uint8_t shape_of(const mfr_token *token) {
                 {"elseif", MFR_TOKEN_KEYWORD, ENDS_EXPRESSION},
                 {".", MFR_TOKEN_SYMBOL, ACCESS},
                 {":", MFR_TOKEN_SYMBOL, ACCESS},
-                {"require", MFR_TOKEN_NAME, REQUIRE}};
+                {"require", MFR_TOKEN_NAME, REQUIRE},
+                {"host", MFR_TOKEN_NAME, HOST},
+                {"_ENV", MFR_TOKEN_NAME, ENV}};
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
     if (mfr_token_is(token, (mfr_token_kind)shapes[i].kind, shapes[i].text)) return shapes[i].shape;
   return OTHER;
@@ -183,7 +186,7 @@ static bool is_symbol(const walk *w, size_t i, char symbol) {
 static size_t statement_end(const walk *w, const source *s, size_t i) {
   for (i++; i < s->to; i++) {
     uint8_t shape = item_at(w, i)->shape;
-    if (shape != OTHER && shape != ACCESS && shape != REQUIRE) break;
+    if (shape != OTHER && shape != ACCESS && shape < REQUIRE) break;
   }
   return i;
 }
@@ -693,6 +696,45 @@ static bool add_value(walk *w, int index) {
   }
 }
 
+/* ---- functions of the host ---- */
+
+/* Whether the script uses the function: by its name, or in a way that does not tell which. */
+static bool uses(const walk *w, const char *name) {
+  size_t size = strlen(name);
+  for (size_t i = 0; i < item_count(w); i++) {
+    uint8_t shape = item_at(w, i)->shape;
+    if (shape == ENV) return true;
+    if (shape != HOST) continue;
+    if (i + 2 >= item_count(w) || item_at(w, i + 1)->shape != ACCESS) return true;
+    mf_bytes used = item_bytes(w, i + 2); /* the kind, the size, the name */
+    if (used.size == size + 9 && memcmp((const char *)used.data + 9, name, size) == 0) return true;
+  }
+  return false;
+}
+
+static int compare_functions(const void *left, const void *right) {
+  return strcmp((*(const mfr_function *const *)left)->given.name,
+                (*(const mfr_function *const *)right)->given.name);
+}
+
+/* Adds the names and versions of those that the script uses. Where there are none, nothing. */
+static void add_host_functions(walk *w) {
+  const mfr_functions *all = w->state->sandbox ? w->state->sandbox->functions : NULL;
+  if (!all) return;
+  const mfr_function **order = lua_newuserdatauv(w->L, all->count * sizeof *order, 0);
+  for (size_t i = 0; i < all->count; i++)
+    order[i] = all->list[i];
+  qsort(order, all->count, sizeof *order, compare_functions);
+  for (size_t i = 0; i < all->count; i++) {
+    const mf_host_function *f = &order[i]->given;
+    if (!uses(w, f->name)) continue;
+    add_text(w, w->out, "host", 4);
+    add_text(w, w->out, f->name, strlen(f->name));
+    add_text(w, w->out, f->version, strlen(f->version));
+  }
+  lua_pop(w->L, 1);
+}
+
 /* What a fold depends on. */
 static bool add_fold(walk *w, int decider) {
   static const char *const parts[] = {"initial_state", "evolve", "upcast"};
@@ -734,6 +776,7 @@ static void digest_script(walk *w, mf_bytes params, uint8_t digest[16]) {
     add_items(w, order[i]->from, order[i]->to);
   }
   add_text(w, w->out, params.size ? params.data : "", params.size);
+  add_host_functions(w);
   mfr_hash_bytes(w->out->data, w->out->size, digest);
   lua_pop(w->L, 1);
 }
@@ -742,9 +785,11 @@ static void digest_fold(walk *w, int decider, const uint8_t script[16], uint8_t 
   w->out->size = 0;
   add_u64(w, w->out, DIGEST_FORMAT);
   add_u64(w, w->out, FOLD_SEMANTICS);
+  size_t start = w->out->size;
+  add_host_functions(w);
   if (*w->doubt || !add_fold(w, decider)) {
     lua_settop(w->L, w->seen);
-    w->out->size = 16;
+    w->out->size = start;
     add_text(w, w->out, "script", 6);
     add(w, w->out, script, 16);
   }

@@ -1,8 +1,8 @@
 /*
  * What code is, for those who keep something that depends on it. A loaded decider has two digests:
  *
- *   script  all tokens of the script and of everything that it required, and its parameters: "who
- *           decided this?"
+ *   script  all tokens of the script and of everything that it required, its parameters, and the
+ *           names and versions of the functions of the host that it uses: "who decided this?"
  *   fold    what initial_state, evolve and upcast reach: the key of cached states and snapshots
  *
  * Comments and layout change neither. What can change the outcome of a fold changes `fold`; where

@@ -28,6 +28,7 @@ struct mfr_domain {
   size_t count;
   mfr_loaded **deciders;
   mfr_watch watch;        /* its files */
+  bool stale;             /* they hold something else */
   char path[PATH_MOST];   /* as it was named */
   char folder[PATH_MOST]; /* where `require` looks; "": nowhere */
 };
@@ -93,7 +94,7 @@ mfr_domain *mfr_domain_new(const mfr_load_options *options) {
   if (!domain) return NULL;
   domain->options = *options;
   domain->options.params = (mfr_buffer){NULL, 0, 0};
-  domain->sandbox = mfr_sandbox_new(&options->limits);
+  domain->sandbox = mfr_sandbox_new(&options->limits, &options->allocator);
   size_t size = options->params.size;
   if (!domain->sandbox || (size && !mfr_buffer_reserve(&domain->options.params, size))) {
     mfr_domain_free(domain);
@@ -104,7 +105,8 @@ mfr_domain *mfr_domain_new(const mfr_load_options *options) {
   domain->S = mfr_sandbox_lua(domain->sandbox);
   domain->state = mfr_sandbox_state(domain->sandbox);
   mfr_sandbox_set_log(domain->sandbox, print_line, domain);
-  if (make_cache(domain) && mfr_sandbox_call(domain->sandbox, prepare, domain) == MF_OK)
+  if (make_cache(domain) && mfr_sandbox_call(domain->sandbox, prepare, domain) == MF_OK &&
+      mfr_functions_open(domain->sandbox, options->functions) == MF_OK)
     return domain;
   mfr_domain_free(domain);
   return NULL;
@@ -129,6 +131,14 @@ void mfr_domain_free(mfr_domain *domain) {
 
 mfr_domain *mfr_domain_again(const mfr_domain *domain) {
   return mfr_domain_new(&domain->options);
+}
+
+bool mfr_domain_is_stale(const mfr_domain *domain) {
+  return domain->stale;
+}
+
+void mfr_domain_set_stale(mfr_domain *domain, bool stale) {
+  domain->stale = stale;
 }
 
 mfr_watch *mfr_domain_watch(mfr_domain *domain) {

@@ -173,6 +173,8 @@ void mfr_check_value(lua_State *L, const mfr_state *state, int index); /* not ni
 /* moonfold.hash, moonfold.array */
 int mfr_hash(lua_State *L);
 int mfr_array(lua_State *L);
+/* Whether a builder has been given anything. value.c */
+bool mfr_builder_begun(const mf_builder *builder);
 /* The end of the value that begins at p, in an encoding that is canonical. */
 const uint8_t *mfr_skip(const uint8_t *p);
 /* Whether the bytes are one value as mfr_encode() writes it, and nothing else. */

@@ -17,9 +17,13 @@ typedef struct advice {
 #define NO_CLOCK "scripts have no clock: use command.time, or event.recorded_at"
 #define NO_CHANCE "it differs in every run: use context:random(m, n) in decide"
 #define INEXACT "its last bit differs between processors: use integers, a table, or math.sqrt"
+#define NO_FUNCTIONS                                                                               \
+  "the program that loads them gives them no functions (mf_add_function in C, the option host of " \
+  "moonfold.load_decider in Lua)"
 #define NO_HOST "scripts do not reach their host: what they need comes in commands and events"
 
 static const advice advices[] = {
+    {"host", NO_FUNCTIONS},
     {"os", NO_HOST},
     {"os.time", NO_CLOCK},
     {"os.clock", NO_CLOCK},

@@ -14,7 +14,6 @@
 #ifndef MF_RUNTIME_LIBRARY_H
 #define MF_RUNTIME_LIBRARY_H
 
-#include "pool.h"
 #include "sandbox.h"
 
 #include <locale.h>
@@ -51,6 +50,8 @@ struct mfr_sandbox {
   bool metatables; /* a script has set one, ever: any instruction may call */
   int pcalls;
   const mfr_source *source; /* while it loads */
+  const char *impure;       /* a function of the host that was found to be so in this call */
+  const struct mfr_functions *functions; /* of the host; NULL: none */
 
   /* References into the registry. */
   int exceeded_ref, memory_ref; /* error objects for when there is no memory for one */

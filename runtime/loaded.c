@@ -363,14 +363,6 @@ int mfr_load_decider(lua_State *L) {
 
 /* ---- loading again ---- */
 
-/* The files as they are now were looked at, whatever came of it. */
-static void take_stamps(mfr_domain *domain, mfr_domain *fresh) {
-  mfr_watch *kept = mfr_domain_watch(domain), *new = mfr_domain_watch(fresh), old = *kept;
-  *kept = *new;
-  *new = (mfr_watch){NULL, 0};
-  mfr_watch_free(&old);
-}
-
 /* A decider that is in use must still be there. */
 static int check_all_there(mfr_domain *domain, mfr_domain *fresh) {
   for (size_t i = 0; i < mfr_domain_count(domain); i++) {
@@ -392,7 +384,7 @@ static void replace_domain(host_domain *host, mfr_domain *fresh) {
   mfr_domain *next = fresh;
   if (i < PAST) {
     next = host->past[i];
-    take_stamps(next, fresh);
+    mfr_watch_move(mfr_domain_watch(next), mfr_domain_watch(fresh));
     mfr_domain_free(fresh);
   } else
     mfr_domain_free(host->past[--i]);
@@ -425,10 +417,10 @@ static int load_again(lua_State *L, mfr_state *state, int index, bool *changed) 
   if (status == MF_OK) status = check_all_there(host->domain, fresh);
   if (status != MF_OK) {
     mfr_cross_error(L, state, fresh, status);
-    take_stamps(host->domain, fresh);
+    mfr_watch_merge(mfr_domain_watch(host->domain), mfr_domain_watch(fresh));
     mfr_domain_free(fresh);
   } else if (mfr_domain_same(host->domain, fresh)) {
-    take_stamps(host->domain, fresh);
+    mfr_watch_move(mfr_domain_watch(host->domain), mfr_domain_watch(fresh));
     mfr_domain_free(fresh);
   } else {
     replace_domain(host, fresh);
@@ -486,7 +478,7 @@ static void keep_up(lua_State *L, mfr_state *state, int index) {
   bool changed;
   int top = lua_gettop(L);
   if (!host->automatic || !host->domain || state->calling ||
-      !mfr_watch_changed(mfr_domain_watch(host->domain)))
+      !mfr_watch_changed(mfr_domain_watch(host->domain), true))
     return;
   luaL_checkstack(L, 10, "reload");
   index = lua_absindex(L, index);

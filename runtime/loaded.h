@@ -6,6 +6,7 @@
  *   kept.c       commands that are kept with what came of them
  *   watch.c      whether files have changed
  *   cache.c      states that were folded before
+ *   functions.c  functions of the host that scripts may call
  *   crossing.c   calls into a sandbox, and what crosses its border: values, events, errors
  *   loaded.c     what a Lua host sees: moonfold.load_decider, store:use
  *   runtime.c    what a C host sees: runtime.h
@@ -36,8 +37,14 @@ typedef struct mfr_watch {
 
 void mfr_watch_add(mfr_watch *watch, const char *path); /* as the file is now */
 /* Whether a file has changed, or may have: what was written just before it was added cannot be told
- * from what was written just after. */
-bool mfr_watch_changed(const mfr_watch *watch);
+ * from what was written just after. `in_doubt`: says so at once, and whenever it is asked; else
+ * when the file has not been written to for 100 ms. */
+typedef enum mfr_change { MFR_SAME, MFR_IN_DOUBT, MFR_CHANGED } mfr_change;
+mfr_change mfr_watch_changed(const mfr_watch *watch, bool in_doubt);
+/* The files of `from`, as they were when they were added there, take the place of those of `watch`,
+ * or, where it is not known that they are all, are added to them; those are looked at anew. */
+void mfr_watch_move(mfr_watch *watch, mfr_watch *from);
+void mfr_watch_merge(mfr_watch *watch, mfr_watch *from);
 void mfr_watch_free(mfr_watch *watch);
 
 /* One decider of a domain. It lives as long as the domain. */
@@ -55,6 +62,30 @@ typedef struct mfr_loaded {
   const char *snapshot_refusal; /* why its states cannot be stored; NULL: they can. Static */
 } mfr_loaded;
 
+/* ---- functions.c ---- */
+
+/* A function of the host that scripts may call. */
+typedef struct mfr_function {
+  struct mfr_functions *all;
+  mf_host_function given; /* its strings are our own */
+  mf_builder *results[2];
+} mfr_function;
+
+typedef struct mfr_functions {
+  size_t count;
+  mfr_function **list;
+  bool twice;   /* each call is made twice, and the results compared */
+  bool running; /* the host's code runs, called by ours: it may not call back */
+} mfr_functions;
+
+/* Copies one into the list. False: no memory. */
+bool mfr_functions_add(mfr_functions *functions, const mf_host_function *function);
+void mfr_functions_free(mfr_functions *functions);
+/* NULL: there is none of this name. The list may be NULL. */
+const mfr_function *mfr_functions_find(const mfr_functions *functions, const char *name);
+/* Gives them to the scripts that are loaded from now on. The list must outlive the sandbox. */
+int mfr_functions_open(mfr_sandbox *sandbox, const mfr_functions *functions);
+
 /* Which commands are kept. */
 typedef struct mfr_keeping {
   bool on;
@@ -63,10 +94,12 @@ typedef struct mfr_keeping {
 
 typedef struct mfr_load_options {
   mfr_limits limits;
+  mfr_allocator allocator;
   mfr_keeping keeping;
   int64_t cache; /* states to keep; negative: the default; 0: none */
   bool no_snapshots;
-  mfr_buffer params; /* encoded; no size: none */
+  mfr_buffer params;              /* encoded; no size: none */
+  const mfr_functions *functions; /* of the host; NULL: none. Outlive the domain */
   /* Called for each line that a script prints. It must not call into the domain. */
   void (*log)(void *context, const char *line, size_t size, const mfr_call *call);
   void *log_context;
@@ -90,6 +123,9 @@ int mfr_domain_load_string(mfr_domain *domain, const char *name, const char *sou
 mfr_domain *mfr_domain_again(const mfr_domain *domain);
 /* The files that were read, also where loading failed. */
 mfr_watch *mfr_domain_watch(mfr_domain *domain);
+/* Whether its files are known to hold something else, which could not be taken over. */
+bool mfr_domain_is_stale(const mfr_domain *domain);
+void mfr_domain_set_stale(mfr_domain *domain, bool stale);
 /* Whether both have the same deciders of the very same sources. */
 bool mfr_domain_same(const mfr_domain *a, const mfr_domain *b);
 /* The decider of a file. NULL: it has none. */
@@ -270,6 +306,9 @@ void mfr_value_into(lua_State *L, mfr_state *state, mfr_buffer *out, bool encode
 /* Hands a buffer over to a result: as a value, or as text. */
 void mfr_give_result(const mfr_buffer *buffer, bool value, char **text, mf_value *out);
 
+/* MF_OK, or MF_INVALID_ARGUMENT: a script of the runtime has called the host, which calls it. */
+int mfr_runtime_is_inside(const mf_runtime *runtime, mf_error *error);
+
 /* What the runtime does until this is called with NULL, it does in the transaction. runtime.c */
 void mfr_runtime_join(mf_runtime *runtime, mf_txn *txn);
 /*
@@ -279,6 +318,8 @@ void mfr_runtime_join(mf_runtime *runtime, mf_txn *txn);
  */
 void mfr_runtime_join_queue(mf_runtime *runtime, mf_txn *txn, int64_t queue, bool empty);
 void mfr_runtime_leave_queue(mf_runtime *runtime);
+void mfr_runtime_forget_queued(mf_runtime *runtime); /* the states that were folded in it */
+mf_store *mfr_runtime_store(const mf_runtime *runtime);
 
 /* ---- step.c ---- */
 

@@ -330,7 +330,7 @@ static void die_interrupted(void) {
 }
 
 int main(int argc, char **argv) {
-  mfr_pool *pool = mfr_pool_new();
+  mfr_pool *pool = mfr_pool_new(NULL);
   lua_State *L = pool ? lua_newstate(mfr_pool_alloc, pool) : NULL;
   if (!L) {
     fputs("moonfold: no_memory: there is no memory to begin with\n", stderr);

@@ -122,6 +122,7 @@ void mfr_meter_start(mfr_sandbox *sandbox) {
                 (double)limits->instructions_per_event / (double)limits->instructions);
   sandbox->looked = 0;
   sandbox->pcalls = 0;
+  sandbox->impure = NULL;
   sandbox->call++;
   mfr_pool_forgive(sandbox->pool);
   mfr_pool_limit(sandbox->pool, limits->memory, MFR_STRING_MAX);

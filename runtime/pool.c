@@ -2,7 +2,8 @@
  * A pool allocator for Lua states: the binary's own and those of scripts. Folding makes and drops
  * small blocks by the million; here each size of up to 256 bytes has a list of free blocks, cut
  * from large chunks, which spares malloc's bookkeeping. Chunks are given back when the state is
- * closed. Larger blocks are malloc's. What Lua holds may be limited.
+ * closed. Larger blocks are the allocator's, which is malloc or the host's own. What Lua holds may
+ * be limited.
  */
 #include "pool.h"
 
@@ -23,20 +24,37 @@ typedef struct chunk {
 } chunk;
 
 struct mfr_pool {
+  mfr_allocator allocator; /* where chunks and larger blocks come from */
   block *free_blocks[MOST / STEP];
   chunk *chunks;
   char *rest; /* what is left of the newest chunk */
   size_t left;
   size_t used, limit, string_limit; /* bytes that Lua holds, and may hold */
   int refusals;
-  bool failed; /* malloc had nothing */
+  bool failed; /* there was no memory */
   mfr_pool_watcher *watcher;
   void *watcher_context;
 };
 
-mfr_pool *mfr_pool_new(void) {
-  mfr_pool *pool = calloc(1, sizeof *pool);
-  if (pool) mfr_pool_limit(pool, 0, 0);
+static void *use_malloc(void *context, void *p, size_t old_size, size_t size) {
+  (void)context;
+  (void)old_size;
+  if (size) return realloc(p, size);
+  free(p);
+  return NULL;
+}
+
+static void *allocate(const mfr_pool *pool, void *p, size_t old_size, size_t size) {
+  return pool->allocator.allocate(pool->allocator.context, p, old_size, size);
+}
+
+mfr_pool *mfr_pool_new(const mfr_allocator *given) {
+  mfr_allocator allocator = given && given->allocate ? *given : (mfr_allocator){use_malloc, NULL};
+  mfr_pool *pool = allocator.allocate(allocator.context, NULL, 0, sizeof *pool);
+  if (!pool) return NULL;
+  memset(pool, 0, sizeof *pool);
+  pool->allocator = allocator;
+  mfr_pool_limit(pool, 0, 0);
   return pool;
 }
 
@@ -70,10 +88,11 @@ void mfr_pool_watch(mfr_pool *pool, mfr_pool_watcher *watcher, void *context) {
 void mfr_pool_free(mfr_pool *pool) {
   while (pool->chunks) {
     chunk *next = pool->chunks->next;
-    free(pool->chunks);
+    allocate(pool, pool->chunks, sizeof *next + CHUNK, 0);
     pool->chunks = next;
   }
-  free(pool);
+  mfr_allocator allocator = pool->allocator;
+  allocator.allocate(allocator.context, pool, sizeof *pool, 0);
 }
 
 static size_t list_of(size_t size) {
@@ -82,7 +101,7 @@ static size_t list_of(size_t size) {
 
 static void *cut(mfr_pool *pool, size_t size) {
   if (pool->left < size) {
-    chunk *fresh = malloc(sizeof *fresh + CHUNK);
+    chunk *fresh = allocate(pool, NULL, 0, sizeof *fresh + CHUNK);
     if (!fresh) return NULL;
     fresh->next = pool->chunks;
     pool->chunks = fresh;
@@ -115,7 +134,7 @@ static void release(mfr_pool *pool, void *p, size_t size) {
   if (size <= MOST)
     give(pool, p, size);
   else
-    free(p);
+    allocate(pool, p, size, 0);
 }
 
 /* Whether Lua may have `more` bytes, in a block of `size`. */
@@ -141,12 +160,12 @@ static void *given(mfr_pool *pool, void *p, size_t more, size_t size, bool is_st
 /* `kind` is that of the object, LUA_TSTRING among them. */
 static void *fresh(mfr_pool *pool, size_t kind, size_t size) {
   if (size == 0 || !allowed(pool, size, size, kind == LUA_TSTRING)) return NULL;
-  void *p = size <= MOST ? take(pool, size) : malloc(size);
+  void *p = size <= MOST ? take(pool, size) : allocate(pool, NULL, 0, size);
   return given(pool, p, size, size, kind == LUA_TSTRING);
 }
 
 static void *shrunk(mfr_pool *pool, void *p, size_t old_size, size_t size) {
-  void *moved = size <= MOST ? take(pool, size) : realloc(p, size);
+  void *moved = size <= MOST ? take(pool, size) : allocate(pool, p, old_size, size);
   if (!moved) return p; /* Lua takes for granted that shrinking works */
   if (size <= MOST) {
     memcpy(moved, p, size);
@@ -160,8 +179,9 @@ static void *shrunk(mfr_pool *pool, void *p, size_t old_size, size_t size) {
 static void *grown(mfr_pool *pool, void *p, size_t old_size, size_t size) {
   size_t more = size - old_size;
   if (!allowed(pool, more, size, false)) return NULL;
-  if (old_size > MOST) return given(pool, realloc(p, size), more, size, false);
-  void *moved = given(pool, size <= MOST ? take(pool, size) : malloc(size), size, size, false);
+  if (old_size > MOST) return given(pool, allocate(pool, p, old_size, size), more, size, false);
+  void *fresh_block = size <= MOST ? take(pool, size) : allocate(pool, NULL, 0, size);
+  void *moved = given(pool, fresh_block, size, size, false);
   if (!moved) return NULL;
   memcpy(moved, p, old_size);
   release(pool, p, old_size);

@@ -7,7 +7,14 @@
 
 typedef struct mfr_pool mfr_pool;
 
-mfr_pool *mfr_pool_new(void);                                            /* NULL: no memory */
+/* Where memory comes from: like a lua_Alloc, but old_size is that of the block, or 0. NULL: malloc.
+ */
+typedef struct mfr_allocator {
+  void *(*allocate)(void *context, void *p, size_t old_size, size_t size);
+  void *context;
+} mfr_allocator;
+
+mfr_pool *mfr_pool_new(const mfr_allocator *allocator);                  /* NULL: no memory */
 void mfr_pool_free(mfr_pool *pool);                                      /* after lua_close() */
 void *mfr_pool_alloc(void *pool, void *p, size_t old_size, size_t size); /* a lua_Alloc */
 
@@ -20,7 +27,7 @@ void *mfr_pool_alloc(void *pool, void *p, size_t old_size, size_t size); /* a lu
 enum { MFR_POOL_REFUSALS = 4 };
 void mfr_pool_limit(mfr_pool *pool, size_t bytes, size_t string);
 size_t mfr_pool_used(const mfr_pool *pool);
-/* Whether blocks were refused because of the limit, or because malloc had none. */
+/* Whether blocks were refused because of the limit, or because there was no memory. */
 bool mfr_pool_refused(const mfr_pool *pool);
 bool mfr_pool_failed(const mfr_pool *pool);
 void mfr_pool_forgive(mfr_pool *pool);

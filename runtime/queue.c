@@ -10,11 +10,12 @@
 #include "loaded.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
-enum { LIMIT = 256 };
+enum { LIMIT = 256, CODES = 8 };
 
 /* One command's append, with all that it points to behind it. */
 typedef struct entry {
@@ -23,6 +24,8 @@ typedef struct entry {
   int64_t base_position, last_position; /* of the log, before and after it */
   int64_t recorded_at;
   mf_bytes stream, envelope;
+  uint8_t digest[MF_DIGEST_SIZE];
+  mf_bytes code; /* of that digest, to be kept with the events; absent: it is, or will be */
   size_t count;
   mf_new_event *events;
 } entry;
@@ -41,6 +44,9 @@ struct mf_queue {
   int64_t epoch; /* another one after each conflict: what was folded before is worth nothing */
   bool ending, failed;
   mf_error failure;
+  /* Digests of code that is kept, or queued to be: the last ones. Guarded by `deciding`. */
+  uint8_t codes[CODES][MF_DIGEST_SIZE];
+  unsigned code_count;
 };
 
 static int fail(mf_error *error, int code, const char *message) {
@@ -56,7 +62,9 @@ static int append_entry(mf_txn *txn, const entry *e, mf_error *error) {
   mf_append_options options = MF_APPEND_OPTIONS_INIT;
   options.recorded_at = e->recorded_at;
   options.envelope = e->envelope;
-  return mf_append(txn, e->stream, e->events, e->count, &options, NULL, error);
+  int status = mf_append(txn, e->stream, e->events, e->count, &options, NULL, error);
+  if (status == MF_OK && e->code.data) status = mf_put_code(txn, e->digest, e->code, NULL, error);
+  return status;
 }
 
 static bool same(mf_bytes a, mf_bytes b) {
@@ -159,6 +167,25 @@ static mf_bytes cut_copy(cutter *c, mf_bytes bytes) {
   return (mf_bytes){p, bytes.size};
 }
 
+static void free_entry(entry *e) {
+  mf_free(e->code);
+  free(e);
+}
+
+/* The code that decided on the entry was staged in the transaction, which is thrown away. */
+static int take_code(mf_queue *queue, mf_txn *txn, entry *e, mf_error *error) {
+  static const uint8_t none[MF_DIGEST_SIZE];
+  mf_code_record record;
+  if (memcmp(e->digest, none, sizeof none) == 0) return MF_OK;
+  unsigned known = queue->code_count < CODES ? queue->code_count : CODES;
+  for (unsigned i = 0; i < known; i++)
+    if (memcmp(queue->codes[i], e->digest, MF_DIGEST_SIZE) == 0) return MF_OK;
+  int status = mf_find_code(queue->store, txn, e->digest, &record, error);
+  if (status == MF_OK) e->code = record.code;
+  memcpy(queue->codes[queue->code_count++ % CODES], e->digest, MF_DIGEST_SIZE);
+  return status < 0 ? status : MF_OK;
+}
+
 /* Copies events first.. of the stream, as the transaction has them. `e` NULL: only measures. */
 static int copy_events(mf_txn *txn, mf_store *store, mf_bytes stream, int64_t first, size_t count,
                        cutter *c, entry *e, mf_error *error) {
@@ -178,7 +205,9 @@ static int copy_events(mf_txn *txn, mf_store *store, mf_bytes stream, int64_t fi
     out->message_id = cut_copy(c, event.message_id);
     mf_bytes envelope = i == 0 ? cut_copy(c, event.envelope) : (mf_bytes){NULL, 0};
     if (!e) continue;
+    mf_bytes code = mf_event_decision(&event, MF_DECISION_CODE);
     if (i == 0) e->envelope = envelope;
+    if (code.size == MF_DIGEST_SIZE) memcpy(e->digest, code.data, code.size);
     e->recorded_at = event.recorded_at;
     e->last_position = event.position;
   }
@@ -207,8 +236,9 @@ static int make_entry(mf_queue *queue, mf_txn *txn, const char *name, int64_t ve
   e->stream = cut_copy(&c, stream);
   status = copy_events(txn, queue->store, stream, first, count, &c, e, error);
   e->base_position = e->last_position - (int64_t)count;
+  if (status == MF_OK) status = take_code(queue, txn, e, error);
   if (status != MF_OK) {
-    free(memory);
+    free_entry(e);
     return status;
   }
   *out = e;
@@ -236,7 +266,7 @@ static void drop_entries(mf_queue *queue, int64_t ticket) {
     entry *e = queue->first;
     queue->first = e->next;
     queue->length--;
-    free(e);
+    free_entry(e);
   }
   if (!queue->first) queue->end = &queue->first;
 }
@@ -284,6 +314,16 @@ static void *write_queue(void *argument) {
   return NULL;
 }
 
+/* Signals are for the host's own threads. */
+static bool start_writer(mf_queue *queue) {
+  sigset_t all, before;
+  sigfillset(&all);
+  if (pthread_sigmask(SIG_SETMASK, &all, &before) != 0) return false;
+  int rc = pthread_create(&queue->writer, NULL, write_queue, queue);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  return rc == 0;
+}
+
 /* ---- the host's side ---- */
 
 static void destroy(mf_queue *queue) {
@@ -312,7 +352,7 @@ int mf_queue_new(mf_store *store, const mf_queue_options *given, mf_queue **out,
   pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
   pthread_cond_init(&queue->changed, &attributes);
   pthread_condattr_destroy(&attributes);
-  if (pthread_create(&queue->writer, NULL, write_queue, queue) != 0) {
+  if (!start_writer(queue)) {
     destroy(queue);
     return fail(error, MF_NO_MEMORY, "no thread could be started for a queue");
   }
@@ -329,15 +369,26 @@ static int check_room(mf_queue *queue, mf_error *error) {
               "as many commands are queued as may be: wait for the disk, or flush the queue");
 }
 
-/* Decides the command in the transaction; *appended: how many events that has added. */
+/* Decides the command in the transaction, and makes an entry of what that has added to it. */
 static int decide(mf_queue *queue, mf_runtime *runtime, const char *stream, mf_command *command,
-                  mf_result *result, size_t *appended, mf_error *error) {
+                  mf_result *result, entry **e, mf_error *error) {
   int64_t before, after;
   int status = mf_last_position(queue->store, command->txn, &before, error);
   if (status == MF_OK) status = mf_handle(runtime, stream, command, result, error);
   if (status != MF_OK) return status;
   status = mf_last_position(queue->store, command->txn, &after, error);
-  *appended = status == MF_OK ? (size_t)(after - before) : 0;
+  if (status == MF_OK && after > before)
+    status = make_entry(queue, command->txn, stream, result->version, (size_t)(after - before), e,
+                        error);
+  if (status != MF_OK) mfr_runtime_forget_queued(runtime); /* states hold what will never be */
+  return status;
+}
+
+/* What is to be known before anything waits for a lock. */
+static int check_runtime(const mf_queue *queue, const mf_runtime *runtime, mf_error *error) {
+  int status = mfr_runtime_is_inside(runtime, error);
+  if (status == MF_OK && mfr_runtime_store(runtime) != queue->store)
+    return fail(error, MF_INVALID_ARGUMENT, "the runtime is one of another store than the queue");
   return status;
 }
 
@@ -345,19 +396,17 @@ int mf_queue_handle(mf_queue *queue, mf_runtime *runtime, const char *stream,
                     const mf_command *given, mf_result *result, int64_t *ticket, mf_error *error) {
   mf_command command = MF_COMMAND_INIT;
   entry *e = NULL;
-  size_t appended = 0;
   memset(result, 0, sizeof *result);
   if (ticket) *ticket = 0;
   if (given->size <= sizeof command) memcpy(&command, given, given->size);
   if (command.txn)
     return fail(error, MF_INVALID_ARGUMENT, "command.txn: a queue has transactions of its own");
-  int status = check_room(queue, error);
+  int status = check_runtime(queue, runtime, error);
+  if (status == MF_OK) status = check_room(queue, error);
   if (status != MF_OK) return status;
   pthread_mutex_lock(&queue->deciding);
   status = begin(queue, runtime, &command.txn, error);
-  if (status == MF_OK) status = decide(queue, runtime, stream, &command, result, &appended, error);
-  if (appended > 0)
-    status = make_entry(queue, command.txn, stream, result->version, appended, &e, error);
+  if (status == MF_OK) status = decide(queue, runtime, stream, &command, result, &e, error);
   end(runtime, command.txn);
   int64_t number = e ? add_entry(queue, e) : 0;
   pthread_mutex_unlock(&queue->deciding);
@@ -370,8 +419,10 @@ int mf_queue_aggregate(mf_queue *queue, mf_runtime *runtime, const char *stream,
                        mf_result *result, mf_error *error) {
   mf_txn *txn = NULL;
   memset(result, 0, sizeof *result);
+  int status = check_runtime(queue, runtime, error);
+  if (status != MF_OK) return status;
   pthread_mutex_lock(&queue->deciding);
-  int status = begin(queue, runtime, &txn, error);
+  status = begin(queue, runtime, &txn, error);
   if (status == MF_OK) status = mf_aggregate(runtime, stream, to, result, error);
   end(runtime, txn);
   pthread_mutex_unlock(&queue->deciding);
@@ -415,9 +466,12 @@ static bool wait_for_writer(mf_queue *queue, const struct timespec *deadline) {
 static void give_up_after_conflict(mf_queue *queue) {
   pthread_mutex_lock(&queue->deciding);
   pthread_mutex_lock(&queue->lock);
-  drop_entries(queue, INT64_MAX);
-  queue->failed = false;
-  queue->epoch++;
+  if (queue->failed && queue->failure.code == MF_VERSION_CONFLICT) { /* nobody else was faster */
+    drop_entries(queue, INT64_MAX);
+    queue->failed = false;
+    queue->epoch++;
+    queue->code_count = 0;
+  }
   pthread_mutex_unlock(&queue->lock);
   pthread_mutex_unlock(&queue->deciding);
 }

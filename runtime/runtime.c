@@ -26,8 +26,10 @@ struct mf_runtime {
   size_t count;
   mfr_domain **domains;
   details failure;
-  int64_t queue;       /* whose events the states hold that were folded in it */
-  mfr_outcome *queued; /* of those events; NULL: there are none */
+  char *problem;           /* why scripts could not be loaded again; NULL: they could */
+  mfr_functions functions; /* of the host; `running` while it is called, print's log included */
+  int64_t queue;           /* whose events the states hold that were folded in it */
+  mfr_outcome *queued;     /* of those events; NULL: there are none */
   mfr_steps steps;
 };
 
@@ -71,6 +73,16 @@ __attribute__((format(printf, 4, 5))) static int refuse(mf_runtime *runtime, int
   runtime->failure.strings[MESSAGE] = strdup(message);
   tell(&runtime->failure, status);
   return report(runtime, status, error);
+}
+
+/* While the host's own code runs, called by a script, the runtime is in the middle of something. */
+int mfr_runtime_is_inside(const mf_runtime *runtime, mf_error *error) {
+  if (!runtime->functions.running) return MF_OK;
+  if (error)
+    *error = (mf_error){MF_INVALID_ARGUMENT, 0, SIZE_MAX,
+                        "the runtime is called from a function that its script has called: such a "
+                        "function computes, and the log function only notes the line"};
+  return MF_INVALID_ARGUMENT;
 }
 
 typedef struct collecting {
@@ -132,6 +144,7 @@ int mf_runtime_new(mf_store *store, const mf_runtime_options *options, mf_runtim
   }
   /* A host that was compiled for an older, shorter structure leaves the rest at 0. */
   if (options && options->size <= sizeof r->options) memcpy(&r->options, options, options->size);
+  r->functions.twice = r->options.check_functions;
   r->store->store = store;
   r->store->seed = mf_store_seed(store);
   r->store->number = 1;
@@ -144,6 +157,8 @@ void mf_runtime_free(mf_runtime *runtime) {
   for (size_t i = 0; i < runtime->count; i++)
     mfr_domain_free(runtime->domains[i]);
   free(runtime->domains);
+  mfr_functions_free(&runtime->functions);
+  free(runtime->problem);
   forget_failure(&runtime->failure);
   mfr_outcome_end(&runtime->queued, false);
   mfr_free_steps(&runtime->steps);
@@ -168,6 +183,15 @@ void mfr_runtime_leave_queue(mf_runtime *runtime) {
   runtime->store->outcome = NULL;
 }
 
+void mfr_runtime_forget_queued(mf_runtime *runtime) {
+  runtime->store->outcome = NULL;
+  mfr_outcome_end(&runtime->queued, false);
+}
+
+mf_store *mfr_runtime_store(const mf_runtime *runtime) {
+  return runtime->store->store;
+}
+
 mfr_steps *mfr_runtime_steps(mf_runtime *runtime) {
   return &runtime->steps;
 }
@@ -175,7 +199,7 @@ mfr_steps *mfr_runtime_steps(mf_runtime *runtime) {
 /* ---- loading ---- */
 
 static void log_line(void *context, const char *text, size_t size, const mfr_call *call) {
-  const mf_runtime *runtime = context;
+  mf_runtime *runtime = context;
   char stream[MF_STREAM_NAME_MAX + 1] = "";
   mf_log_line line = {text, size, NULL, NULL, 0};
   if (!runtime->options.log) return;
@@ -186,7 +210,9 @@ static void log_line(void *context, const char *text, size_t size, const mfr_cal
     if (call->event.position && strcmp(call->phase, "decide") != 0)
       line.position = call->event.version;
   }
+  runtime->functions.running = true;
   runtime->options.log(runtime->options.log_context, &line);
+  runtime->functions.running = false;
 }
 
 typedef struct parsing {
@@ -212,6 +238,14 @@ static int set_params(mfr_domain *domain, const char *json) {
   return status;
 }
 
+static int refuse_category(mf_runtime *runtime, const mfr_loaded *one, const mfr_loaded *other,
+                           mf_error *error) {
+  return refuse(runtime, MF_INVALID_ARGUMENT, error,
+                "%.200s and %.200s have the same category \"%.100s\": a stream belongs to one "
+                "decider",
+                one->path, other->path, one->category);
+}
+
 /* A category that is taken, and a domain without any, are refused. */
 static int check_categories(mf_runtime *runtime, mfr_domain *domain, mf_error *error) {
   size_t categories = 0;
@@ -220,11 +254,7 @@ static int check_categories(mf_runtime *runtime, mfr_domain *domain, mf_error *e
     if (!loaded->category) continue;
     categories++;
     const mfr_loaded *other = mfr_has_category(runtime->domains, runtime->count, loaded->category);
-    if (other)
-      return refuse(runtime, MF_INVALID_ARGUMENT, error,
-                    "%.200s and %.200s have the same category \"%.100s\": a stream belongs to one "
-                    "decider",
-                    other->path, loaded->path, loaded->category);
+    if (other) return refuse_category(runtime, other, loaded, error);
   }
   if (categories > 0) return MF_OK;
   return refuse(runtime, MF_INVALID_ARGUMENT, error,
@@ -258,7 +288,10 @@ typedef struct loading {
 
 static int load(mf_runtime *runtime, const loading *what, mf_error *error) {
   mfr_load_options options;
+  if (mfr_runtime_is_inside(runtime, error) != MF_OK) return MF_INVALID_ARGUMENT;
   memset(&options, 0, sizeof options);
+  options.functions = &runtime->functions;
+  options.allocator = (mfr_allocator){runtime->options.allocate, runtime->options.allocate_context};
   options.limits.instructions = runtime->options.budget;
   options.limits.memory = runtime->options.memory;
   options.log = log_line;
@@ -289,12 +322,154 @@ int mf_load_string(mf_runtime *runtime, const char *name, const char *source, si
   return load(runtime, &what, error);
 }
 
+/* ---- loading again ---- */
+
+/* What is loaded stands in `fresh` by index; NULL: that domain has not changed. */
+static void free_fresh(mf_runtime *runtime, mfr_domain **fresh) {
+  for (size_t i = 0; i < runtime->count; i++)
+    mfr_domain_free(fresh[i]);
+  free(fresh);
+}
+
+/* The decider of a category that streams belong to must still be there, in whatever file. */
+static int check_all_there(mf_runtime *runtime, mfr_domain *old, mfr_domain *fresh,
+                           mf_error *error) {
+  for (size_t i = 0; i < mfr_domain_count(old); i++) {
+    const mfr_loaded *loaded = mfr_domain_decider(old, i);
+    if (loaded->category && !mfr_has_category(&fresh, 1, loaded->category))
+      return refuse(runtime, MF_INVALID_ARGUMENT, error,
+                    "%.200s has a decider of the category \"%.100s\" no more, and streams belong "
+                    "to it",
+                    loaded->path, loaded->category);
+  }
+  return MF_OK;
+}
+
+/* No two of what will be loaded have one category. */
+static int check_fresh(mf_runtime *runtime, mfr_domain **fresh, mf_error *error) {
+  for (size_t i = 0; i < runtime->count; i++) {
+    if (!fresh[i]) continue;
+    int status = check_all_there(runtime, runtime->domains[i], fresh[i], error);
+    for (size_t k = 0; status == MF_OK && k < mfr_domain_count(fresh[i]); k++) {
+      const mfr_loaded *loaded = mfr_domain_decider(fresh[i], k);
+      for (size_t j = 0; loaded->category && j < runtime->count; j++) {
+        mfr_domain *other = fresh[j] ? fresh[j] : runtime->domains[j];
+        const mfr_loaded *taken = j == i ? NULL : mfr_has_category(&other, 1, loaded->category);
+        if (taken) return refuse_category(runtime, taken, loaded, error);
+      }
+    }
+    if (status != MF_OK) return status;
+  }
+  return MF_OK;
+}
+
+static mfr_change any_has_changed(const mf_runtime *runtime) {
+  mfr_change most = MFR_SAME;
+  for (size_t i = 0; i < runtime->count && most != MFR_CHANGED; i++) {
+    mfr_change change = mfr_watch_changed(mfr_domain_watch(runtime->domains[i]), false);
+    if (change > most) most = change;
+  }
+  return most;
+}
+
+/* Whether this was told before; it is noted. */
+static bool told_before(mf_runtime *runtime) {
+  char *now = strdup(runtime->failure.told.message);
+  bool before = now && runtime->problem && strcmp(now, runtime->problem) == 0;
+  free(runtime->problem);
+  runtime->problem = now;
+  return before;
+}
+
+/* Loads what has changed, and what had changed when it could not be taken over. */
+static int load_fresh(mf_runtime *runtime, mfr_domain **fresh, mf_error *error) {
+  for (size_t i = 0; i < runtime->count; i++) {
+    mfr_domain *domain = runtime->domains[i];
+    if (!mfr_domain_is_stale(domain) && !mfr_watch_changed(mfr_domain_watch(domain), false))
+      continue;
+    fresh[i] = mfr_domain_again(domain);
+    if (!fresh[i]) return refuse(runtime, MF_NO_MEMORY, error, "no memory for a sandbox");
+    int status = mfr_domain_load(fresh[i], mfr_domain_path(domain));
+    if (status != MF_OK) return domain_failed(runtime, fresh[i], status, error);
+  }
+  return check_fresh(runtime, fresh, error);
+}
+
+/* Whether that brought other code. */
+static bool replace_all(mf_runtime *runtime, mfr_domain **fresh) {
+  bool changed = false;
+  for (size_t i = 0; i < runtime->count; i++) {
+    mfr_domain *domain = runtime->domains[i];
+    if (!fresh[i]) continue;
+    mfr_domain_set_stale(domain, false);
+    if (mfr_domain_same(domain, fresh[i])) {
+      mfr_watch_move(mfr_domain_watch(domain), mfr_domain_watch(fresh[i]));
+      continue;
+    }
+    runtime->domains[i] = fresh[i];
+    fresh[i] = domain; /* to be freed */
+    changed = true;
+  }
+  return changed;
+}
+
+/* The files were looked at, as they are now. */
+static void keep_all(mf_runtime *runtime, mfr_domain **fresh) {
+  for (size_t i = 0; i < runtime->count; i++) {
+    if (!fresh[i]) continue;
+    mfr_watch_merge(mfr_domain_watch(runtime->domains[i]), mfr_domain_watch(fresh[i]));
+    mfr_domain_set_stale(runtime->domains[i], true);
+  }
+}
+
+int mf_reload(mf_runtime *runtime, bool *changed, mf_error *error) {
+  if (changed) *changed = false;
+  int status = mfr_runtime_is_inside(runtime, error);
+  mfr_change change = status == MF_OK ? any_has_changed(runtime) : MFR_SAME;
+  if (change == MFR_SAME) return status;
+  forget_failure(&runtime->failure);
+  mfr_domain **fresh = calloc(runtime->count, sizeof *fresh);
+  if (!fresh) return refuse(runtime, MF_NO_MEMORY, error, "no memory to load scripts");
+  status = load_fresh(runtime, fresh, error);
+  bool other = status == MF_OK && replace_all(runtime, fresh);
+  if (status != MF_OK) keep_all(runtime, fresh);
+  if (changed) *changed = other;
+  free_fresh(runtime, fresh);
+  if (status != MF_OK) return told_before(runtime) && change == MFR_IN_DOUBT ? MF_OK : status;
+  free(runtime->problem);
+  runtime->problem = NULL;
+  return MF_OK;
+}
+
+/* ---- functions of the host ---- */
+
+int mf_add_function(mf_runtime *runtime, const mf_host_function *given, mf_error *error) {
+  mf_host_function function = {0};
+  int status = mfr_runtime_is_inside(runtime, error);
+  if (status != MF_OK) return status;
+  if (given->size <= sizeof function) memcpy(&function, given, given->size);
+  if (!function.name || !mfr_is_name(function.name, strlen(function.name)))
+    return refuse(runtime, MF_INVALID_ARGUMENT, error,
+                  "function.name: letters, digits and _, at most 40, and no digit first");
+  if (!function.call)
+    return refuse(runtime, MF_INVALID_ARGUMENT, error, "function.call: it is missing");
+  if (mfr_functions_find(&runtime->functions, function.name))
+    return refuse(runtime, MF_INVALID_ARGUMENT, error, "there is a function \"%s\" already",
+                  function.name);
+  if (runtime->count > 0)
+    return refuse(runtime, MF_INVALID_ARGUMENT, error,
+                  "scripts are loaded already: add \"%s\" before them", function.name);
+  if (mfr_functions_add(&runtime->functions, &function)) return MF_OK;
+  return refuse(runtime, MF_NO_MEMORY, error, "no memory for a function");
+}
+
 /* ---- commands and states ---- */
 
 /* The decider that owns the stream, or NULL and a failure. */
 static const mfr_loaded *owner_of(mf_runtime *runtime, const char *stream, mf_error *error) {
   char message[512];
   mfr_text name = {stream, stream ? strlen(stream) : 0};
+  if (mfr_runtime_is_inside(runtime, error) != MF_OK) return NULL;
   forget_failure(&runtime->failure);
   if (name.size < 1 || name.size > MF_STREAM_NAME_MAX) {
     refuse(runtime, MF_INVALID_ARGUMENT, error, "a stream's name has 1 to %d bytes, this has %zu",

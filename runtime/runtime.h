@@ -13,8 +13,8 @@
  *    mf_result_free(), what mf_runtime_error() returns until the next call on the runtime.
  *  - While a command is handled the store's write transaction is open, and other writers of the
  * file wait. A script is bounded by its budget, so they do not wait for long.
- *  - The log callback runs in the middle of that. It must not call the runtime, nor write to the
- *    store: note the line, and return.
+ *  - The log callback and functions of the host run in the middle of that. The runtime refuses to
+ *    be called from them, and they must not use the store.
  *  - A refusal is no error: MF_REJECTED is positive, and the reason stands in the result.
  *  - Free a runtime before its store is closed, and not from one of its callbacks.
  *
@@ -201,6 +201,16 @@ typedef struct mf_runtime_options {
   /* Where `print` of scripts goes; NULL: nowhere. Called in the thread of the call that runs. */
   void (*log)(void *context, const mf_log_line *line);
   void *log_context;
+  /* Each function of the host (mf_add_function) is called twice, and a difference fails the call.
+   */
+  bool check_functions;
+  /* Where the sandboxes take their memory from, which is nearly all that a runtime holds; NULL:
+   * malloc. `pointer` is NULL for a new block, `size` 0 to free one, old_size what the block had.
+   * It returns NULL where there is none, and then MF_NO_MEMORY comes of it and nothing is recorded.
+   * Making a block smaller should not fail. Called by the thread that calls the runtime, or, in
+   * mf_handle(), by one that writes for all. */
+  void *(*allocate)(void *context, void *pointer, size_t old_size, size_t size);
+  void *allocate_context;
 } mf_runtime_options;
 
 /*
@@ -237,6 +247,71 @@ MF_API int mf_load(mf_runtime *runtime, const char *path, const char *params, mf
  * so it can require only what comes with Moonfold. */
 MF_API int mf_load_string(mf_runtime *runtime, const char *name, const char *source, size_t size,
                           const char *params, mf_error *error);
+
+/*
+ * Loads what has changed on disk since it was loaded: for a host that runs while its rules are
+ * edited. The next command uses the new code, and states are folded anew by it; nothing else
+ * changes hands, and what was recorded stays. All or nothing, over all that was loaded: when one
+ * script does not load, the old code goes on everywhere, the error says why, and mf_runtime_error()
+ * where; it is told once, and the next edit is tried again. `changed` (may be NULL): whether there
+ * is other code now.
+ *
+ * It looks at each file that was read, and at the folder, with one stat: a few microseconds, so a
+ * game can call it in every frame. Loading itself takes milliseconds. A file that is being written
+ * is waited for: what has changed within 100 ms of the last look may be taken over that much later.
+ * What mf_load_string() has loaded has no file, and stays.
+ *
+ * Errors: those of mf_load(); MF_INVALID_ARGUMENT also where a category has lost its decider.
+ */
+MF_API int mf_reload(mf_runtime *runtime, bool *changed, mf_error *error);
+
+/* ---- functions of the host, for scripts ---- */
+
+/*
+ * Scripts find functions of their host in the table `host`:
+ *
+ *     static int path_length(void *map, mf_value arguments, mf_builder *result, mf_error *error) {
+ *       mf_value from = mf_value_slot(arguments, 1), to = mf_value_slot(arguments, 2);
+ *       mf_build_integer(result, shortest(map, from, to));
+ *       return MF_OK;
+ *     }
+ *     ...
+ *     mf_host_function function = {sizeof function, "path_length", "1", 2000, path_length, map};
+ *     mf_add_function(runtime, &function, &error);          before mf_load()
+ *
+ *     if host.path_length(hero, exit) > hero.steps then moonfold.reject "too_far" end
+ *
+ * PURE. What a function returns may depend on its arguments alone, for ever: a state is folded
+ * again from its events, on other machines and in other years, and must come out the same. So it
+ * reads no clock, no file and nothing that changes, and has no effect: an effect would be repeated
+ * by each fold, and happen for commands that are not recorded. What a function did is none of
+ * Moonfold's business, so this is a promise of yours; check_functions of mf_runtime_options, on
+ * while you develop, finds most of what breaks it. When what it computes changes, change its
+ * version.
+ *
+ * VERSIONS. The names and versions of the functions that a script uses are part of its digests:
+ * with another version states that were kept are folded anew, and events tell which code decided
+ * them.
+ *
+ * VALUES cross as copies: arguments as a list (nil as null), borrowed for the time of the call; the
+ * result from the builder, which is empty at first, and nil when it is left so. A status other than
+ * MF_OK fails the script like error() does, with error->message. It must return: no longjmp, no
+ * exception of C++ through it. It runs in the thread that runs the script, in the middle of a
+ * transaction: the runtime refuses to be called from it (MF_INVALID_ARGUMENT), and the store must
+ * not be.
+ */
+typedef struct mf_host_function {
+  size_t size;         /* sizeof(mf_host_function) */
+  const char *name;    /* letters, digits and _, at most 40; copied */
+  const char *version; /* of what it computes: any text; NULL: "". Copied */
+  int64_t cost;        /* of a call, in instructions of Lua's machine (some 5 ns); 0: 100 */
+  int (*call)(void *context, mf_value arguments, mf_builder *result, mf_error *error);
+  void *context;
+} mf_host_function;
+
+/* Gives scripts a function, those that are loaded later. Errors: MF_INVALID_ARGUMENT (no name; one
+ * that is taken; something is loaded already), MF_NO_MEMORY. */
+MF_API int mf_add_function(mf_runtime *runtime, const mf_host_function *function, mf_error *error);
 
 /* ---- commands ---- */
 

@@ -137,6 +137,8 @@ static int run_job(lua_State *L) {
   lua_call(L, 1, LUA_MULTRET);
   int results = lua_gettop(L);
   if (sandbox->spent) return mfr_exceeded(L, "the budget of the call is gone");
+  if (sandbox->impure)
+    luaL_error(L, "host.%s is not pure: called twice, it gave two results", sandbox->impure);
   if (!mfr_upvalues_unchanged(L))
     luaL_error(L,
                "the local variable \"%s\", outside of the functions, was changed: the next call "
@@ -379,12 +381,12 @@ void mfr_sandbox_set_limits(mfr_sandbox *sandbox, const mfr_limits *limits) {
   }
 }
 
-mfr_sandbox *mfr_sandbox_new(const mfr_limits *limits) {
+mfr_sandbox *mfr_sandbox_new(const mfr_limits *limits, const mfr_allocator *allocator) {
   mfr_sandbox *sandbox = calloc(1, sizeof *sandbox);
   if (!sandbox) return NULL;
   mfr_sandbox_set_limits(sandbox, limits);
   sandbox->c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-  sandbox->pool = mfr_pool_new();
+  sandbox->pool = mfr_pool_new(allocator);
   if (sandbox->pool) sandbox->S = lua_newstate(mfr_pool_alloc, sandbox->pool);
   if (sandbox->c_locale && sandbox->S) {
     *(mfr_sandbox **)lua_getextraspace(sandbox->S) = sandbox;

@@ -10,6 +10,7 @@
 #define MF_RUNTIME_SANDBOX_H
 
 #include "internal.h"
+#include "pool.h"
 
 typedef struct mfr_sandbox mfr_sandbox;
 
@@ -25,8 +26,8 @@ typedef struct mfr_limits {
 #define MFR_LIMITS_DEFAULT                                                                         \
   { 10 * 1000 * 1000, 2000, (size_t)64 << 20, 60 * 1000 }
 
-/* NULL limits: the defaults. NULL result: no memory. */
-mfr_sandbox *mfr_sandbox_new(const mfr_limits *limits);
+/* NULL limits: the defaults; NULL allocator: malloc. NULL result: no memory. */
+mfr_sandbox *mfr_sandbox_new(const mfr_limits *limits, const mfr_allocator *allocator);
 void mfr_sandbox_free(mfr_sandbox *sandbox); /* NULL is fine */
 lua_State *mfr_sandbox_lua(mfr_sandbox *sandbox);
 mfr_state *mfr_sandbox_state(mfr_sandbox *sandbox);

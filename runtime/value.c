@@ -430,6 +430,10 @@ mf_value mf_builder_value(const mf_builder *b) {
   return (mf_value){bytes, bytes + b->bytes.size};
 }
 
+bool mfr_builder_begun(const mf_builder *b) {
+  return b->finished;
+}
+
 const char *mf_builder_problem(const mf_builder *b) {
   return b->problem;
 }

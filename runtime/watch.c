@@ -43,16 +43,30 @@ void mfr_watch_add(mfr_watch *watch, const char *path) {
   watch->stamps[watch->count++].path = copy;
 }
 
-bool mfr_watch_changed(const mfr_watch *watch) {
+mfr_change mfr_watch_changed(const mfr_watch *watch, bool in_doubt) {
+  mfr_change change = MFR_SAME;
   for (size_t i = 0; i < watch->count; i++) {
     const mfr_stamp *then = &watch->stamps[i];
     mfr_stamp now;
     look(then->path, &now);
-    if (then->young || now.modified != then->modified || now.changed != then->changed ||
-        now.size != then->size || now.inode != then->inode)
-      return true;
+    if (now.modified != then->modified || now.changed != then->changed || now.size != then->size ||
+        now.inode != then->inode)
+      return MFR_CHANGED;
+    if (then->young && (in_doubt || !now.young)) change = MFR_IN_DOUBT;
   }
-  return false;
+  return change;
+}
+
+void mfr_watch_move(mfr_watch *watch, mfr_watch *from) {
+  mfr_watch_free(watch);
+  *watch = *from;
+  *from = (mfr_watch){NULL, 0};
+}
+
+void mfr_watch_merge(mfr_watch *watch, mfr_watch *from) {
+  for (size_t i = 0; i < watch->count; i++)
+    mfr_watch_add(from, watch->stamps[i].path);
+  mfr_watch_move(watch, from);
 }
 
 void mfr_watch_free(mfr_watch *watch) {

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,7 +26,8 @@ static const char counter[] =
     "local other = { initial_state = 0, evolve = { Counted = function(n) return n + 1 end } }\n"
     "return {\n"
     "  category = 'counter', initial_state = { n = 0 },\n"
-    "  evolve = { Counted = function(state, event) state.n = state.n + event.data.by end },\n"
+    "  evolve = { Counted = function(state, event) state.n = state.n + event.data.by end,\n"
+    "    Blown = false },\n"
     "  decide = {\n"
     "    Count = function(command) return moonfold.event('Counted', { by = command.data }) end,\n"
     "    Follow = function(command, state, context)\n"
@@ -33,6 +36,7 @@ static const char counter[] =
     "    end,\n"
     "    Refuse = function() moonfold.reject('no') end,\n"
     "    Nothing = function() end,\n"
+    "    Blow = function() return moonfold.event('Blown', ('x'):rep(2000)) end,\n"
     "  },\n"
     "}\n";
 
@@ -199,6 +203,86 @@ static void conflict(const char *name) {
   end_world(&w);
 }
 
+/* What was decided by a queue says which code decided it, and the store has that code. */
+static void keeps_code(const char *name) {
+  world w = begin_world(name, MF_NONE, 0);
+  mf_read_options options = MF_READ_OPTIONS_INIT;
+  mf_code_record record = {{0}, 0, {NULL, 0}};
+  mf_reader *reader;
+  mf_event event;
+  count(w.queue, w.runtime, "counter-1", "Count", "1", NULL);
+  count(w.queue, w.runtime, "counter-1", "Count", "1", NULL);
+  mf_queue_flush(w.queue, NULL, NULL);
+  int fine = 1, events = 0;
+  mf_reader_open(w.store, NULL, &options, &reader, NULL);
+  for (; mf_reader_next(reader, &event, NULL) == MF_OK; events++) {
+    mf_bytes code = mf_event_decision(&event, MF_DECISION_CODE);
+    fine = fine && code.size == MF_DIGEST_SIZE &&
+           mf_find_code(w.store, NULL, code.data, &record, NULL) == MF_OK;
+    if (fine) mf_free(record.code);
+  }
+  mf_reader_close(reader);
+  check(fine && events == 2, "the code that decided is kept in the store");
+  end_world(&w);
+}
+
+/* Two runtimes take turns, each of which has folded what the other has not yet seen. */
+static void two_runtimes(const char *name) {
+  world w = begin_world(name, MF_FULL, 100000);
+  mf_runtime *other = new_runtime(w.store);
+  int fine = 1;
+  for (int i = 1; i <= 300; i++)
+    fine = fine && count(w.queue, i % 3 ? w.runtime : other, "counter-1", "Count", "1", NULL) == i;
+  check(fine, "two runtimes that take turns see each other's commands");
+  fine = mf_queue_flush(w.queue, NULL, NULL) == MF_OK;
+  mf_command command = MF_COMMAND_INIT;
+  mf_result result;
+  command.type = "Count";
+  command.data = "1";
+  fine = fine && mf_handle(other, "counter-1", &command, &result, NULL) == MF_OK &&
+         mf_value_integer(mf_value_field(result.state_value, "n"), 0) == 301;
+  mf_result_free(&result);
+  check(fine && count(w.queue, w.runtime, "counter-1", "Count", "1", NULL) == 302,
+        "what was queued, and what was not, are one past");
+  mf_runtime_free(other);
+  end_world(&w);
+}
+
+/* A file system that is full: a file may not grow, which is the same to the writer. */
+static void full_disk(const char *name) {
+  struct rlimit before, small;
+  mf_error error;
+  world w = begin_world(name, MF_RELAXED, 100000);
+  signal(SIGXFSZ, SIG_IGN);
+  getrlimit(RLIMIT_FSIZE, &before);
+  small = before;
+  small.rlim_cur = 1 << 20;
+  setrlimit(RLIMIT_FSIZE, &small);
+  int64_t last = 0, ticket;
+  int status = MF_OK, n = 0;
+  for (; n < 5000 && status == MF_OK; n++) {
+    mf_command command = MF_COMMAND_INIT;
+    mf_result result;
+    command.type = "Blow";
+    status = mf_queue_handle(w.queue, w.runtime, "counter-1", &command, &result, &ticket, &error);
+    mf_result_free(&result);
+    if (status == MF_OK) last = ticket;
+  }
+  if (status == MF_OK) status = mf_queue_flush(w.queue, NULL, &error);
+  int64_t durable = mf_queue_durable(w.queue);
+  check(status == MF_DISK_FULL && durable < last,
+        "when the disk is full, that is told by the next command, or by a flush");
+  check(mf_queue_flush(w.queue, NULL, &error) == MF_DISK_FULL &&
+            mf_queue_durable(w.queue) >= durable && mf_queue_length(w.queue) > 0,
+        "and again by every flush, as long as it is; what is queued stays");
+  setrlimit(RLIMIT_FSIZE, &before);
+  check(mf_queue_flush(w.queue, NULL, &error) == MF_OK && mf_queue_durable(w.queue) == last &&
+            version_of(w.store, "counter-1") == last,
+        "when there is room again, a flush writes all of it");
+  check(count(w.queue, w.runtime, "counter-1", "Count", "1", NULL) == 1, "and the queue goes on");
+  end_world(&w);
+}
+
 static void misuse(const char *name) {
   mf_open_options how = {.size = sizeof how, .read_only = true};
   mf_queue *queue;
@@ -209,6 +293,15 @@ static void misuse(const char *name) {
         "a store that is read-only has no queue");
   mf_close(store);
   check(mf_queue_free(NULL, NULL) == MF_OK, "freeing nothing is fine");
+  world w = begin_world(":memory:", MF_NONE, 0), other = begin_world(":memory:", MF_NONE, 0);
+  mf_result result;
+  check(count(w.queue, other.runtime, "counter-1", "Count", "1", NULL) ==
+                -1 - MF_INVALID_ARGUMENT &&
+            mf_queue_aggregate(w.queue, other.runtime, "counter-1", MF_LAST, &result, NULL) ==
+                MF_INVALID_ARGUMENT,
+        "a runtime of another store is refused");
+  end_world(&w);
+  end_world(&other);
 }
 
 /* ---- threads ---- */
@@ -307,6 +400,12 @@ int main(void) {
   snprintf(path, sizeof path, "%s/4.fold", folder);
   conflict(path);
   misuse(path);
+  snprintf(path, sizeof path, "%s/6.fold", folder);
+  keeps_code(path);
+  snprintf(path, sizeof path, "%s/7.fold", folder);
+  two_runtimes(path);
+  snprintf(path, sizeof path, "%s/8.fold", folder);
+  full_disk(path);
   snprintf(path, sizeof path, "%s/5.fold", folder);
   threads(path);
   crashes(folder);

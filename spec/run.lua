@@ -96,6 +96,7 @@ else
     tap("running out of memory", make .. "build/memory_spec && build/memory_spec")
     tap("the runtime in C", make .. "build/runtime_spec && build/runtime_spec")
     tap("queued commands", make .. "build/queue_spec && build/queue_spec")
+    tap("what a host gives a runtime, and edits", make .. "build/embedding_spec && build/embedding_spec")
     tap("work in slices, and subscriptions", make .. "build/step_spec && build/step_spec")
     tap("the store in C", make .. "build/store_spec && build/store_spec")
     tap("what stands beside the log", make .. "build/beside_spec && build/beside_spec")

@@ -68,7 +68,7 @@ void *__wrap_mfr_pool_alloc(void *pool, void *p, size_t old_size, size_t size) {
 /* ---- scripts ---- */
 
 static mfr_sandbox *new_or_die(const mfr_limits *limits) {
-  mfr_sandbox *sandbox = mfr_sandbox_new(limits);
+  mfr_sandbox *sandbox = mfr_sandbox_new(limits, NULL);
   if (sandbox) return sandbox;
   fputs("no memory\n", stderr);
   exit(2);
