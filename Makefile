@@ -70,8 +70,11 @@ STORE_SOURCES := $(wildcard store/*.c)
 RUNTIME_SOURCES := $(filter-out runtime/main.c runtime/repl.c,$(wildcard runtime/*.c))
 SCRIPTS := $(filter-out %_spec.lua scripts/moonfold/ffi.lua,$(wildcard scripts/moonfold/*.lua scripts/moonfold/*/*.lua scripts/domain/*.lua))
 STORE_OBJECTS := $(STORE_SOURCES:%.c=$(BUILD)/%.o)
-RUNTIME_OBJECTS := $(RUNTIME_SOURCES:%.c=$(BUILD)/%.o) $(BUILD)/embedded.o
-OBJECTS := $(STORE_OBJECTS) $(RUNTIME_OBJECTS)
+RUNTIME_OBJECTS := $(RUNTIME_SOURCES:%.c=$(BUILD)/%.o)
+OBJECTS := $(STORE_OBJECTS) $(RUNTIME_OBJECTS) $(BUILD)/embedded.o
+# A C host has no use for the command line, the REPL and what they show of the documentation.
+LIBRARY_SCRIPTS := $(filter-out scripts/moonfold/cli/% scripts/moonfold/repl/% scripts/moonfold/doc.lua scripts/moonfold/reference.lua,$(SCRIPTS))
+LIBRARY_OBJECTS := $(STORE_OBJECTS) $(RUNTIME_OBJECTS) $(BUILD)/embedded_library.o
 # What LuaJIT hosts require.
 FFI := $(BUILD)/luajit/moonfold
 
@@ -102,7 +105,11 @@ $(BUILD)/embedded.c: runtime/embed.lua $(SCRIPTS) $(TEMPLATES)
 	@mkdir -p $(@D)
 	$(LUA) runtime/embed.lua $(SCRIPTS) --texts $(TEMPLATES) > $@.tmp && mv $@.tmp $@
 
-$(BUILD)/embedded.o: $(BUILD)/embedded.c Makefile
+$(BUILD)/embedded_library.c: runtime/embed.lua $(LIBRARY_SCRIPTS) $(TEMPLATES)
+	@mkdir -p $(@D)
+	$(LUA) runtime/embed.lua $(LIBRARY_SCRIPTS) --texts $(TEMPLATES) > $@.tmp && mv $@.tmp $@
+
+$(BUILD)/embedded.o $(BUILD)/embedded_library.o: $(BUILD)/%.o: $(BUILD)/%.c Makefile
 	$(CC) $(CFLAGS_ALL) -c $< -o $@
 
 # The binary contains Lua and exports its symbols, so that C modules can be required.
@@ -113,10 +120,10 @@ $(BUILD)/moonfold: $(BUILD)/runtime/main.o $(BUILD)/runtime/repl.o $(OBJECTS)
 $(BUILD)/moonfold.so: $(OBJECTS)
 	$(CC) $(LDFLAGS_ALL) -shared $^ -o $@ $(STORE_LIBS) -lm
 
-$(BUILD)/libmoonfold.so: $(OBJECTS)
+$(BUILD)/libmoonfold.so: $(LIBRARY_OBJECTS)
 	$(CC) $(LDFLAGS_ALL) -shared -Wl,-soname,libmoonfold.so.0 $^ -o $@ $(LUA_LIBS) $(STORE_LIBS) -lm
 
-$(BUILD)/libmoonfold.a: $(OBJECTS)
+$(BUILD)/libmoonfold.a: $(LIBRARY_OBJECTS)
 	rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/moonfold.pc: Makefile
