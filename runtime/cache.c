@@ -12,7 +12,8 @@
  *    something is folded into it, and remembered after.
  *  - Events may never be committed. A state that holds such events remembers whose they are, an
  *    mfr_outcome, and is used by nobody else until they are committed.
- *  - decide may try to change it: it is given a read-only view.
+ *  - decide may try to change it: it is given a read-only view, also of what it looks at in other
+ *    streams.
  */
 #include "library.h"
 #include "loaded.h"
@@ -239,9 +240,10 @@ bool mfr_cache_clear(lua_State *L, mfr_cache *cache) {
 
 /* Whether the call may use the state: all of its events are committed, or its own transaction's. */
 static bool holds(const mfr_call *call, cached *e) {
+  const mfr_outcome *own = call->looking ? call->decision->outcome : call->outcome;
   for (const mfr_outcome *o = e->outcome; o; o = o->parent) {
     if (o->is == COMMITTED) continue;
-    return o->is == OPEN && (o == call->outcome || o == call->store->outcome);
+    return o->is == OPEN && (o == own || o == call->store->outcome);
   }
   release(e->outcome);
   e->outcome = NULL;
@@ -312,15 +314,31 @@ static mfr_outcome *own_outcome(mfr_call *call) {
   return call->outcome;
 }
 
+/* Whether the stream's events up to the version are committed. In a transaction some may be staged:
+ * by an earlier call, or, for what a decision looks at, by an earlier command of its own call. */
+static bool is_committed(const mfr_call *call, int64_t version) {
+  int64_t committed;
+  if (!call->store->txn && !call->looking) return true;
+  /* What is staged in a read transaction may meanwhile be outnumbered by what others commit. */
+  bool writes = !call->store->txn || (call->store->outcome && !call->store->dry_run);
+  if (!writes || (call->looking && !call->decision->write)) return false;
+  mf_bytes stream = {call->stream.data, call->stream.size};
+  return mf_stream_version(call->store->store, NULL, stream, &committed, NULL) == MF_OK &&
+         committed == version;
+}
+
 void mfr_remember(lua_State *L, mfr_state *state, mfr_call *call, const mfr_decider *d,
                   int64_t version, bool decided) {
   mfr_cache *cache = state->cache;
   if (!d->identity || !cache || version == 0) return;
   mfr_outcome *outcome = NULL;
-  /* In a transaction of a C host, whose end nobody tells, and where memory is short. */
-  if (call->store->txn && !call->store->outcome) return;
-  if (call->store->txn) outcome = call->store->outcome;
-  if (decided && !(outcome = own_outcome(call))) return;
+  if (decided || !is_committed(call, version)) {
+    outcome = decided         ? own_outcome(call)
+              : call->looking ? own_outcome(call->decision)
+                              : call->store->outcome;
+    /* In a transaction of a C host, whose end nobody tells, and where memory is short. */
+    if (!outcome || (call->store->txn && !call->store->outcome)) return;
+  }
   cached *e = find(cache, call->store->number, d->identity, call->stream);
   if (e && e->usable && e->version > version && holds(call, e)) return; /* a look at the past */
   if (!e) {

@@ -56,9 +56,10 @@ static int context_aggregate_stream(lua_State *L) {
   call.looking = true;
   call.past = context->call->past;
   call.as_of = context->call->as_of;
+  call.decision = context->call;
   mfr_sandbox_charge(L, state, 500);
   call.stream = mfr_check_stream(L, state, 2);
-  if (state->sandbox) mfr_plain_decider(L, state, 3);
+  if (state->sandbox) call.lasting = mfr_plain_decider(L, state, 3);
   if (!mfr_to_loaded(L, state, 3)) mfr_check_decider(L, state, 3, "decider", false);
   mfr_check_options(L, state, 4, "options", mfr_aggregate_options);
   return mfr_protect(L, state, &call, look_body, 4, 1);

@@ -762,6 +762,7 @@ int mfr_domain_enter(const mfr_loaded *loaded, mfr_store *store, mfr_call *call,
     domain->store->txn = store->txn;
     domain->store->seed = store->seed;
     domain->store->outcome = store->outcome;
+    domain->store->dry_run = store->dry_run;
   }
   domain->running = true;
   domain->call = call;

@@ -752,14 +752,22 @@ void mfr_aggregate(lua_State *L, mfr_state *state, mfr_call *call, int store, in
     return;
   }
   mfr_unpack_decider(L, decider_index, store, &decider);
+  if (call->lasting && state->cache) decider.identity = lua_topointer(L, decider_index);
   push_option(L, options, "upcast");
-  if (!lua_isnil(L, -1)) decider.upcast = lua_gettop(L);
+  if (!lua_isnil(L, -1)) {
+    decider.upcast = lua_gettop(L);
+    decider.identity = NULL;
+  }
   push_option(L, options, "initial_state");
+  if (!lua_isnil(L, -1)) decider.identity = NULL;
   take_initial_state(L, state, &decider);
   check_folding(L, state, options, &f);
   push_option(L, options, "trace");
   fold_range(L, state, call, &decider, &f);
-  lua_pushvalue(L, decider.state);
+  if (state->sandbox)
+    mfr_push_view(L, state, decider.state); /* it may be kept */
+  else
+    lua_pushvalue(L, decider.state);
   push_trace(L, &decider);
   push_findings(L, &decider);
   push_result(L, &f);

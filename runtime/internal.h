@@ -196,7 +196,7 @@ bool mfr_see_through(lua_State *L, int index);
 /* Pushes the value, or what decide is given of it in a sandbox: a read-only view. [-0, +1] */
 void mfr_push_view(lua_State *L, mfr_state *state, int index);
 /* In a sandbox: replaces a script's decider at index by one of plain tables. */
-void mfr_plain_decider(lua_State *L, mfr_state *state, int index);
+bool mfr_plain_decider(lua_State *L, mfr_state *state, int index);
 
 /* ---- meter.c ---- */
 
@@ -257,6 +257,7 @@ typedef struct mfr_store {
   mf_store *store;      /* NULL: closed */
   mf_txn *txn;          /* the open transaction, which every call joins */
   mfr_outcome *outcome; /* of that; NULL: nobody will tell */
+  bool dry_run;         /* it is a read transaction */
   uint64_t seed;
   uint64_t number; /* among the stores that this state has opened */
   int iterators;   /* that are open */
@@ -293,11 +294,13 @@ int64_t mfr_clock(lua_State *L, mfr_state *state, int index);
  */
 typedef struct mfr_call {
   mfr_store *store;
-  mf_txn *txn;  /* what the call reads and writes in; may be NULL */
-  bool own;     /* the transaction was begun by this call */
-  bool write;   /* it may write */
-  bool saved;   /* `savepoint` is set: the transaction is somebody else's */
-  bool looking; /* a decision looks at another stream */
+  mf_txn *txn;               /* what the call reads and writes in; may be NULL */
+  bool own;                  /* the transaction was begun by this call */
+  bool write;                /* it may write */
+  bool saved;                /* `savepoint` is set: the transaction is somebody else's */
+  bool looking;              /* a decision looks at another stream: */
+  struct mfr_call *decision; /* that of this call, */
+  bool lasting; /* with a decider that is the same table for as long as the sandbox lives */
   bool past;    /* the log is taken to end at `as_of` */
   int64_t as_of;
   int bounded;      /* instructions that the next function called takes at most; 0: not known */
@@ -506,7 +509,7 @@ void mfr_check_rolled(lua_State *L, const mfr_state *state, const mfr_rolls *rol
 /* What decide is given: a userdata whose user values are the store, and the versions of the streams
  * that it has looked at: a table by name, or nil. */
 typedef struct mfr_context {
-  const mfr_call *call; /* NULL: the decision is over */
+  mfr_call *call; /* NULL: the decision is over */
   uint64_t random[4];
   bool chance; /* it was asked for a random number, and has made the generator's seed */
   void (*make_seed)(lua_State *L, mfr_state *state, const mfr_call *call, uint8_t seed[16]);

@@ -567,12 +567,12 @@ void mfr_thaw(lua_State *L) {
   lua_remove(L, -2);
 }
 
-void mfr_plain_decider(lua_State *L, mfr_state *state, int index) {
+bool mfr_plain_decider(lua_State *L, mfr_state *state, int index) {
   index = lua_absindex(L, index);
-  if (!state->sandbox || lua_type(L, index) != LUA_TTABLE) return;
+  if (!state->sandbox || lua_type(L, index) != LUA_TTABLE) return false;
   luaL_checkstack(L, 8, "decider");
   int top = lua_gettop(L);
-  bool frozen = push_behind(L, index);
+  bool frozen = push_behind(L, index), lasting = frozen && !is_view(L, index);
   if (frozen && lua_rawgetp(L, index, &plain_key) == LUA_TNIL) {
     lua_pop(L, 1);
     mfr_thaw(L);
@@ -584,6 +584,7 @@ void mfr_plain_decider(lua_State *L, mfr_state *state, int index) {
   }
   lua_replace(L, index);
   lua_settop(L, top);
+  return lasting;
 }
 
 void mfr_readonly_open(lua_State *L) {

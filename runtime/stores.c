@@ -460,6 +460,7 @@ static int transaction(lua_State *L) {
                        : mf_begin(store->store, &store->txn, &error);
   if (status != MF_OK) return raise_store_error(L, state, &error, none, 0);
   store->outcome = mfr_outcome_new(NULL);
+  store->dry_run = dry_run;
   /* No continuation: a yield across this call is refused by Lua, so that a transaction cannot be
    * left open. */
   int rc = lua_pcall(L, 1, LUA_MULTRET, 0);

@@ -8,6 +8,10 @@ local command, event = moonfold.command, moonfold.event
 local script <const> = [[
 local moonfold = require "moonfold"
 local calls = 0
+local other = {
+  initial_state = { n = 0 },
+  evolve = { Added = function(state, event) state.n = state.n + event.data end },
+}
 return {
   initial_state = { sum = 0, seen = {}, last = { n = 0 } },
   evolve = {
@@ -36,6 +40,11 @@ return {
     end,
     Do = function(command, state) if state.sum >= 0 then return { type = command.data } end end,
     Fail = function() error "decide failed" end,
+    Look = function(command, _, context)
+      local seen = context:aggregate_stream(command.data, other).state
+      return { type = "Added", data = seen.n % 50 }
+    end,
+    Scribble = function(command, _, context) context:aggregate_stream(command.data, other).state.n = 1 end,
     Sneak = function()
       calls = calls + 1 -- told only when all is done
       return { type = "Added", data = 1 }
@@ -129,6 +138,22 @@ support.everywhere(function(open)
       for _ = 1, 3 do assert.equal(7, store:decide("a", decider, command("Add", 2)).state.sum) end
       assert.equal(5, right(decider).sum)
       assert.equal(6, store:handle("a", decider, command("Add", 1)).state.sum)
+    end)
+
+    it("gives decide a look at other streams that can be kept, and not written to", function()
+      local decider = load(path)
+      add(decider, 1, 2)
+      assert.equal(3, store:handle("b", decider, command("Look", "a")).state.sum)
+      support.fails("script_error", nil, function() store:handle("b", decider, command("Scribble", "a")) end)
+      add(decider, 4)
+      assert.equal(10, store:handle("b", decider, command("Look", "a")).state.sum)
+      assert.equal(20, store:handle("b", decider, command("Look", "b")).state.sum)
+      pcall(store.transaction, store, function()
+        add(decider, 5)
+        assert.equal(32, store:handle("b", decider, command("Look", "a")).state.sum)
+        error "no"
+      end)
+      assert.equal(27, store:handle("b", decider, command("Look", "a")).state.sum)
     end)
 
     it("looks into the past as before", function()
@@ -254,6 +279,34 @@ support.everywhere(function(open)
   end)
 end)
 
+describe("beside another process", function()
+  it("a loaded decider has the state that both have made", function()
+    local store <close>, path = support.open()
+    local decider = support.load(script)
+    local peer <close> = support.peer()
+    peer:run(([[
+      local moonfold = require "moonfold"
+      store = moonfold.open(%q)
+      decider = moonfold.load_decider(%q)
+      function add(n) return store:handle("a", decider, moonfold.command("Add", n)).state.sum end
+    ]]):format(path, decider.path))
+    local function add(n) return store:handle("a", decider, command("Add", n)).state.sum end
+    assert.equal(1, add(1))
+    assert.equal(3, peer:run "return add(2)")
+    assert.equal(6, add(3))
+    assert.equal(10, peer:run "return add(4)")
+    assert.equal(10, store:aggregate_stream("a", decider).state.sum)
+    store:transaction(function()
+      assert.equal(16, add(6))
+      peer:run "store:append_to_stream('a', { type = 'Added', data = 40 })"
+      assert.equal(16, store:aggregate_stream("a", decider).state.sum)
+    end, { dry_run = true })
+    assert.equal(50, store:aggregate_stream("a", decider).state.sum)
+    assert.equal(51, add(1))
+    peer:run "store:close()"
+  end)
+end)
+
 describe("random commands over random streams", function()
   local STREAMS <const> = 5
 
@@ -284,6 +337,8 @@ describe("random commands over random streams", function()
       if kind <= 4 then return command("Add", random(120) - 40) end
       if kind == 5 then return command("Do", ({ "Cleared", "Aliased", "Broken", "Nothing" })[random(4)]) end
       if kind == 6 then return command(({ "Fail", "Write", "Peek", "Sneak" })[random(4)]) end
+      if kind == 10 then return command(random(4) == 1 and "Scribble" or "Look", "s" .. random(STREAMS)) end
+      if kind == 11 then return { command("Add", random(9)), command("Look", "s" .. random(STREAMS)) } end
       if kind == 7 then return { type = "Add", data = random(9), command_id = "c-" .. random(20) } end
       if kind == 8 then return { command("Add", random(9)), command("Add", random(99) - 60) } end
       local many = {}
