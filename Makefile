@@ -73,7 +73,7 @@ STORE_OBJECTS := $(STORE_SOURCES:%.c=$(BUILD)/%.o)
 RUNTIME_OBJECTS := $(RUNTIME_SOURCES:%.c=$(BUILD)/%.o)
 OBJECTS := $(STORE_OBJECTS) $(RUNTIME_OBJECTS) $(BUILD)/embedded.o
 # A C host has no use for the command line, the REPL and what they show of the documentation.
-LIBRARY_SCRIPTS := $(filter-out scripts/moonfold/cli/% scripts/moonfold/repl/% scripts/moonfold/doc.lua scripts/moonfold/reference.lua,$(SCRIPTS))
+LIBRARY_SCRIPTS := $(filter-out scripts/moonfold/cli/% scripts/moonfold/repl/% $(addprefix scripts/moonfold/,doc.lua new.lua reference.lua),$(SCRIPTS))
 LIBRARY_OBJECTS := $(STORE_OBJECTS) $(RUNTIME_OBJECTS) $(BUILD)/embedded_library.o
 # What LuaJIT hosts require.
 FFI := $(BUILD)/luajit/moonfold
@@ -105,9 +105,9 @@ $(BUILD)/embedded.c: runtime/embed.lua $(SCRIPTS) $(TEMPLATES)
 	@mkdir -p $(@D)
 	$(LUA) runtime/embed.lua $(SCRIPTS) --texts $(TEMPLATES) > $@.tmp && mv $@.tmp $@
 
-$(BUILD)/embedded_library.c: runtime/embed.lua $(LIBRARY_SCRIPTS) $(TEMPLATES)
+$(BUILD)/embedded_library.c: runtime/embed.lua $(LIBRARY_SCRIPTS)
 	@mkdir -p $(@D)
-	$(LUA) runtime/embed.lua $(LIBRARY_SCRIPTS) --texts $(TEMPLATES) > $@.tmp && mv $@.tmp $@
+	$(LUA) runtime/embed.lua $(LIBRARY_SCRIPTS) > $@.tmp && mv $@.tmp $@
 
 $(BUILD)/embedded.o $(BUILD)/embedded_library.o: $(BUILD)/%.o: $(BUILD)/%.c Makefile
 	$(CC) $(CFLAGS_ALL) -c $< -o $@

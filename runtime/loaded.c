@@ -5,6 +5,7 @@
 #include "loaded.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { PAST = 3 }; /* domains that are kept when others take their place */
 
@@ -12,10 +13,12 @@ enum { PAST = 3 }; /* domains that are kept when others take their place */
 typedef struct host_domain {
   mfr_domain *domain;
   mfr_state *state;
-  int log_ref;            /* in the host's registry; LUA_NOREF: nobody listens */
-  bool automatic;         /* loaded again when a file has changed */
-  unsigned generation;    /* goes up when another domain takes the place of this one */
-  mfr_domain *past[PAST]; /* the newest first, with the states that they keep */
+  int log_ref;                        /* in the host's registry; LUA_NOREF: nobody listens */
+  bool automatic;                     /* loaded again when a file has changed */
+  mfr_functions functions;            /* that scripts may call */
+  struct lua_function *lua_functions; /* the same, as functions of the host's state */
+  unsigned generation;                /* goes up when another domain takes the place of this one */
+  mfr_domain *past[PAST];             /* the newest first, with the states that they keep */
 } host_domain;
 
 /* User values of a domain: what can be read of it (path, and the list of its deciders), and why it
@@ -94,10 +97,118 @@ static void log_line(void *context, const char *line, size_t size, const mfr_cal
   lua_pop(L, 1);
 }
 
+/* ---- functions of the host ---- */
+
+typedef struct lua_function {
+  struct lua_function *next;
+  host_domain *host;
+  int ref; /* of the function, in the host's registry */
+} lua_function;
+
+typedef struct function_call {
+  const lua_function *function;
+  mf_value arguments;
+  mf_builder *result;
+} function_call;
+
+/* Argument: the call. */
+static int call_host_function(lua_State *L) {
+  const function_call *call = lua_touserdata(L, 1);
+  mfr_state *state = call->function->host->state;
+  int count = (int)mf_value_count(call->arguments);
+  luaL_checkstack(L, count + 8, "arguments");
+  mfr_buffer *out = mfr_borrow(L, state);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, call->function->ref);
+  for (mf_each each = mf_value_each(call->arguments); mf_each_next(&each);) {
+    mf_bytes bytes = mf_value_bytes(each.value);
+    mfr_decode_here(L, state, bytes.data, bytes.size);
+  }
+  lua_call(L, count, 1);
+  if (lua_isnil(L, -1)) return 0;
+  mfr_encode(L, state, out, -1, "result");
+  const uint8_t *bytes = (const uint8_t *)out->data;
+  mf_build_value(call->result, (mf_value){bytes, bytes + out->size});
+  mfr_give_back(state, out);
+  return 0;
+}
+
+/* Called while the sandbox runs: nothing may be raised through it. */
+static int run_host_function(void *context, mf_value arguments, mf_builder *result,
+                             mf_error *error) {
+  const lua_function *function = context;
+  function_call call = {function, arguments, result};
+  lua_State *L = mfr_domain_host(function->host->domain);
+  mfr_state *state = function->host->state;
+  const char *calling = state->calling;
+  if (!lua_checkstack(L, 4)) return MF_NO_MEMORY;
+  state->calling = "a function of the host";
+  lua_pushcfunction(L, call_host_function);
+  lua_pushlightuserdata(L, &call);
+  int rc = lua_pcall(L, 1, 0, 0);
+  state->calling = calling;
+  if (rc == LUA_OK) return MF_OK;
+  const char *problem = luaL_tolstring(L, -1, NULL);
+  snprintf(error->message, sizeof error->message, "%s", problem);
+  lua_pop(L, 2);
+  return MF_SCRIPT_ERROR;
+}
+
+/* Adds the function on top to the domain's. [-1, +0] */
+static void add_function(lua_State *L, const mfr_state *state, host_domain *host, const char *name,
+                         const char *version) {
+  if (!mfr_is_name(name, strlen(name)))
+    mfr_misuse(L, state, "options.host",
+               "\"%.40s\" is no name of a function: letters, digits and _, at most 40", name);
+  if (lua_type(L, -1) != LUA_TFUNCTION)
+    mfr_misuse(L, state, "options.host", "%s: a function is needed, this is %s", name,
+               luaL_typename(L, -1));
+  lua_function *function = calloc(1, sizeof *function);
+  if (!function) mfr_raise_no_memory(L);
+  function->host = host;
+  function->ref = LUA_NOREF;
+  function->next = host->lua_functions;
+  host->lua_functions = function;
+  function->ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  mf_host_function given = {sizeof given, name, version, 0, run_host_function, function};
+  if (!mfr_functions_add(&host->functions, &given)) mfr_raise_no_memory(L);
+}
+
+/* The options `host` and `host_version` of the table at index. */
+static void function_options(lua_State *L, const mfr_state *state, int index, host_domain *host) {
+  int top = lua_gettop(L);
+  if (lua_getfield(L, index, "host_version") != LUA_TNIL)
+    mfr_check_string(L, state, top + 1, "options.host_version");
+  const char *version = lua_tostring(L, top + 1);
+  if (lua_getfield(L, index, "host") != LUA_TNIL) {
+    if (lua_type(L, -1) != LUA_TTABLE)
+      mfr_misuse(L, state, "options.host", "a table of functions is needed, this is %s",
+                 luaL_typename(L, -1));
+    for (lua_pushnil(L); lua_next(L, top + 2);) {
+      if (lua_type(L, -2) != LUA_TSTRING)
+        mfr_misuse(L, state, "options.host", "its keys are names of functions, this is %s",
+                   luaL_typename(L, -2));
+      add_function(L, state, host, lua_tostring(L, -2), version);
+    }
+  }
+  lua_settop(L, top);
+}
+
+/* When nothing can call them any more. */
+static void free_functions(lua_State *L, host_domain *host) {
+  mfr_functions_free(&host->functions);
+  while (host->lua_functions) {
+    lua_function *function = host->lua_functions;
+    host->lua_functions = function->next;
+    luaL_unref(L, LUA_REGISTRYINDEX, function->ref);
+    free(function);
+  }
+}
+
 /* ---- loading ---- */
 
-static const char *const load_options[] = {
-    "params", "reload", "budget", "memory", "keep_commands", "cache", "snapshots", "log", NULL};
+static const char *const load_options[] = {"params",        "reload",       "budget",     "memory",
+                                           "keep_commands", "cache",        "snapshots",  "log",
+                                           "host",          "host_version", "check_host", NULL};
 
 /* How many states are kept: a number, or false for none. */
 static int64_t cache_option(lua_State *L, const mfr_state *state, int index) {
@@ -130,6 +241,9 @@ static void check_load_options(lua_State *L, mfr_state *state, int index, host_d
   out->limits.memory = (size_t)limit_option(L, state, index, "memory");
   mfr_keeping_option(L, state, index, &out->keeping);
   out->cache = cache_option(L, state, index);
+  function_options(L, state, index, host);
+  out->functions = &host->functions;
+  host->functions.twice = mfr_option_boolean(L, state, index, "check_host", false);
   out->no_snapshots = !mfr_option_boolean(L, state, index, "snapshots", true);
   host->automatic = mfr_option_boolean(L, state, index, "reload", false);
   if (lua_getfield(L, index, "params") != LUA_TNIL)
@@ -812,6 +926,7 @@ static int domain_gc(lua_State *L) {
     mfr_domain_free(host->past[i]);
     host->past[i] = NULL;
   }
+  free_functions(L, host);
   luaL_unref(L, LUA_REGISTRYINDEX, host->log_ref);
   host->log_ref = LUA_NOREF;
   return 0;

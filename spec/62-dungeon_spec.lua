@@ -56,6 +56,35 @@ describe("examples/dungeon", function()
     assert.matches("dungeon%-3", streams)
   end)
 
+  it("takes rules that are edited while it is played, and tells of mistakes in them", function()
+    local out = support.shell(([[
+      set -e
+      cd %s
+      cp -r $OLDPWD/examples/dungeon/rules edited
+      mkfifo keys
+      unset LD_PRELOAD
+      $OLDPWD/build/dungeon --rules edited edited.fold < keys > out &
+      exec 3> keys
+      press() {
+        printf %%s "$1" >&3
+        n=0
+        until grep -q "$2" out; do n=$((n + 1)); [ $n -lt 10000 ] || { echo "no $2"; exit 1; }; done
+      }
+      press . 'turn 1 .*attack 4 '
+      sed -i 's/attack = 4, defence = 1 }/attack = 77, defence = 1 }/' edited/bestiary.lua
+      press . 'turn 2 .*attack 77 '
+      echo 'oops' >> edited/bestiary.lua
+      press . 'The old rules go on.*bestiary.lua:'
+      press . 'turn 4 .*attack 77 '
+      sed -i '$d; s/attack = 77/attack = 88/' edited/bestiary.lua
+      press . 'turn 5 .*attack 88 '
+      press q ''
+      wait
+      cat out
+    ]]):format(folder)).stdout
+    assert.matches("The rules have changed.", out, 1, true)
+  end)
+
   it("replays a game turn by turn, and goes on from any of them", function()
     run("$/replay.fold", ".....q")
     assert.equal(3, turn_of(last_screen(run("--replay $/replay.fold", "hhq").stdout)))

@@ -14,6 +14,8 @@ typedef struct game {
   int64_t version;
   int64_t clock;    /* the time of the next command; 0: the real one */
   char notice[512]; /* what to tell the player beside what happened */
+  char rules[600];  /* what became of rules that were edited */
+  bool broken;      /* they could not be loaded */
 } game;
 
 /* ---- main.c ---- */

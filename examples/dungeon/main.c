@@ -107,6 +107,22 @@ bool look_at(game *g, int64_t version) {
   return true;
 }
 
+/* Rules that were edited meanwhile are in force from now on. The old ones go on when there is a
+ * mistake in them, which is shown until it is mended. */
+static void take_new_rules(game *g) {
+  bool changed;
+  mf_error error;
+  if (mf_reload(g->runtime, &changed, &error) != MF_OK) {
+    g->broken = true;
+    snprintf(g->rules, sizeof g->rules, "The old rules go on: %s\n", error.message);
+  } else if (changed) {
+    g->broken = false;
+    snprintf(g->rules, sizeof g->rules, "The rules have changed.\n");
+    look_at(g, MF_LAST); /* the same events may make another state */
+  } else if (!g->broken)
+    g->rules[0] = '\0';
+}
+
 /* Streams are dungeon-1, dungeon-2, ...: each game that was resumed is one more. The last one is
  * played. */
 static bool name_stream(game *g, bool next) {
@@ -239,6 +255,7 @@ static void play(game *g) {
   clear();
   if (!g->version) command(g, "Begin", "name", "Hero");
   for (int key = ' '; key != 'q' && key != -1; key = read_key()) {
+    take_new_rules(g);
     act(g, key);
     draw(g, is_playing(g) ? keys : "n: a new game   u: take back   r: replay   q: quit");
   }

@@ -121,5 +121,5 @@ void draw(const game *g, const char *footer) {
          (long long)number(hero, "potions"));
   for (mf_each each = mf_value_each(g->events); mf_each_next(&each);)
     tell(each.value);
-  printf("%s\n%s\n", g->notice, footer);
+  printf("%s\n%s%s\n", g->notice, g->rules, footer);
 }

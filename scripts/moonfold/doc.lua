@@ -83,6 +83,14 @@ local load_options = {
   option("reload", "boolean", "false",
     "the scripts are loaded again, before a call, when a file has changed; what does not load leaves the old code "
     .. "running, tells the log, and stands in `decider.reload_problem`"),
+  option("host", "table<string, fun(...): Value?>", "none",
+    "functions that scripts call as `host.name(...)`; arguments and the result are copied. They must be pure, because "
+    .. "a state is folded again and again: nothing but their arguments counts, and they have no effect"),
+  option("host_version", "string", "\"\"",
+    "of what those functions compute: part of the digests of scripts that use them, so that no state of another "
+    .. "version is taken for one of this"),
+  option("check_host", "boolean", "false",
+    "each of those functions is called twice, and a difference fails the call: finds what is not pure"),
   option("log", "fun(line: string, place: table)", "nobody listens",
     "receives what scripts `print`, with a table of `phase`, `stream`, `position`, `event_type`, `command_type`, as "
     .. "far as they are known"),
