@@ -231,6 +231,7 @@ describe("documented options", function()
     stream = "s", share = { index = 1, count = 2 }, finding = function() end,
     version = 1, time = 1, monotonic = true, path = "", script = "counter.lua",
     tamper_evident = true, link = "1:" .. ("0"):rep(64),
+    host = {}, host_version = "1", check_host = true,
   }
 
   local function refused(call, options)
