@@ -74,6 +74,10 @@ static bool wait_for_input(void) {
     int rc = poll(&input, 1, editor.news == LUA_NOREF ? -1 : NEWS_MILLISECONDS);
     if (rc > 0) return true;
     if (rc < 0) return false;
+    if (lua_gethook(editor.L)) { /* Ctrl-C, just before the waiting began */
+      errno = EINTR;
+      return false;
+    }
     print_news();
   }
 }

@@ -170,6 +170,13 @@ describe("the rules of a stream", function()
     assert.equal(counter, past:decider("cart-old-7"))
   end)
 
+  it("may be those that the store uses", function()
+    local domain = store:use("scripts/domain/cart.lua")
+    local past = history.of(store, domain)
+    assert.equal("cart", past:decider("cart-1").category)
+    support.fails("not_found", { message = "they own cart-*" }, past.decider, past, "user-1")
+  end)
+
   it("may be named by a function", function()
     local past = history.of(store, function(stream) return stream == "cart-1" and cart or nil end)
     assert.equal(1, past:at("cart-1").state.total)

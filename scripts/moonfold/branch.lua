@@ -155,10 +155,9 @@ return function(History)
     return earlier:run(f)
   end
 
-  --- The streams that deciding looks at through its context, with their events.
-  local function looked_at(store, stream, decider, command)
+  --- The names of the streams that a table of functions looks at through its context.
+  local function reads_of_table(store, stream, decider, command)
     local names = {}
-    if type(decider) ~= "table" then return names end
     local function spy(decide)
       return function(given, state, context)
         local watched = {}
@@ -181,7 +180,36 @@ return function(History)
       for name, decide in pairs(decider.decide) do spied.decide[name] = spy(decide) end
     end
     pcall(store.decide, store, stream, spied, command)
-    local others = {}
+    return names
+  end
+
+  --- What a script looks at: it is loaded once more, to keep its commands, and decides in a store that has only what is
+  --- known so far that it looks at, until it looks at nothing else.
+  local function reads_of_script(store, stream, decider, command)
+    local names, more = {}, true
+    local loaded, keeping = pcall(moonfold.load_decider, decider.path, { keep_commands = true })
+    if not loaded or keeping.digest ~= decider.digest then return names end
+    while more do
+      more = false
+      local scratch <close> = moonfold.open(":memory:")
+      scratch:append_to_stream(stream, copy_events(store:read_stream(stream).events))
+      for name in pairs(names) do scratch:append_to_stream(name, copy_events(store:read_stream(name).events)) end
+      pcall(scratch.attempt, scratch, stream, keeping, command)
+      for kept in scratch:commands() do
+        for name in pairs(kept.reads or {}) do
+          more = more or not names[name]
+          names[name] = true
+        end
+      end
+    end
+    names[stream] = nil
+    return names
+  end
+
+  --- The streams that deciding looks at through its context, with their events.
+  local function looked_at(store, stream, decider, command)
+    local reads = type(decider) == "table" and reads_of_table or reads_of_script
+    local names, others = reads(store, stream, decider, command), {}
     for _, name in ipairs(values.keys(names)) do
       local events = copy_events(store:read_stream(name).events)
       if #events > 0 and name ~= fixture.stream_of(decider) then

@@ -911,8 +911,9 @@ With several deciders, a stream belongs to the one whose category its name begin
 `cart`.]],
           parameters = {
             { name = "store", type = "Store", text = "the store" },
-            { name = "deciders", type = "Decider|Decider[]|fun(stream: string): Decider",
-              text = "the rules: a decider, a list of them, or a function that gives the one for a stream" },
+            { name = "deciders", type = "Decider|Decider[]|Domain|fun(stream: string): Decider",
+              text = "the rules: a decider, a list of them, what `store:use` returned, or a function that gives the "
+                .. "one for a stream" },
           },
           returns = { { name = "past", type = "History" } },
           errors = { "invalid_argument" },
@@ -1254,7 +1255,7 @@ print(difference.changes[1].path, difference.changes[1].after)               -->
           summary = "Gives the commands of the branch on a stream as a given/when/expect spec that passes.",
           text = [[
 Each command becomes one scenario, with the events before it, what was decided, and the state that followed. Streams
-that a decider given as a table looks at through its context are part of the scenario.]],
+that the decider looks at through its context are part of the scenario.]],
           parameters = { { name = "stream", type = "string", text = "the stream's name" } },
           options_class = "BranchSpecOptions",
           options = {

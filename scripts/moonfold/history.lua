@@ -132,6 +132,8 @@ local new_branch = require("moonfold.branch")(History)
 function History:decider(stream)
   local deciders = self.deciders
   if type(deciders) == "function" then return deciders(stream) or no_rules({}, stream) end
+  local domain = type(deciders) == "userdata" and deciders.decider_of
+  if domain then return domain(deciders, stream) or no_rules(deciders.deciders, stream) end
   if is_decider(deciders) then return deciders end
   return owner(deciders, stream) or no_rules(deciders, stream)
 end
@@ -502,7 +504,7 @@ blame_callers(Walk, { "next", "previous", "go" })
 Walk.__call = Walk.next
 
 --- The history of a store. `deciders`: a decider, a list of them (a stream belongs to the one that has its category),
---- or a function(stream) -> decider.
+--- what store:use returned, or a function(stream) -> decider.
 history.of = blaming(function(store, deciders)
   if type(store) ~= "userdata" then refuse("store", "a store is needed, this is a %s", type(store)) end
   if type(deciders) ~= "table" and type(deciders) ~= "userdata" and type(deciders) ~= "function" then

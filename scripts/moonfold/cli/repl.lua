@@ -11,7 +11,10 @@ end
 
 local function open(call)
   local options = call.options
-  if not call.arguments.store then return moonfold.open(":memory:"), { scratch = true, use = options.use } end
+  local folder = call.arguments.store and call.host.kind(call.arguments.store) == "folder"
+  if folder or not call.arguments.store then   -- a folder of rules is tried on a scratch store
+    return moonfold.open(":memory:"), { scratch = true, use = options.use or call.arguments.store }
+  end
   local read_only = options["read-only"] or false
   local place = { path = call.arguments.store, read_only = read_only, use = options.use }
   return call:open { read_only = read_only }, place

@@ -68,10 +68,7 @@ local function plain(host)
     io.stdout:flush()
     local line = io.stdin:read("L")
     if line then return (line:gsub("\r?\n$", "")) end
-    if host.interrupts() > 0 then
-      io.stdin:clearerr() -- luacheck: ignore
-      return nil, "interrupted"
-    end
+    if host.interrupts() > 0 then return nil, "interrupted" end
     io.stdout:write("\n")
     return nil, "end"
   end
