@@ -67,17 +67,21 @@ static void print_news(void) {
   lua_pop(L, 1);
 }
 
+/* Whether Ctrl-C was pressed: main.c's handler has set a hook. It may have come just before the
+ * waiting began, which then did not end. */
+static bool is_interrupted(void) {
+  if (!lua_gethook(editor.L)) return false;
+  errno = EINTR;
+  return true;
+}
+
 /* Waits until there is something to read; false when a signal came first. */
 static bool wait_for_input(void) {
   struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
   for (;;) {
     int rc = poll(&input, 1, editor.news == LUA_NOREF ? -1 : NEWS_MILLISECONDS);
+    if (is_interrupted() || rc < 0) return false;
     if (rc > 0) return true;
-    if (rc < 0) return false;
-    if (lua_gethook(editor.L)) { /* Ctrl-C, just before the waiting began */
-      errno = EINTR;
-      return false;
-    }
     print_news();
   }
 }
