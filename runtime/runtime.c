@@ -176,11 +176,13 @@ void mfr_runtime_join_queue(mf_runtime *runtime, mf_txn *txn, int64_t queue, boo
   runtime->queue = queue;
   runtime->store->txn = txn;
   runtime->store->outcome = runtime->queued;
+  runtime->store->dry_run = true; /* it is a read transaction */
 }
 
 void mfr_runtime_leave_queue(mf_runtime *runtime) {
   runtime->store->txn = NULL;
   runtime->store->outcome = NULL;
+  runtime->store->dry_run = false;
 }
 
 void mfr_runtime_forget_queued(mf_runtime *runtime) {
@@ -503,6 +505,8 @@ typedef struct handling {
   const mf_command *command;
   mf_result *result;
   int status; /* of the script's part */
+  bool shared;
+  mfr_outcome *outcome; /* of the transaction that is shared, in this try */
 } handling;
 
 /* mf_work. The error says nothing where it is the sandbox that knows of the failure. */
@@ -510,9 +514,15 @@ static int handle_in(mf_txn *txn, void *context, mf_error *error) {
   handling *h = context;
   mf_result_free(h->result); /* of a try before, whose commit failed */
   mfr_runtime_join(h->runtime, txn);
+  if (h->shared) {
+    mfr_outcome_end(&h->outcome, false);
+    h->outcome = mfr_outcome_new(NULL);
+    h->runtime->store->outcome = h->outcome;
+  }
   h->status = mfr_c_handle(h->loaded, h->runtime->store, h->stream, h->command,
                            h->runtime->options.values, h->result, error);
   mfr_runtime_join(h->runtime, NULL);
+  if (h->shared) h->runtime->store->outcome = NULL;
   return h->status;
 }
 
@@ -527,7 +537,9 @@ static int handle_alone_or_shared(handling *h, mf_error *error) {
   if (given || h->command->dry_run || mf_store_durability(store) == MF_NONE)
     return handle_in(given, h, error);
   memset(error, 0, sizeof *error);
+  h->shared = true;
   int status = mf_transact(store, handle_in, h, error);
+  mfr_outcome_end(&h->outcome, status == MF_OK);
   if (status != MF_OK && h->status == MF_OK) mf_result_free(h->result); /* the commit failed */
   return status;
 }
@@ -545,7 +557,7 @@ int mf_handle(mf_runtime *runtime, const char *stream, const mf_command *given, 
   if (!loaded->decides)
     return refuse(runtime, MF_INVALID_ARGUMENT, error,
                   "%s has no decide, so it can be folded and cannot handle commands", loaded->file);
-  handling h = {runtime, loaded, {stream, strlen(stream)}, &command, result, MF_OK};
+  handling h = {runtime, loaded, {stream, strlen(stream)}, &command, result, MF_OK, false, NULL};
   int status = handle_alone_or_shared(&h, &commit);
   if (status == MF_OK) return MF_OK;
   if (commit.code != MF_OK) return refuse(runtime, commit.code, error, "%s", commit.message);
