@@ -675,7 +675,11 @@ static void decide_one(lua_State *L, mfr_state *state, work *w, mfr_decider *d, 
   check_types(L, state, w, d, events, count);
   if (d->event_shapes) check_event_shapes(L, state, w, d, events, count, decided);
   mf_append_result appended = {w->version, 0, w->position, false, false};
-  if (count > 0) record(L, state, w, c, decided - 1, events, count, &appended);
+  if (w->call.past) { /* the log has gone on: nothing is staged at its end */
+    appended.version += (int64_t)count;
+    appended.last_position += (int64_t)count;
+  } else if (count > 0)
+    record(L, state, w, c, decided - 1, events, count, &appended);
   if (state->keeping) {
     mfr_answered answer = {appended.repeated ? 0 : count,
                            appended.last_position - (int64_t)count + 1};

@@ -52,7 +52,8 @@ end
 
 local function load_path(path, options)
   if not is_folder(path) then return { moonfold.load_decider(path, options) } end
-  return moonfold.open(":memory:"):use(path, options).deciders
+  local memory <close> = moonfold.open(":memory:")
+  return memory:use(path, options).deciders
 end
 
 local function as_list(rules, path)
