@@ -274,8 +274,9 @@ FAULTS_ROUNDS ?= 20
 .PHONY: faults
 faults:
 	$(call packages,$(TEST_PACKAGES))
-	@$(MAKE) --no-print-directory --silent $(BUILD)/faults/faults
+	@$(MAKE) --no-print-directory --silent $(BUILD)/faults/faults $(BUILD)/moonfold
 	$(BUILD)/faults/faults all --rounds $(FAULTS_ROUNDS) --folder $(BUILD)/faults
+	$(BUILD)/moonfold run spec/faults/commands.lua $$(( $(FAULTS_ROUNDS) * 10 ))
 	@$(LUA) spec/faults/plant.lua $(BUILD) "$(CC)"
 
 # libFuzzer targets for everything that decodes bytes, each for so many seconds; what they find stays in build/fuzz. In
