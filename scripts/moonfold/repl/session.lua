@@ -328,7 +328,7 @@ function Session:decider(stream)
   local decider = self:find_decider(stream)
   if decider then return decider end
   if #self.loaded == 0 then
-    local kept = #self.store:codes() > 0 and "; .use store loads those that are kept in the store" or ""
+    local kept = #self.store:codes() > 0 and "; .use kept loads those that are kept in the store" or ""
     session.fail("no rules are loaded: .use SCRIPT or .use FOLDER loads what folds the events%s", kept)
   end
   local categories = {}

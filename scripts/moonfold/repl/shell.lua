@@ -54,7 +54,8 @@ end
 --- The dot command that a line of one word means: strangers type help, exit or quit().
 local function dot_meant(session, line)
   local word = line:match("^%s*(%a+)%s*%(?%s*%)?%s*$")
-  return word and dots.has(word) and session.env[word] == nil and "." .. word or nil
+  if not word then return line:match("^%s*help%s+%.?%w+%s*$") and "." .. line:match("%S.*") or nil end
+  return dots.has(word) and session.env[word] == nil and "." .. word or nil
 end
 
 --- Does what a line says, or what it and those before it say; returns whether all went well. session.pending holds what
@@ -125,7 +126,7 @@ local function greet(session)
       paint("bold", ".help"))
     if #session.loaded == 0 then
       local kept = #session.store:codes() > 0
-      session:say("%s loads its rules%s.", paint("bold", kept and ".use store" or ".use SCRIPT"),
+      session:say("%s loads its rules%s.", paint("bold", kept and ".use kept" or ".use SCRIPT"),
         kept and ", which are kept in it" or "")
     end
   end

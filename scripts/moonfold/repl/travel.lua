@@ -17,10 +17,10 @@ local function keys_of(t)
 end
 
 add {
-  name = "use", usage = ".use [SCRIPT|FOLDER|store]", takes = { "FILE|store" },
+  name = "use", usage = ".use [SCRIPT|FOLDER|kept]", takes = { "FILE|kept" },
   summary = "load the rules: a decider, or a folder of them",
   text = "A script that is written to is loaded anew before the next command; one that does not load leaves the rules\n"
-    .. "of before in place. \"store\" loads the rules that the store keeps: those that decided its events. Without a\n"
+    .. "of before in place. \"kept\" loads the rules that the store keeps: those that decided its events. Without a\n"
     .. "name it tells what is loaded.",
   example = ".use scripts/domain",
   run = function(self, rest)
@@ -41,9 +41,9 @@ add {
       return list:finish("no rules are loaded: .use SCRIPT or .use FOLDER")
     end
     local domain
-    if rest == "store" and not self.host.kind(rest) then domain = self:use_kept() else domain = self:use(rest) end
+    if rest == "kept" and not self.host.kind(rest) then domain = self:use_kept() else domain = self:use(rest) end
     for _, decider in ipairs(domain.deciders) do
-      self:say("%s: %s, commands %s", rest == "store" and decider.path:match("[^/]+$") or decider.path,
+      self:say("%s: %s, commands %s", rest == "kept" and decider.path:match("[^/]+$") or decider.path,
         decider.category and "streams " .. decider.category .. "-*" or "any stream", keys_of(decider.command_types))
     end
   end,
