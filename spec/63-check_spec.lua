@@ -99,7 +99,8 @@ describe("a check of rules", function()
   end)
 
   it("finds handlers that write to an event that was upcast", function()
-    local upcasting = [[upcast = { Added = function(e) return { type = "Added", data = { price = e.data.price, n = 1 } } end },
+    local upcasting = [[
+      upcast = { Added = function(e) return { type = "Added", data = { price = e.data.price, n = 1 } } end },
       events = { Added = { price = "integer", n = "integer" } },]]
     assert.same({}, run(edited('events = { Added = { price = "integer" } },', upcasting)).counts)
     local path = edited('events = { Added = { price = "integer" } },', upcasting)
@@ -118,7 +119,8 @@ describe("a check of rules", function()
   it("finds events without their shape", function()
     store:append_to_stream("cart-2", { event("Added", { price = 1, color = "red" }), event("Added", { price = 1.5 }) })
     local report = run(script(SOUND))
-    assert.same({ "shape: cart-2, event 12 (Added): data.color: there is no such field: there is price; 2 times in this stream" },
+    local problem = "data.color: there is no such field: there is price; 2 times in this stream"
+    assert.same({ "shape: cart-2, event 12 (Added): " .. problem },
       found(report))
   end)
 
@@ -200,7 +202,8 @@ describe("a check of rules", function()
   it("finds powers, which differ between processors, and no squares", function()
     local report = run(edited(ADDED, ADDED .. "\n local x = 2 ^ 0.5 -- ^\n local y = '^' .. x^2\n local z = 3^2^x"))
     assert.same({ "inexact: rules.lua:8: ^ differs in the last bit between processors; multiply where that will do",
-      "inexact: rules.lua:10: ^ differs in the last bit between processors; multiply where that will do" }, found(report))
+      "inexact: rules.lua:10: ^ differs in the last bit between processors; multiply where that will do",
+    }, found(report))
   end)
 
   it("looks at some streams only, when it is asked to", function()
@@ -325,7 +328,8 @@ describe("a check of decisions", function()
     local strict = run(edited("> 100", "> 15"))
     assert.is_true(strict.counts.newly_refused > 0)
     assert.same({ newly_refused = strict.counts.newly_refused }, strict.counts)
-    assert.matches("^newly_refused: cart%-%d, Add at version %d+: Added %-> full %(the cart is full%)$", found(strict)[1])
+    assert.matches("^newly_refused: cart%-%d, Add at version %d+: Added %-> full %(the cart is full%)$",
+      found(strict)[1])
     local lax = run(edited("> 100", "> 1000"))
     assert.is_true(lax.counts.newly_accepted > 0)
     assert.is_nil(lax.counts.newly_refused)
@@ -439,7 +443,8 @@ describe("the rules that come with Moonfold", function()
     { "scripts/domain/cart.lua", "cart", function()
       return any(command("AddProductItem", { product = any("tea", "cup"), qty = n(0, 5), price = n(1, 900) }),
         command("RemoveProductItem", { product = any("tea", "cup") }), command("ApplyDiscount", { percent = n(0, 50) }),
-        n(1, 20) > 1 and command("ApplyDiscount", { percent = n(0, 50) }) or any(command "ConfirmCart", command "CancelCart"))
+        n(1, 20) > 1 and command("ApplyDiscount", { percent = n(0, 50) })
+          or any(command "ConfirmCart", command "CancelCart"))
     end },
     { "scripts/domain/counter.lua", "counter", function()
       return any(command("Count", { by = n(-5, 5) }), command "Count", command "Reset", command "Jump")
@@ -454,7 +459,8 @@ describe("the rules that come with Moonfold", function()
         n(1, 20) == 1 and command "Confirm" or command("AddLine", { product = "tea", quantity = 12 }))
     end, { prices = { tea = 300, cup = 500 }, discounts = { { name = "a dozen", from = 12, percent = 10 } } } },
     { "scripts/domain/quest.lua", "quest", function()
-      return any(command("OfferQuest", { title = "rats", foes = n(0, 3), strength = n(1, 15), level = n(0, 1), hours = 9 }),
+      local rats = { title = "rats", foes = n(0, 3), strength = n(1, 15), level = n(0, 1), hours = 9 }
+      return any(command("OfferQuest", rats),
         command("AcceptQuest", { hero = any("ada", "bob") }), command "Fight", command "Fight")
     end },
     { "examples/dungeon/rules", "dungeon", function()
