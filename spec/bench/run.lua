@@ -17,7 +17,7 @@ local cc = os.getenv("CC") or "cc"
 local runs = tonumber(os.getenv("RUNS") or "5")
 local programs = {
   "append", "durable", "threads", "handles", "read", "scale", "aggregate", "cold", "handle", "kept", "sandbox",
-  "frames", "transfer", "history",
+  "frames", "embed", "transfer", "history",
 }
 local in_lua = { aggregate = true, cold = true, handle = true, kept = true, sandbox = true, transfer = true,
   history = true }
@@ -68,6 +68,10 @@ local goals = {
   { "^completion, ", "value", "<=", 50 },
   { "^REPL started", "value", "<=", 50 },
   { "^first screen of .streams", "value", "<=", 50 },
+  { "^command of 5 fields.* values / JSON$", "cost", "<=", 0.8 },
+  { "^store opened, script of 200 lines", "value", "<=", 5000 },
+  { "^look for edited rules", "value", "<=", 20 },
+  { "^queued command after", "cost", "<=", 1.5 },
   { "^frame, .* 99.9 %% / ", "value", "<=", 16000 },
 }
 
