@@ -8,6 +8,7 @@
 #   make soak       ten minutes of mixed work; SOAK=seconds
 #   make asan       the specs under the address and undefined-behaviour sanitizers
 #   make spec       one spec file: make spec SPEC=spec/20-read_spec.lua
+#   make threads    two stores, four runtimes, four threads under ThreadSanitizer: THREADS_SECONDS=60
 #   make fuzz       libFuzzer on everything that decodes bytes: FUZZ_SECONDS=60 each
 #   make damage     a store damaged in thousands of ways: ROUNDS=100000 SEED=7
 #   make big        the command line on a store of 1,000,000 events in 100,000 streams
@@ -241,10 +242,10 @@ $(BUILD)/value_spec: spec/value_spec.c $(OBJECTS)
 $(BUILD)/runtime_spec: spec/runtime_spec.c $(OBJECTS)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ -o $@ $(LUA_LIBS) $(STORE_LIBS) -lm -ldl
 
-$(BUILD)/queue_spec $(BUILD)/step_spec $(BUILD)/embedding_spec: $(BUILD)/%: spec/%.c $(OBJECTS)
+$(BUILD)/queue_spec $(BUILD)/step_spec $(BUILD)/embedding_spec $(BUILD)/threads_spec: $(BUILD)/%: spec/%.c $(OBJECTS)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ -o $@ $(LUA_LIBS) $(STORE_LIBS) -lm -ldl
 
-$(BUILD)/runtime_spec_tsan $(BUILD)/queue_spec_tsan $(BUILD)/step_spec_tsan $(BUILD)/embedding_spec_tsan: $(BUILD)/%_tsan: spec/%.c $(STORE_SOURCES) $(RUNTIME_SOURCES) $(BUILD)/embedded.c $(wildcard store/*.h runtime/*.h)
+$(BUILD)/runtime_spec_tsan $(BUILD)/queue_spec_tsan $(BUILD)/step_spec_tsan $(BUILD)/embedding_spec_tsan $(BUILD)/threads_spec_tsan: $(BUILD)/%_tsan: spec/%.c $(STORE_SOURCES) $(RUNTIME_SOURCES) $(BUILD)/embedded.c $(wildcard store/*.h runtime/*.h)
 	$(CC) -std=c11 -O1 -g -fsanitize=thread -D_GNU_SOURCE -Iruntime -Istore $(DEP_CFLAGS) $(filter %.c,$^) -o $@ \
 	  $(LUA_LIBS) $(STORE_LIBS) -lm -ldl
 
@@ -350,6 +351,14 @@ asan:
 	$(if $(SPEC),,build/asan/sandbox_spec)
 	ASAN_OPTIONS=detect_leaks=0:abort_on_error=0 LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	  busted --cpath='build/asan/?.so' $(SPEC)
+
+# Two stores, four runtimes, four threads, under ThreadSanitizer. `make test` gives it two seconds.
+THREADS_SECONDS ?= 60
+.PHONY: threads
+threads:
+	$(call packages,$(TEST_PACKAGES))
+	@$(MAKE) --no-print-directory --silent $(BUILD)/threads_spec_tsan
+	$$(setarch -R true 2>/dev/null && echo setarch -R) $(BUILD)/threads_spec_tsan $(THREADS_SECONDS)
 
 # The long form of spec/30-model_spec.lua; MOONFOLD_SEED=n plays a failed run again.
 .PHONY: model

@@ -111,6 +111,8 @@ else
       make .. "build/queue_spec_tsan && " .. plain .. " build/queue_spec_tsan")
     tap("subscriptions, under ThreadSanitizer",
       make .. "build/step_spec_tsan && " .. plain .. " build/step_spec_tsan")
+    tap("two stores, four runtimes, four threads, under ThreadSanitizer",
+      make .. "build/threads_spec_tsan && " .. plain .. " build/threads_spec_tsan")
     tap("faults", make .. "build/faults/faults && build/faults/faults all --folder build/faults")
     tap("commands and kill -9", "build/moonfold run spec/faults/commands.lua 8")
     tap("planted bugs", "lua5.4 spec/faults/plant.lua build gcc")
