@@ -342,13 +342,14 @@ check:
 
 # The specs under the address and undefined-behaviour sanitizers. The module goes into a stock interpreter, which knows
 # nothing of them: their runtime is preloaded. Leaks are not looked for, because busted leaves without closing Lua.
-# The specs of the sandbox in C look for leaks.
+# The specs in C look for leaks.
 ASAN := address,undefined
+ASAN_SPECS := $(addprefix build/asan/,$(addsuffix _spec,sandbox value runtime queue step embedding threads store beside))
 asan:
 	$(call packages,$(TEST_PACKAGES))
 	@$(MAKE) --no-print-directory BUILD=build/asan OPTIMIZE="-O1 -g -fno-omit-frame-pointer" \
-	  SANITIZE="-fsanitize=$(ASAN) -fno-sanitize-recover=undefined" all build/asan/sandbox_spec
-	$(if $(SPEC),,build/asan/sandbox_spec)
+	  SANITIZE="-fsanitize=$(ASAN) -fno-sanitize-recover=undefined" all $(ASAN_SPECS)
+	$(if $(SPEC),,for spec in $(ASAN_SPECS); do $$spec || exit 1; done)
 	ASAN_OPTIONS=detect_leaks=0:abort_on_error=0 LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libubsan.so)" \
 	  busted --cpath='build/asan/?.so' $(SPEC)
 
