@@ -16,11 +16,13 @@ local build = os.getenv("BUILD") or "build"
 local cc = os.getenv("CC") or "cc"
 local runs = tonumber(os.getenv("RUNS") or "5")
 local programs = {
-  "append", "durable", "threads", "handles", "read", "scale", "aggregate", "cold", "handle", "kept", "sandbox",
-  "frames", "embed", "transfer", "history",
+  "append", "durable", "threads", "handles", "read", "scale", "aggregate", "cold", "handle", "kept", "check",
+  "sandbox", "frames", "embed", "transfer", "history",
 }
-local in_lua = { aggregate = true, cold = true, handle = true, kept = true, sandbox = true, transfer = true,
-  history = true }
+local in_lua = {
+  aggregate = true, cold = true, handle = true, kept = true, check = true, sandbox = true, transfer = true,
+  history = true,
+}
 
 -- ## The goals. `cost` compares what one takes with what the yardstick takes, `speed` the other way round, `value` is
 -- ## the number itself in its unit. Keys are patterns for "name / yardstick".
@@ -65,6 +67,7 @@ local goals = {
   { "^why, 10000 events", "value", "<=", 1000 },
   { "^find by a part", "cost", "<=", 5 },
   { "^find by halving", "cost", "<=", 3 },
+  { "^check, %d+ streams", "cost", "<=", 5 },
   { "^completion, ", "value", "<=", 50 },
   { "^REPL started", "value", "<=", 50 },
   { "^first screen of .streams", "value", "<=", 50 },
