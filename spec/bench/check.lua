@@ -1,5 +1,5 @@
--- moonfold.check over many streams of ten events each, and over a long one, in one process: against a plain aggregate of
--- each stream by the same script, with nothing kept. ("moonfold check" has a process for each processor.)
+-- moonfold.check over many streams of ten events each, and over a long one, in one process: against a plain aggregate
+-- of each stream by the same script, with nothing kept. ("moonfold check" has a process for each processor.)
 
 local check = require "moonfold.check"
 local moonfold = require "moonfold"
@@ -43,7 +43,8 @@ end
 -- Rules that come to the same with another text, so that nothing is passed over.
 local old = bench.folder .. "/old.lua"
 do
-  local from <close>, to <close> = assert(io.open(script)), assert(io.open(old, "w"))
+  local from <close> = assert(io.open(script))
+  local to <close> = assert(io.open(old, "w"))
   to:write((from:read("a"):gsub("state%.count %+ 1", "1 + state.count")))
 end
 
