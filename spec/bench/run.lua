@@ -23,8 +23,6 @@ local in_lua = {
   aggregate = true, cold = true, handle = true, kept = true, check = true, sandbox = true, transfer = true,
   history = true,
 }
-  "append", "durable", "threads", "handles", "read", "scale", "aggregate", "cold", "handle", "kept", "check",
-  "sandbox", "frames", "embed", "transfer", "history",
 
 -- ## The goals. `cost` compares what one takes with what the yardstick takes, `speed` the other way round, `value` is
 -- ## the number itself in its unit. Keys are patterns for "name / yardstick".
