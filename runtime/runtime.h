@@ -289,6 +289,10 @@ MF_API int mf_reload(mf_runtime *runtime, bool *changed, mf_error *error);
  * while you develop, finds most of what breaks it. When what it computes changes, change its
  * version.
  *
+ * ELSEWHERE a function is missing: the program moonfold, its REPL and its check have none of yours.
+ * What evolve calls can be folded only by hosts that have it; what decide calls bothers nobody
+ * else.
+ *
  * VERSIONS. The names and versions of the functions that a script uses are part of its digests:
  * with another version states that were kept are folded anew, and events tell which code decided
  * them.

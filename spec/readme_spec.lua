@@ -63,8 +63,9 @@ end
 -- Runs commands in a folder, as a reader would who has installed Moonfold: run(command) gives what it writes.
 local function shell_in(folder, prefix)
   local setting = ([[
-    unset LUA_PATH LUA_INIT
-    export PATH=PREFIX/bin:$PATH LUA_CPATH='PREFIX/lib/lua/5.4/?.so;;'
+    unset LUA_CPATH LUA_INIT
+    export PATH=PREFIX/bin:$PATH LUA_CPATH_5_4='PREFIX/lib/lua/5.4/?.so;;' LUA_PATH_5_4=';;'
+    export LUA_PATH='PREFIX/share/lua/5.1/?.lua;;' # LuaJIT's
     export LD_LIBRARY_PATH=PREFIX/lib PKG_CONFIG_PATH=PREFIX/lib/pkgconfig
     exec 2>&1
   ]]):gsub("PREFIX", prefix)
