@@ -283,7 +283,7 @@ faults:
 # libFuzzer targets for everything that decodes bytes, each for so many seconds; what they find stays in build/fuzz. In
 # this build every checksum is the same, so that a change is not refused at the first of them.
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS := record verify open payload json tokens
+FUZZ_TARGETS := record verify open gather salvage payload json tokens
 FUZZ := $(BUILD)/fuzz
 FUZZ_FLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 .PHONY: fuzz fuzz-targets

@@ -38,7 +38,7 @@ typedef struct salvage {
   const mf_salvage_options *options;
   mf_salvage_report report;
   bool writing; /* the second time */
-  bool stopped;
+  bool stopped, conflict;
   int status;
   mf_error *error;
 
@@ -65,6 +65,7 @@ typedef struct salvage {
 static const char unreadable[] = "it cannot be read";
 static const char incomplete[] = "its commit is not whole";
 static const char uncertain[] = "it cannot be told whether its commit is whole";
+static const char conflicting[] = "its ids are those of other events";
 static const char nameless[] = "the name of its stream or its type is lost";
 
 static bool no_memory(salvage *s) {
@@ -189,10 +190,13 @@ static bool append(salvage *s, mf_txn *txn, size_t i, size_t count) {
   options.envelope = record.extension;
   s->status = mf_append(txn, stream_name(s, record.stream_id), s->batch, count, &options, &result,
                         s->error);
-  return s->status == MF_OK;
+  /* Two commits with the same id cannot both have been recorded. */
+  s->conflict = (s->status == MF_OK && result.repeated) || s->status == MF_ID_CONFLICT;
+  return s->status == MF_OK && !s->conflict;
 }
 
-static bool write_commit(salvage *s, size_t from, size_t to) {
+/* Sets *recorded to false where the commit conflicts with what is recovered already. */
+static bool write_commit(salvage *s, size_t from, size_t to, bool *recorded) {
   mf_txn *txn;
   s->status = mf_begin(s->store, &txn, s->error);
   if (s->status != MF_OK) return false;
@@ -200,7 +204,10 @@ static bool write_commit(salvage *s, size_t from, size_t to) {
     size_t count = append_length(s, i, to);
     if (!append(s, txn, i, count)) {
       mf_abort(txn);
-      return false;
+      if (!s->conflict) return false;
+      s->status = MF_OK;
+      *recorded = false;
+      return true;
     }
     i += count;
   }
@@ -234,13 +241,18 @@ static bool recover(salvage *s, size_t from, size_t to) {
     lose(s, s->entries[from].position, s->entries[to - 1].position, nameless);
     return true;
   }
+  bool recorded = true;
+  if (s->writing && !write_commit(s, from, to, &recorded)) return false;
+  if (!recorded) {
+    lose(s, s->entries[from].position, s->entries[to - 1].position, conflicting);
+    return true;
+  }
   if (s->entries[from].position != s->last_position + 1) s->report.renumbered = true;
   s->last_position += (int64_t)(to - from);
   s->report.events += (int64_t)(to - from);
   s->report.commits++;
-  if (!s->writing) return true;
-  note_versions(s, from, to);
-  return write_commit(s, from, to);
+  if (s->writing) note_versions(s, from, to);
+  return true;
 }
 
 /* ---- which events make a commit ---- */

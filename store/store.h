@@ -123,6 +123,14 @@ typedef struct mf_bytes {
 /* ---- opening, closing ---- */
 
 /*
+ * DAMAGE: every event has a checksum that each read verifies; every other value has one, too.
+ * Before LMDB enters the trees of a file, mf_open() has walked them with a walker of its own, as
+ * long as they have at most 4096 pages: damage there is MF_CORRUPT. In a larger file mf_verify()
+ * finds it, and LMDB, which trusts its pages, may crash on it. mf_salvage() makes a new store of
+ * what is left.
+ */
+
+/*
  * What an acknowledged append survives:
  *   MF_FULL     a killed process, a crashed system, a power cut. Two flushes a commit.
  *   MF_RELAXED  a killed process. After a system crash or a power cut the last commits may be

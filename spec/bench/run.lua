@@ -17,7 +17,7 @@ local cc = os.getenv("CC") or "cc"
 local runs = tonumber(os.getenv("RUNS") or "5")
 local programs = {
   "append", "durable", "threads", "handles", "read", "scale", "aggregate", "cold", "handle", "kept", "check",
-  "sandbox", "frames", "embed", "transfer", "history",
+  "sandbox", "frames", "embed", "transfer", "history", "trust",
 }
 local in_lua = {
   aggregate = true, cold = true, handle = true, kept = true, check = true, sandbox = true, transfer = true,
@@ -105,7 +105,7 @@ local folder -- of the stores; removed at the end
 local function clean() if folder then os.execute("rm -rf '" .. folder .. "'") end end
 
 local function compile(output, source, arguments)
-  local flags = need(shell("pkg-config --cflags lua5.4 lmdb"), "pkg-config"):gsub("\n", " ")
+  local flags = need(shell("pkg-config --cflags lua5.4 lmdb libb2"), "pkg-config"):gsub("\n", " ")
   need(shell(("%s -std=c11 -O2 -g -Wall -Wextra -D_GNU_SOURCE -Istore -Iruntime %s %s/%s -o %s/bench/%s %s")
     :format(cc, flags, here, source, build, output, arguments)), "compiling " .. source)
 end

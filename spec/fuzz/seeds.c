@@ -89,9 +89,12 @@ int main(int argc, char **argv) {
   snprintf(path, sizeof path, "%s/%d-events", folder, SAMPLE_EVENTS);
   make_folder(argv[1], "record", folder, sizeof folder);
   blocks(path, folder);
-  make_folder(argv[1], "open", folder, sizeof folder);
-  for (size_t i = 0; i + 1 < sizeof sizes / sizeof *sizes; i++)
-    store_of(folder, sizes[i], MF_NONE);
+  static const char *const files[] = {"open", "gather", "salvage"};
+  for (size_t k = 0; k < sizeof files / sizeof *files; k++) {
+    make_folder(argv[1], files[k], folder, sizeof folder);
+    for (size_t i = 0; i + 1 < sizeof sizes / sizeof *sizes; i++)
+      store_of(folder, sizes[i], MF_NONE);
+  }
   make_folder(argv[1], "payload", folder, sizeof folder);
   piece(folder, "map", encoded, sizeof encoded);
   make_folder(argv[1], "json", folder, sizeof folder);

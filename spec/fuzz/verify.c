@@ -14,7 +14,7 @@ static void problem(void *context, const mf_problem *problem) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   mf__source source = {-1, data, size};
-  mf_verify_options options = {sizeof options, NULL, problem, NULL};
+  mf_verify_options options = {sizeof options, NULL, problem, NULL, NULL, 0};
   mf_verify_report report;
   mf_error error;
   mf__verify(&source, NULL, "input", &options, &report, &error);
