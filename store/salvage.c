@@ -65,7 +65,7 @@ typedef struct salvage {
 static const char unreadable[] = "it cannot be read";
 static const char incomplete[] = "its commit is not whole";
 static const char uncertain[] = "it cannot be told whether its commit is whole";
-static const char conflicting[] = "its ids are those of other events";
+static const char conflicting[] = "it contradicts what else was recorded";
 static const char nameless[] = "the name of its stream or its type is lost";
 
 static bool no_memory(salvage *s) {
@@ -190,8 +190,9 @@ static bool append(salvage *s, mf_txn *txn, size_t i, size_t count) {
   options.envelope = record.extension;
   s->status = mf_append(txn, stream_name(s, record.stream_id), s->batch, count, &options, &result,
                         s->error);
-  /* Two commits with the same id cannot both have been recorded. */
-  s->conflict = (s->status == MF_OK && result.repeated) || s->status == MF_ID_CONFLICT;
+  /* Two commits with the same id cannot both have been recorded, nor what may not be appended. */
+  s->conflict = (s->status == MF_OK && result.repeated) || s->status == MF_ID_CONFLICT ||
+                s->status == MF_INVALID_ARGUMENT;
   return s->status == MF_OK && !s->conflict;
 }
 
