@@ -443,6 +443,7 @@ static bool read_block(salvage *s, reading *into, const mf__piece *piece, size_t
   bool whole = mf__block_parse(piece->first, value, &block);
   if (whole && (*count == 0 || block.count < *count)) *count = block.count; /* or less is wanted */
   if (!grow_events(s, into, *count)) return false;
+  if (*count == 0) return true; /* nor is there room for events then */
   memset(into->events, 0, *count * sizeof *into->events);
   if (whole) by_table(s, &block, into->events, *count);
   if (value.size > MF__BLOCK_HEADER) by_sequence(s, piece->first, value, into->events, *count);
