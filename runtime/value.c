@@ -312,8 +312,21 @@ void mf_build_text(mf_builder *b, const char *value) {
   if (due(b, false)) add_string(b, value, strlen(value));
 }
 
+/* How many lists and maps stand in one another. */
+static int depth_of(mf_value v) {
+  int most = 0;
+  mf_kind kind = mf_value_kind(v);
+  if (kind != MF_LIST && kind != MF_MAP) return 0;
+  for (mf_each each = mf_value_each(v); mf_each_next(&each);) {
+    int depth = depth_of(each.value);
+    if (depth > most) most = depth;
+  }
+  return most + 1;
+}
+
 void mf_build_value(mf_builder *b, mf_value value) {
   if (!value.at) fail(b, "a value that is absent");
+  if (value.at && b->depth + depth_of(value) > MFR_DEPTH_MAX) fail(b, "more than 128 levels");
   if (due(b, false)) add(b, &b->bytes, value.at, (size_t)(value.end - value.at));
 }
 

@@ -262,11 +262,41 @@ static void random_values(void) {
   mf_builder_free(copy);
 }
 
+/* A value of so many lists in one another, in a builder of its own. */
+static mf_builder *nested(int depth) {
+  mf_builder *b = mf_builder_new();
+  for (int i = 0; i < depth; i++)
+    mf_build_list(b);
+  for (int i = 0; i < depth; i++)
+    mf_build_end(b);
+  return b;
+}
+
+static void copies_are_not_too_deep(void) {
+  int fine = 1;
+  mf_builder *inner = nested(100);
+  for (int outer = 27; outer <= 29; outer++) {
+    mf_builder *b = mf_builder_new();
+    for (int i = 0; i < outer; i++)
+      mf_build_list(b);
+    mf_build_value(b, mf_builder_value(inner));
+    for (int i = 0; i < outer; i++)
+      mf_build_end(b);
+    mf_value v = mf_builder_value(b);
+    fine = fine && (outer == 29 ? !v.at && strstr(mf_builder_problem(b), "128")
+                                : mf_value_of(mf_value_bytes(v)).at != NULL);
+    mf_builder_free(b);
+  }
+  mf_builder_free(inner);
+  check(fine, "a value that is copied into another may not make it too deep");
+}
+
 int main(void) {
   builds_and_reads();
   absent_is_harmless();
   mistakes();
   random_values();
+  copies_are_not_too_deep();
   printf("1..%d\n", number);
   return failures > 0;
 }
