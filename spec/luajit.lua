@@ -219,6 +219,41 @@ it("says what a script that does not load has wrong", function(store)
   raises("invalid_argument", store.handle, store, "hero-1", { type = "T" })
 end)
 
+it("takes rules that are edited, and keeps the old ones where the new do not load", function(store)
+  local path = os.tmpname()
+  local function write(by)
+    local file = assert(io.open(path, "w"))
+    file:write(([[return { category = "counter", initial_state = 0,
+      evolve = { Counted = function(n, e) return n + e.data end },
+      decide = { Count = function() return { type = "Counted", data = %s } end } }]]):format(by))
+    file:close()
+  end
+  local function count() return store:handle("counter-1", { type = "Count" }).state end
+  write "1"
+  store:use(path)
+  equal(1, count())
+  equal(false, store:reload())
+  write "1000"
+  equal(true, store:reload())
+  equal(1001, count())
+  write "oops("
+  equal(3, raises("script_error", store.reload, store).line)
+  equal(2001, count())
+  os.remove(path)
+end)
+
+it("refuses text that C would cut off", function(store)
+  raises("invalid_argument", moonfold.open, "a\0b")
+  raises("invalid_argument", store.use, store, "examples/embed/rules\0")
+  store:use "examples/embed/rules"
+  raises("invalid_argument", store.handle, store, "hero-1\0x", { type = "PickUp", data = { gold = 1 } })
+  raises("invalid_argument", store.handle, store, "hero-1", { type = "PickUp\0", data = { gold = 1 } })
+  raises("invalid_argument", store.aggregate_stream, store, "hero-1\0x")
+  store:append_to_stream("hero-1\0x", { type = "Kept" })
+  equal(1, store:stream_version "hero-1\0x")
+  equal(0, store:stream_version "hero-1")
+end)
+
 it("says that a closed store is closed", function(store)
   store:close()
   raises("closed", store.append_to_stream, store, "s", { type = "T" })

@@ -324,6 +324,13 @@ local function check_stream(stream)
   return bytes_of(stream)
 end
 
+--- What C takes as text that ends with a NUL: one in the middle would cut it off.
+local function check_text(value, path)
+  if type(value) ~= "string" then misuse(path, "a string is needed, this is a %s", type(value)) end
+  if value:find("\0", 1, true) then misuse(path, "it holds a NUL byte") end
+  return value
+end
+
 local function check_count(value, path, otherwise)
   if value == nil then return otherwise end
   if ffi.istype(int64, value) then return value end
@@ -411,7 +418,7 @@ local durabilities = { full = C.MF_FULL, relaxed = C.MF_RELAXED, none = C.MF_NON
 local open_options = names("create", "read_only", "durability")
 
 function moonfold.open(path, options)
-  if type(path) ~= "string" then misuse("path", "a string is needed, this is a %s", type(path)) end
+  check_text(path, "path")
   options = check_options(options, open_options, "options")
   local c = ffi.new "mf_open_options"
   c.size = ffi.sizeof(c)
@@ -608,7 +615,7 @@ end
 function Store:backup(path)
   refuse_in_transaction(self, "backup")
   local err = error_type()
-  if C.mf_backup(live(self), path, err) ~= OK then raise_status(err) end
+  if C.mf_backup(live(self), check_text(path, "path"), err) ~= OK then raise_status(err) end
 end
 
 -- Domains: scripts in the library's sandbox ----------------------------------------------------------------------
@@ -619,6 +626,7 @@ local use_options = names("params", "budget", "memory")
 -- options.params is JSON text.
 function Store:use(path, options)
   local handle, err = live(self), error_type()
+  check_text(path, "path")
   options = check_options(options, use_options, "options")
   if not self.runtime then
     local out, how = ffi.new "mf_runtime *[1]", ffi.new "mf_runtime_options"
@@ -648,6 +656,14 @@ local function raise_script_error(store, err, fields)
   raise_status(err, fields)
 end
 
+--- Loads what was edited since it was loaded, all or nothing; whether there is other code now. Cheap enough for every
+-- frame. What does not load raises, once, and the old code goes on.
+function Store:reload()
+  local changed, err = ffi.new "bool[1]", error_type()
+  if C.mf_reload(runtime_of(self), changed, err) ~= OK then raise_script_error(self, err, {}) end
+  return changed[0]
+end
+
 local command_keys = names("type", "data", "metadata", "command_id", "time")
 local handle_options = names("expected_stream_version", "state")
 
@@ -655,7 +671,8 @@ local handle_options = names("expected_stream_version", "state")
 local function fill_command(store, command, options, dry_run, keep)
   if type(command) ~= "table" then misuse("command", "a table { type = ..., data = ... } is needed") end
   check_options(command, command_keys, "command")
-  if type(command.type) ~= "string" then misuse("command.type", "a string is needed") end
+  check_text(command.type, "command.type")
+  if command.command_id ~= nil then check_text(command.command_id, "command.command_id") end
   local c = ffi.new "mf_command"
   local function value_of(field)
     if command[field] == nil then return end
@@ -664,7 +681,7 @@ local function fill_command(store, command, options, dry_run, keep)
     c[field .. "_value"] = C.mf_value_of(bytes_of(text))
   end
   c.size = ffi.sizeof(c)
-  c.type, c.id = command.type, optional_text(command.command_id, "command.command_id")
+  c.type, c.id = command.type, command.command_id
   keep[#keep + 1], keep[#keep + 2] = command.type, command.command_id
   value_of "data"
   value_of "metadata"
@@ -691,7 +708,7 @@ end
 --- The result; or nil and the refusal.
 local function handle(store, stream, command, options, dry_run)
   local runtime, keep = runtime_of(store), {}
-  check_stream(stream)
+  check_text(stream, "stream")
   options = check_options(options, handle_options, "options")
   local c = fill_command(store, command, options, dry_run, keep)
   local result, err = ffi.new "mf_result", error_type()
@@ -753,6 +770,7 @@ function Store:aggregate_stream(stream, aggregate, options)
   check_stream(stream)
   if type(aggregate) == "table" and aggregate.evolve then return fold(self, stream, aggregate, options) end
   local runtime = runtime_of(self)
+  check_text(stream, "stream")
   options = check_options(aggregate, names("to"), "options")
   local result, err = ffi.new "mf_result", error_type()
   local status = C.mf_aggregate(runtime, stream, check_count(options.to, "options.to", LAST), result, err)
