@@ -23,7 +23,16 @@
 #include <time.h>
 #include <unistd.h>
 
+/* A process that was begun with standard files closed (`>&-`) would get their numbers for a store,
+ * and what it prints would be written over the store. The numbers are taken before that, by files
+ * that fail as closed ones do. */
+static void take_standard_numbers(void) {
+  for (int fd = 0; fd <= 2; fd++)
+    if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) < 0) return;
+}
+
 int mf__file_open(const char *path, bool write, bool create, int *fd) {
+  take_standard_numbers();
   *fd = open(path, O_CLOEXEC | (write ? O_RDWR : O_RDONLY) | (create ? O_CREAT : 0), 0666);
   return *fd >= 0 ? 0 : errno;
 }
