@@ -114,6 +114,17 @@ describe("opening a file without permission", function()
     assert.equal("read_only\ttrue\n", told("644"))
   end)
 
+  it("says what may not be done to one who may not create a file in its folder", function()
+    local folder = support.folder()
+    os.execute("chmod 755 " .. support.quote(folder))
+    local run = support.lua_as_nobody([[
+      local _, failure = pcall(require("moonfold").open, arg[1] .. "/new.fold")
+      print(failure.code, failure.message:match("may not be .*"))
+    ]], folder)
+    if run.stderr ~= "" then pending("needs root, setpriv and a folder that all may read: " .. run.stderr) end
+    assert.equal("io\tmay not be created by this user: Permission denied\n", run.stdout)
+  end)
+
   it("says io to a reader who may not read it", function()
     assert.equal("io\ttrue\n", told("600", { read_only = true }))
   end)

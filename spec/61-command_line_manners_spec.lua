@@ -67,6 +67,45 @@ describe("a pipe whose reader leaves", function()
   end)
 end)
 
+describe("standard files that are closed", function()
+  it("do not lend their numbers to a store, over which output would be written", function()
+    local path = filled(20000)
+    local before = run("log %s", quote(path)).stdout
+    local noisy = support.write(support.path("noisy.lua"), ([[
+      local store <close> = require("moonfold").open(%q)
+      for i = 1, 1000 do print(("loud"):rep(100)) io.stderr:write(("louder"):rep(100)) end
+      io.stdout:flush()
+    ]]):format(path))
+    for _, command in ipairs { "log %s", "log %s --json", "export %s", "streams %s", "run " .. quote(noisy) } do
+      for _, closed in ipairs { ">&-", "2>&- >&-", "<&-", "<&- >&- 2>&-" } do
+        local result = run("%s %s", command:format(quote(path)), closed)
+        assert.are_not.equal(137, result.status, command .. closed)
+      end
+    end
+    assert.is_true(moonfold.verify(path).sound)
+    assert.are.equal(before, run("log %s", quote(path)).stdout)
+  end)
+
+  it("cannot be written to, which is said", function()
+    local result = run("log %s >&-", quote(filled(1)))
+    assert.are.equal(1, result.status)
+    assert.are.equal("moonfold: io: writing output: Bad file descriptor\n", result.stderr)
+  end)
+end)
+
+describe("data with backslashes", function()
+  it("is JSON in tables and in lines, whatever command prints it", function()
+    local path = support.path()
+    local store <close> = moonfold.open(path)
+    store:append_to_stream("s", { type = "T", data = 'a\tb\\c\127\u{9b}', metadata = { of = "a\tb" } })
+    for _, command in ipairs { "log", "tail" } do
+      assert.matches("\t\"a\\tb\\\\c\\u007f\u{9b}\"\t{\"of\":\"a\\tb\"}\n",
+        run("%s %s", command, quote(path)).stdout, 1, true)
+      assert.matches("  \"a\\tb\\\\c\\u007f\\u009b\"\n", run("%s %s --table", command, quote(path)).stdout, 1, true)
+    end
+  end)
+end)
+
 describe("tail -f", function()
   it("shows what another process records, as soon as it is recorded", function()
     local path = filled(2)

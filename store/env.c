@@ -296,7 +296,8 @@ static int open_lmdb(mf__env *env, uint64_t file_size, mf_error *error) {
   }
   if (rc == EACCES || rc == EROFS || rc == EPERM)
     return mf__fail(error, MF_IO,
-                    "%s-lock may not be written by this user, and readers register there: %s",
+                    "%s-lock may not be written by this user, and readers register there: %s; "
+                    "read a copy where you may write",
                     env->path, mdb_strerror(rc));
   if (rc != 0) return mf__fail_db(error, rc, env->path);
   MDB_stat stat;
@@ -636,10 +637,13 @@ static int open_file(mf_store *store, const char *path, const mf_open_options *o
     writable = false;
     rc = mf__file_open(path, false, false, &store->fd);
   }
-  if (rc == EACCES && mf__file_open(path, false, false, &store->fd) == 0)
+  int reading = rc == EACCES ? mf__file_open(path, false, false, &store->fd) : rc;
+  if (rc == EACCES && reading == 0)
     return mf__fail(error, MF_READ_ONLY,
                     "%s may not be written by this user: open it read-only, or change its mode",
                     path);
+  if (rc == EACCES && reading == ENOENT)
+    return mf__fail(error, MF_IO, "%s may not be created by this user: %s", path, mdb_strerror(rc));
   if (rc == EACCES || rc == EPERM)
     return mf__fail(error, MF_IO, "%s may not be read by this user (%s)", path, mdb_strerror(rc));
   if (rc == EISDIR)

@@ -5,14 +5,14 @@ local events = {}
 local columns = {
   stream = {
     { title = "#", right = true, style = "dim" }, { title = "time", style = "dim" }, { title = "type", style = "cyan" },
-    { title = "data", wide = true },
+    { title = "data", wide = true, json = true },
   },
   log = {
     { title = "position", right = true, style = "dim" }, { title = "stream", style = "green" },
     { title = "#", right = true, style = "dim" }, { title = "time", style = "dim" }, { title = "type", style = "cyan" },
-    { title = "data", wide = true },
+    { title = "data", wide = true, json = true },
   },
-  lines = { {}, {}, {}, {}, {}, {}, {} },
+  lines = { {}, {}, {}, {}, {}, { json = true }, { json = true } },
 }
 
 --- The iterator over a stream, or (nil) over the log.

@@ -106,8 +106,9 @@ end
 local Rows = {}
 Rows.__index = Rows
 
---- A list. Columns: { title =, right = true (numbers), style =, wide = true (takes the room that is left, is cut) }.
---- Cells are strings or integers. In a pipe a row is its cells with tabs between them, and no title.
+--- A list. Columns: { title =, right = true (numbers), style =, wide = true (takes the room that is left, is cut),
+--- json = true (cells are JSON) }. Cells are strings or integers. In a pipe a row is its cells with tabs between them,
+--- and no title.
 function Output:rows(columns)
   return setmetatable({ out = self, columns = columns, kept = {}, printed = false }, Rows)
 end
@@ -161,9 +162,19 @@ function Rows:release()
   self.kept = {}
 end
 
+-- JSON stands on one line as it is, and its backslashes mean something. On a terminal, the control characters that it
+-- holds as they are (C1) become escapes, too.
+local function printable_json(json, in_table)
+  if not in_table then return json end
+  return (json:gsub("\xc2([\x80-\x9f])", function(c) return ("\\u%04x"):format(c:byte()) end))
+end
+
 --- Adds a row: a list of cells.
 function Rows:add(row)
-  for i = 1, #self.columns do row[i] = self.out.host.printable(cell(row[i])) end
+  for i, column in ipairs(self.columns) do
+    local value = cell(row[i])
+    row[i] = column.json and printable_json(value, self.out.mode == "table") or self.out.host.printable(value)
+  end
   if self.out.mode ~= "table" then
     self.out:write(table.concat(row, "\t"), "\n")
   elseif self.printed then
