@@ -457,6 +457,7 @@ static mfr_buffer *due(lua_State *L, mfr_state *state, mfr_decider *d, int64_t v
                        int64_t every) {
   int64_t since = version - d->snapshot;
   if (!d->snapshots || since < every || version < d->due) return NULL;
+  mfr_check_left_behind(L); /* a wrong state would outlast the call that fails */
   mfr_buffer *bytes = mfr_borrow(L, state);
   const char *why = mfr_encode_state(L, state, bytes, d->state);
   mfr_note_refusal(d->loaded, why);

@@ -140,6 +140,8 @@ static void add_powers(lua_State *L, const char *path, const char *text, size_t 
     if (!mfr_token_is(&token, MFR_TOKEN_SYMBOL, "^") || token.line == last || is_square(lexer))
       continue;
     last = token.line;
+    mfr_lexer_free(&lexer); /* what follows may raise; it makes itself a new buffer */
+    lexer.capacity = lexer.used = 0;
     lua_createtable(L, 0, 2);
     mfr_set_string(L, "path", path, strlen(path));
     mfr_set_integer(L, "line", token.line);

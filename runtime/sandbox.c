@@ -1,5 +1,6 @@
 /* Making a sandbox, loading scripts into it, calling it. See sandbox.h. */
 #include "library.h"
+#include "loaded.h"
 #include "tokens.h"
 
 #include <stdio.h>
@@ -126,6 +127,19 @@ typedef struct job {
   void *argument;
 } job;
 
+void mfr_check_left_behind(lua_State *L) {
+  const mfr_sandbox *sandbox = mfr_sandbox_of(L);
+  bool unchanged = mfr_upvalues_unchanged(L);
+  if (unchanged && !sandbox->impure) return;
+  mfr_cache_clear(L, sandbox->state->cache); /* states that were folded so are wrong */
+  if (sandbox->impure)
+    luaL_error(L, "host.%s is not pure: called twice, it gave two results", sandbox->impure);
+  luaL_error(L,
+             "the local variable \"%s\", outside of the functions, was changed: the next call "
+             "would see it. What must last belongs into the state",
+             lua_tostring(L, -1));
+}
+
 /* Argument: the job. */
 static int run_job(lua_State *L) {
   const job *j = lua_touserdata(L, 1);
@@ -137,13 +151,7 @@ static int run_job(lua_State *L) {
   lua_call(L, 1, LUA_MULTRET);
   int results = lua_gettop(L);
   if (sandbox->spent) return mfr_exceeded(L, "the budget of the call is gone");
-  if (sandbox->impure)
-    luaL_error(L, "host.%s is not pure: called twice, it gave two results", sandbox->impure);
-  if (!mfr_upvalues_unchanged(L))
-    luaL_error(L,
-               "the local variable \"%s\", outside of the functions, was changed: the next call "
-               "would see it. What must last belongs into the state",
-               lua_tostring(L, -1));
+  mfr_check_left_behind(L);
   return results;
 }
 

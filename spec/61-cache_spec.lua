@@ -423,6 +423,27 @@ describe("random commands over random streams", function()
     plain:close()
   end
 
+  it("are let go when a script has left something behind: what was folded so is wrong", function()
+    local store <close> = support.open { durability = "none" }
+    local source = [[
+      local n = 0
+      return { initial_state = 0, evolve = { Counted = function() n = n + 1 return n end, Other = false } }
+    ]]
+    for _, length in ipairs { 3, 5000 } do
+      local stream, decider = "s-" .. length, support.load(source)
+      local events = {}
+      for i = 1, length do events[i] = { type = "Counted" } end
+      store:append_to_stream(stream, events)
+      for _ = 1, 2 do
+        local failure = support.fails("script_error", nil, store.aggregate_stream, store, stream, decider)
+        assert.matches('the local variable "n"', failure.message, 1, true)
+      end
+      assert.equal(0, store:kept().snapshots)
+      store:append_to_stream(stream, { type = "Other" })
+      support.fails("script_error", nil, store.aggregate_stream, store, stream, decider)
+    end
+  end)
+
   it("are decided as by a plain fold, with evictions, snapshots, reloads, restarts and failures", function()
     local first = os.time()
     for seed = first, first + 14 do run(seed) end

@@ -65,7 +65,7 @@ local function total(call, options)
   local store <close> = call:open { read_only = true }
   local sum = 0
   for _, version in store:streams(options.stream or "") do sum = sum + version end
-  return sum
+  return sum + (options.decide and not options.stream and store:kept().commands or 0)
 end
 
 local function before(a, b)

@@ -23,14 +23,23 @@ local function rate(count, seconds)
   return text.number(math.floor(count / math.max(seconds, 1e-3)))
 end
 
+local function duration(seconds)
+  seconds = math.ceil(seconds)
+  return seconds < 100 and ("%d s"):format(seconds) or ("%d min"):format((seconds + 59) // 60)
+end
+
 --- So many are done.
 function Progress:at(count)
   local now = self.call.host.monotonic()
   if not self.terminal or now - self.shown < EVERY then return end
   self.shown = now
-  local share = self.total and self.total > 0 and (", %d %%"):format(count * 100 // self.total) or ""
-  io.stderr:write(("\r\27[Kmoonfold: %s: %s%s, %s a second"):format(self.doing, text.plural(count, "event"), share,
-    rate(count, now - self.began)))
+  local share, left = "", ""
+  if self.total and self.total > 0 and count <= self.total then
+    share = (", %d %%"):format(count * 100 // self.total)
+    if count > 0 then left = (", %s left"):format(duration((self.total - count) * (now - self.began) / count)) end
+  end
+  io.stderr:write(("\r\27[Kmoonfold: %s: %s%s, %s a second%s"):format(self.doing, text.plural(count, "event"), share,
+    rate(count, now - self.began), left))
 end
 
 --- Wipes the line.
