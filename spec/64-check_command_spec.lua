@@ -103,6 +103,8 @@ describe("moonfold check", function()
     fails("check none.fold rules.lua", "not_found: there is no store none.fold")
     fails("check n.fold none.lua", "not_found: there is no script none.lua")
     fails("check n.fold rules.lua --against none.lua", "not_found: there is no script none.lua")
+    support.write(folder .. "/other.lua", (rules:gsub('"n"', '"m"')))
+    fails("check n.fold other.lua", "not_found: no decider of other.lua owns any of the 31 streams")
     support.write(folder .. "/broken.lua", "return {")
     fails("check n.fold broken.lua", "script_error: .*broken.lua:1")
     local status, out = run "check n.fold broken.lua --json"
@@ -114,6 +116,23 @@ describe("moonfold check", function()
       "check n.fold rules.lua --since x" } do
       assert.equal(2, (run(words)), words)
     end
+  end)
+
+  it("fails when a process that shares the work is killed", function()
+    support.write(folder .. "/slow.lua", (rules:gsub("state%.n = ", "for _ = 1, 1000000 do end %0")))
+    local result = support.shell(([[
+      cd %s
+      %s check n.fold slow.lua --jobs 2 > out &
+      check=$!
+      until [ ! -e /proc/$check ] || { read -r a b < /proc/$check/task/$check/children; [ -n "$b" ]; }; do :; done
+      kill -KILL $b
+      wait $check
+      echo $?
+      for child in $a $b; do [ -e /proc/$child ] && echo $child is left; done
+      cat out
+    ]]):format(quote(folder), program))
+    assert.equal("1\n", result.stdout)
+    assert.matches("a process that shared the work ended: Killed", result.stderr)
   end)
 
   it("leaves no process behind when it is interrupted", function()

@@ -159,6 +159,10 @@ return function(call)
   local options = options_of(call)
   call:open({ read_only = true }):close() -- before processes are made, so that a failure is told once
   local sum, findings = run(call, options)
+  if sum.streams == 0 and sum.streams_without_rules > 0 then
+    call:fail("not_found", ("no decider of %s owns any of the %s"):format(call.arguments.script,
+      text.plural(sum.streams_without_rules, "stream")))
+  end
   if call.out.mode == "json" then
     print_json(call, sum, findings)
   else
