@@ -259,13 +259,15 @@ void mf__walk_unaccounted(mf__walk *walk, const mf__visitor *visitor);
 /*
  * The file is an LMDB environment. Its databases:
  *
- *   (main)    "moonfold" -> the store's record (mf__store_record), beside the names of the other
- * databases log       position of the first event (MDB_INTEGERKEY) -> block of events streams
- * stream name -> head: id, version, and the newest chunk of its postings names     stream id
- * (MDB_INTEGERKEY) -> sealed stream name postings  stream id, first version (both big-endian) ->
- * sealed chunk: the positions of older events types     type id (MDB_INTEGERKEY) -> sealed type
- * name ids       'm' message id -> position;  'c' stream id, command id -> command record; both
- * sealed
+ * - (main)    "moonfold" -> the store's record (mf__store_record), beside the names of the other
+ *             databases
+ * - log       position of the first event (MDB_INTEGERKEY) -> block of events
+ * - streams   stream name -> head: id, version, and the newest chunk of its postings
+ * - names     stream id (MDB_INTEGERKEY) -> sealed stream name
+ * - postings  stream id, first version (both big-endian) -> sealed chunk: the positions of older
+ *             events
+ * - types     type id (MDB_INTEGERKEY) -> sealed type name
+ * - ids       'm' message id -> position; 'c' stream id, command id -> command record; both sealed
  *
  * "Sealed": followed by 4 bytes of checksum, seeded by the store's seed, the database (see
  * mf__seal_seed) and a hash of the key.
@@ -291,12 +293,13 @@ void mf__walk_unaccounted(mf__walk *walk, const mf__visitor *visitor);
  * Every event of an append has 3, only the first one the others. Unknown tags are skipped.
  *
  * Beside the log, in databases that opening adds to a file that lacks them, all sealed:
- *   code       digest (16 bytes) -> i64 first seen, code
- *   snapshots  stream id (big-endian), digest (16), version (big-endian) -> u64 checksum of the
+ * - code       digest (16 bytes) -> i64 first seen, code
+ * - snapshots  stream id (big-endian), digest (16), version (big-endian) -> u64 checksum of the
  *              stream's event of that version, i64 taken at, state. A stream has at most one of
- * each digest, and at most MF_SNAPSHOTS_KEPT commands   time (big-endian, its sign bit flipped),
- * u64 number (big-endian: LMDB's transaction id << 24 | number in the transaction) -> varint size
- * of the stream's name, name, command
+ *              each digest, and at most MF_SNAPSHOTS_KEPT
+ * - commands   time (big-endian, its sign bit flipped), u64 number (big-endian: LMDB's transaction
+ *              id << 24 | number in the transaction) -> varint size of the stream's name, name,
+ *              command
  *
  * Positions of a stream's events are stored as runs: (varint gap from the end of the run before,
  * varint length).
