@@ -1,7 +1,7 @@
 # Moonfold. `make` builds; `make demo` and `make test` also install the Debian packages that are missing.
 #
 #   make            build/moonfold, build/moonfold.so, build/libmoonfold.a, build/libmoonfold.so, build/moonfold.pc
-#   make demo       run both examples
+#   make demo       run two examples, and the command line on what they leave
 #   make test       everything that CI runs
 #   make check      luacheck, clang-format, the rules of the layers, documentation drift
 #   make faults     kills, power cuts, failing calls, planted bugs: minutes; FAULTS_ROUNDS=20
@@ -210,14 +210,24 @@ endef
 .PHONY: demo run-demo
 demo:
 	$(call packages,$(DEMO_PACKAGES))
-	@$(MAKE) --no-print-directory --silent $(BUILD)/moonfold
+	@$(MAKE) --no-print-directory --silent $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$$(nproc)) all
 	@$(MAKE) --no-print-directory --silent run-demo
 
+# $(call show,ARGUMENTS): a call of the program, as it would be typed.
+define show
+@echo; echo "\$$ moonfold "$(subst ','"'"',$(1)); $(BUILD)/moonfold $(1)
+endef
+
+DEMO_STORE := $(BUILD)/shop.fold
 run-demo:
-	@echo; echo "\$$ moonfold run examples/shopping_cart/main.lua"
-	@$(BUILD)/moonfold run examples/shopping_cart/main.lua
-	@echo; echo "\$$ moonfold run examples/git_history/main.lua"
-	@$(BUILD)/moonfold run examples/git_history/main.lua
+	@rm -f $(DEMO_STORE) $(DEMO_STORE)-lock
+	$(call show,run examples/git_history/main.lua)
+	$(call show,run examples/shopping_cart/main.lua $(DEMO_STORE))
+	$(call show,streams $(DEMO_STORE))
+	$(call show,read $(DEMO_STORE) cart-ada --max 3)
+	$(call show,state $(DEMO_STORE) scripts/domain/cart.lua cart-ada --at 3)
+	$(call show,handle $(DEMO_STORE) scripts/domain/cart.lua cart-bob ConfirmCart) || true
+	@echo; echo "Look around in it: $(BUILD)/moonfold $(DEMO_STORE)"
 
 # ---- testing ----
 
