@@ -42,6 +42,7 @@ struct mfr_sandbox {
   int64_t unclocked;   /* charged since the clock was read */
   bool clocked;        /* the clock was read, and the next is an absolute time */
   int64_t clock_limit; /* the thread's clock, in ns, at the end of its time */
+  int64_t clock_rests; /* until then, by the wall's clock, it cannot be over */
   int64_t clock_per_event;
   int64_t looked;  /* events credited for what a decision looked at */
   int64_t call;    /* number of the call: iterators live for one */
@@ -72,8 +73,12 @@ void mfr_meter_start(mfr_sandbox *sandbox);
 void mfr_meter_stop(mfr_sandbox *sandbox);
 void mfr_charge(lua_State *L, int64_t instructions); /* raises budget_exceeded */
 void mfr_charge_bytes(lua_State *L, size_t bytes);
-/* For work whose cost cannot be told: looks at the clock, if the state is large enough to matter.
- */
+/* While items of a list are read or written, which may go through long chains of metatables: looks
+ * at the clock now and then. `number`: of the item. */
+void mfr_charge_items(lua_State *L, int64_t number);
+/* For work whose cost cannot be told: looks at the clock; the second, if the state is large enough
+ * to matter. */
+void mfr_charge_time(lua_State *L);
 void mfr_charge_unknown(lua_State *L);
 int mfr_exceeded(lua_State *L, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

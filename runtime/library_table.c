@@ -90,6 +90,7 @@ static void shift(lua_State *L, lua_Integer first, lua_Integer last, int by) {
   mfr_charge(L, 2 * (last - first));
   lua_Integer i = by > 0 ? last : first;
   for (lua_Integer n = last - first; n >= 0; n--, i -= by) {
+    mfr_charge_items(L, n);
     lua_geti(L, 1, i);
     lua_seti(L, 1, i + by);
   }
@@ -132,6 +133,7 @@ static int table_concat(lua_State *L) {
   luaL_buffinit(L, &buffer);
   for (; i <= last; i++) {
     size_t item;
+    mfr_charge_items(L, i);
     if (lua_geti(L, 1, i), !lua_isstring(L, -1))
       luaL_error(L, "invalid value (a %s) at index %I in table for 'concat'", luaL_typename(L, -1),
                  (LUAI_UACINT)i);
@@ -159,8 +161,10 @@ static int table_unpack(lua_State *L) {
     return luaL_error(L, "too many results to unpack: at most %d", MFR_UNPACK_MAX);
   mfr_charge(L, (int64_t)count);
   luaL_checkstack(L, (int)count + 1, "unpack");
-  for (lua_Unsigned i = 0; i <= count; i++)
+  for (lua_Unsigned i = 0; i <= count; i++) {
+    mfr_charge_items(L, (int64_t)i);
     lua_geti(L, 1, (lua_Integer)((lua_Unsigned)first + i));
+  }
   return (int)count + 1;
 }
 
@@ -194,7 +198,7 @@ static int table_move(lua_State *L) {
   bool down = place > last || place <= first || (to != 1 && !lua_rawequal(L, 1, to));
   for (lua_Integer n = 0; n < count; n++) {
     lua_Integer i = down ? n : count - 1 - n;
-    if ((n & 1023) == 1023) mfr_charge(L, 1024);
+    mfr_charge_items(L, n);
     lua_geti(L, 1, first + i);
     lua_seti(L, to, place + i);
   }
@@ -251,6 +255,7 @@ static int table_sort(lua_State *L) {
   lua_createtable(L, (int)size, 0);
   lua_createtable(L, (int)size, 0);
   for (lua_Integer i = 1; i <= size; i++) {
+    mfr_charge_items(L, i);
     lua_geti(L, 1, i);
     lua_rawseti(L, 3, i);
   }
@@ -266,6 +271,7 @@ static int table_sort(lua_State *L) {
     to = other;
   }
   for (lua_Integer i = 1; i <= size; i++) {
+    mfr_charge_items(L, i);
     lua_rawgeti(L, from, i);
     lua_seti(L, 1, i);
   }

@@ -12,7 +12,8 @@
 
 enum {
   PERIOD = 1000,      /* instructions between hooks */
-  FINE_PERIOD = 20,   /* where strings are so long that one instruction may take a millisecond */
+  FINE_PERIOD = 4,    /* where strings are so long that one instruction may take ten milliseconds */
+  COMPARED = 4 << 20, /* bytes of strings that may be compared between hooks */
   CLOCK_EVERY = 2000, /* instructions between looks at the clock */
   BYTES_PER_INSTRUCTION = 16,
   LOOKED_MOST = 1000 * 1000, /* events that a decision may look at and have credited */
@@ -31,12 +32,47 @@ static int64_t thread_clock(void) {
   return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
+static int64_t wall_clock(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* Credits are the host's limits times the events of its store: they may be without end. */
+static int64_t more(int64_t a, int64_t b) {
+  return a > INT64_MAX - b ? INT64_MAX : a + b;
+}
+
+static int64_t times(int64_t a, int64_t b) {
+  return b > 0 && a > INT64_MAX / b ? INT64_MAX : a * b;
+}
+
+/* The thread's clock is a system call, the other is none, and does not go slower. */
+static bool time_is_up(mfr_sandbox *sandbox) {
+  int64_t now = wall_clock();
+  if (now < sandbox->clock_rests) return false;
+  int64_t used = thread_clock();
+  if (!sandbox->clocked) { /* reading it costs as much as a short call: most never come here */
+    sandbox->clocked = true;
+    sandbox->clock_limit = more(sandbox->clock_limit, used);
+  }
+  int64_t left = sandbox->clock_limit - used;
+  sandbox->clock_rests = now + left;
+  return left < 0;
+}
+
 static void on_count(lua_State *L, lua_Debug *frame);
 
 static void set_period(mfr_sandbox *sandbox, int period) {
   sandbox->period = period;
   sandbox->hooked = true;
   lua_sethook(sandbox->S, on_count, LUA_MASKCOUNT, period);
+}
+
+/* Comparing two strings is one instruction; of those that are made of NULs a byte takes 9 ns. */
+static int period_for(size_t string) {
+  size_t most = COMPARED / string;
+  return most < FINE_PERIOD ? FINE_PERIOD : most < PERIOD ? (int)most : PERIOD;
 }
 
 int mfr_exceeded(lua_State *L, const char *format, ...) {
@@ -54,12 +90,7 @@ int mfr_exceeded(lua_State *L, const char *format, ...) {
 
 static void check_clock(lua_State *L, mfr_sandbox *sandbox) {
   sandbox->unclocked = 0;
-  int64_t now = thread_clock();
-  if (!sandbox->clocked) { /* reading it costs as much as a short call: most never come here */
-    sandbox->clocked = true;
-    sandbox->clock_limit += now;
-  }
-  if (now > sandbox->clock_limit)
+  if (time_is_up(sandbox))
     mfr_exceeded(L,
                  "the script took more than its time (%lld ms): is there a loop that never ends?",
                  (long long)sandbox->limits.cpu_microseconds / 1000);
@@ -84,6 +115,16 @@ void mfr_charge_bytes(lua_State *L, size_t bytes) {
   mfr_charge(L, (int64_t)(bytes / BYTES_PER_INSTRUCTION));
 }
 
+void mfr_charge_items(lua_State *L, int64_t number) {
+  mfr_sandbox *sandbox = mfr_sandbox_of(L);
+  if (sandbox->running && sandbox->metatables && (number & 63) == 0) check_clock(L, sandbox);
+}
+
+void mfr_charge_time(lua_State *L) {
+  mfr_sandbox *sandbox = mfr_sandbox_of(L);
+  if (sandbox->running) check_clock(L, sandbox);
+}
+
 void mfr_charge_unknown(lua_State *L) {
   mfr_sandbox *sandbox = mfr_sandbox_of(L);
   if (sandbox->running && mfr_pool_used(sandbox->pool) > MFR_LARGE_STATE) check_clock(L, sandbox);
@@ -100,11 +141,12 @@ static void on_count(lua_State *L, lua_Debug *frame) {
 static void on_large_block(void *context, size_t size, bool is_string) {
   mfr_sandbox *sandbox = context;
   if (!sandbox->running) return;
-  sandbox->left -= (int64_t)(size / BYTES_PER_INSTRUCTION);
+  if (size > MFR_POOL_LARGE) sandbox->left -= (int64_t)(size / BYTES_PER_INSTRUCTION);
+  int period = is_string ? period_for(size) : PERIOD;
   if (sandbox->left < 0) /* the next instruction raises */
     set_period(sandbox, 1);
-  else if (is_string && sandbox->period > FINE_PERIOD)
-    set_period(sandbox, FINE_PERIOD);
+  else if (period < sandbox->period)
+    set_period(sandbox, period);
 }
 
 void mfr_meter_start(mfr_sandbox *sandbox) {
@@ -115,11 +157,12 @@ void mfr_meter_start(mfr_sandbox *sandbox) {
   sandbox->left = limits->instructions;
   sandbox->unclocked = 0;
   sandbox->clocked = false;
-  sandbox->clock_limit = limits->cpu_microseconds * 1000 * SLOWER;
+  sandbox->clock_limit = times(limits->cpu_microseconds, 1000 * SLOWER);
+  sandbox->clock_rests = 0;
   /* As many nanoseconds for an instruction as the call has for its own. */
-  sandbox->clock_per_event =
-      (int64_t)((double)limits->cpu_microseconds * 1000 * SLOWER *
-                (double)limits->instructions_per_event / (double)limits->instructions);
+  double per_event = (double)limits->cpu_microseconds * 1000 * SLOWER *
+                     (double)limits->instructions_per_event / (double)limits->instructions;
+  sandbox->clock_per_event = per_event < 0x1p62 ? (int64_t)per_event : INT64_MAX;
   sandbox->looked = 0;
   sandbox->pcalls = 0;
   sandbox->impure = NULL;
@@ -127,7 +170,7 @@ void mfr_meter_start(mfr_sandbox *sandbox) {
   mfr_pool_forgive(sandbox->pool);
   mfr_pool_limit(sandbox->pool, limits->memory, MFR_STRING_MAX);
   mfr_pool_watch(sandbox->pool, on_large_block, sandbox);
-  set_period(sandbox, PERIOD);
+  set_period(sandbox, period_for(mfr_pool_longest(sandbox->pool)));
 }
 
 /* What is done after a call, such as making its error object, is not measured. */
@@ -148,20 +191,21 @@ void mfr_sandbox_credit(lua_State *L, const mfr_state *state, int64_t events, bo
       return;
     }
   }
-  sandbox->left += events * sandbox->limits.instructions_per_event;
-  sandbox->clock_limit += events * sandbox->clock_per_event;
+  sandbox->left = more(sandbox->left, times(events, sandbox->limits.instructions_per_event));
+  sandbox->clock_limit = more(sandbox->clock_limit, times(events, sandbox->clock_per_event));
 }
 
 /*
  * A function without loops and calls is bounded by its own length. It runs without the hook, unless
- * a single instruction may take long (strings are long) or may call (metatables).
+ * that would come anyway (strings are long) or an instruction may call (metatables).
  */
 void mfr_sandbox_enter(lua_State *L, const mfr_state *state, int instructions) {
   mfr_sandbox *sandbox = state->sandbox;
-  if (instructions == 0 || sandbox->metatables || sandbox->period < PERIOD) {
+  if (instructions == 0 || sandbox->metatables || instructions > sandbox->period) {
     mfr_sandbox_leave(state);
     return;
   }
+  if (sandbox->period < PERIOD) sandbox->unclocked = CLOCK_EVERY;
   mfr_charge(L, instructions);
   if (!sandbox->hooked) return;
   sandbox->hooked = false;

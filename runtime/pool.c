@@ -2,8 +2,8 @@
  * A pool allocator for Lua states: the binary's own and those of scripts. Folding makes and drops
  * small blocks by the million; here each size of up to 256 bytes has a list of free blocks, cut
  * from large chunks, which spares malloc's bookkeeping. Chunks are given back when the state is
- * closed. Larger blocks are the allocator's, which is malloc or the host's own. What Lua holds may
- * be limited.
+ * closed. Larger blocks are the allocator's, which is malloc or the host's own, behind a head that
+ * tells strings from the rest. What Lua holds may be limited.
  */
 #include "pool.h"
 
@@ -23,13 +23,24 @@ typedef struct chunk {
   max_align_t bytes[];
 } chunk;
 
+typedef struct large {
+  union {
+    bool is_string;
+    struct large *next; /* of the stranded */
+  };
+  size_t size; /* of the bytes, as the allocator knows it */
+  max_align_t bytes[];
+} large;
+
 struct mfr_pool {
   mfr_allocator allocator; /* where chunks and larger blocks come from */
   block *free_blocks[MOST / STEP];
   chunk *chunks;
-  char *rest; /* what is left of the newest chunk */
+  large *stranded; /* they serve as small blocks; see shrunk() */
+  char *rest;      /* what is left of the newest chunk */
   size_t left;
-  size_t used, limit, string_limit; /* bytes that Lua holds, and may hold */
+  size_t used, limit, string_limit;     /* bytes that Lua holds, and may hold */
+  unsigned strings[8 * sizeof(size_t)]; /* large ones that live, by the power of two above them */
   int refusals;
   bool failed; /* there was no memory */
   mfr_pool_watcher *watcher;
@@ -75,6 +86,19 @@ bool mfr_pool_failed(const mfr_pool *pool) {
   return pool->failed;
 }
 
+static int power_of(size_t size) {
+  int power = 0;
+  while (size > (size_t)1 << power)
+    power++;
+  return power;
+}
+
+size_t mfr_pool_longest(const mfr_pool *pool) {
+  for (int power = 31; (size_t)1 << power > MOST; power--)
+    if (pool->strings[power] > 0) return (size_t)1 << power;
+  return MOST;
+}
+
 void mfr_pool_forgive(mfr_pool *pool) {
   pool->refusals = 0;
   pool->failed = false;
@@ -85,11 +109,20 @@ void mfr_pool_watch(mfr_pool *pool, mfr_pool_watcher *watcher, void *context) {
   pool->watcher_context = context;
 }
 
+static void give_back(mfr_pool *pool, large *head) {
+  allocate(pool, head, sizeof *head + head->size, 0);
+}
+
 void mfr_pool_free(mfr_pool *pool) {
   while (pool->chunks) {
     chunk *next = pool->chunks->next;
     allocate(pool, pool->chunks, sizeof *next + CHUNK, 0);
     pool->chunks = next;
+  }
+  while (pool->stranded) {
+    large *next = pool->stranded->next;
+    give_back(pool, pool->stranded);
+    pool->stranded = next;
   }
   mfr_allocator allocator = pool->allocator;
   allocator.allocate(allocator.context, pool, sizeof *pool, 0);
@@ -128,13 +161,40 @@ static void give(mfr_pool *pool, void *p, size_t size) {
   pool->free_blocks[list_of(size)] = b;
 }
 
+static large *head_of(void *p) {
+  return (large *)(void *)((char *)p - offsetof(large, bytes));
+}
+
+static void *take_large(mfr_pool *pool, size_t size, bool is_string) {
+  if (size > SIZE_MAX / 2) return NULL;
+  large *head = allocate(pool, NULL, 0, sizeof *head + size);
+  if (!head) return NULL;
+  head->is_string = is_string;
+  head->size = size;
+  if (is_string) pool->strings[power_of(size)]++;
+  return head->bytes;
+}
+
+/* Strings do not change their size. */
+static void *resize_large(mfr_pool *pool, void *p, size_t size) {
+  if (size > SIZE_MAX / 2) return NULL;
+  large *head = head_of(p);
+  head = allocate(pool, head, sizeof *head + head->size, sizeof *head + size);
+  if (!head) return NULL;
+  head->size = size;
+  return head->bytes;
+}
+
 static void release(mfr_pool *pool, void *p, size_t size) {
   if (size == 0) return;
   pool->used -= size;
-  if (size <= MOST)
+  if (size <= MOST) {
     give(pool, p, size);
-  else
-    allocate(pool, p, size, 0);
+    return;
+  }
+  large *head = head_of(p);
+  if (head->is_string) pool->strings[power_of(size)]--;
+  give_back(pool, head);
 }
 
 /* Whether Lua may have `more` bytes, in a block of `size`. */
@@ -153,35 +213,50 @@ static void *given(mfr_pool *pool, void *p, size_t more, size_t size, bool is_st
     return NULL;
   }
   pool->used += more;
-  if (size > MFR_POOL_LARGE && pool->watcher) pool->watcher(pool->watcher_context, size, is_string);
+  if (size > (is_string ? MFR_POOL_LONG : MFR_POOL_LARGE) && pool->watcher)
+    pool->watcher(pool->watcher_context, size, is_string);
   return p;
 }
 
 /* `kind` is that of the object, LUA_TSTRING among them. */
 static void *fresh(mfr_pool *pool, size_t kind, size_t size) {
   if (size == 0 || !allowed(pool, size, size, kind == LUA_TSTRING)) return NULL;
-  void *p = size <= MOST ? take(pool, size) : allocate(pool, NULL, 0, size);
+  void *p = size <= MOST ? take(pool, size) : take_large(pool, size, kind == LUA_TSTRING);
   return given(pool, p, size, size, kind == LUA_TSTRING);
 }
 
+/* Lua takes for granted that shrinking works. Where there is no memory for a small block, the large
+ * one becomes one where it stands. */
+static void *strand(mfr_pool *pool, void *p) {
+  large *head = head_of(p);
+  head->next = pool->stranded;
+  pool->stranded = head;
+  return p;
+}
+
 static void *shrunk(mfr_pool *pool, void *p, size_t old_size, size_t size) {
-  void *moved = size <= MOST ? take(pool, size) : allocate(pool, p, old_size, size);
-  if (!moved) return p; /* Lua takes for granted that shrinking works */
-  if (size <= MOST) {
+  if (size > MOST) {
+    void *same = resize_large(pool, p, size);
+    pool->used -= old_size - size;
+    return same ? same : p;
+  }
+  void *moved = take(pool, size);
+  if (moved) {
     memcpy(moved, p, size);
     release(pool, p, old_size);
     pool->used += size;
-  } else
-    pool->used -= old_size - size;
-  return moved;
+    return moved;
+  }
+  pool->used -= old_size - size;
+  return strand(pool, p);
 }
 
 static void *grown(mfr_pool *pool, void *p, size_t old_size, size_t size) {
   size_t more = size - old_size;
   if (!allowed(pool, more, size, false)) return NULL;
-  if (old_size > MOST) return given(pool, allocate(pool, p, old_size, size), more, size, false);
-  void *fresh_block = size <= MOST ? take(pool, size) : allocate(pool, NULL, 0, size);
-  void *moved = given(pool, fresh_block, size, size, false);
+  if (old_size > MOST) return given(pool, resize_large(pool, p, size), more, size, false);
+  void *moved = size <= MOST ? take(pool, size) : take_large(pool, size, false);
+  moved = given(pool, moved, size, size, false);
   if (!moved) return NULL;
   memcpy(moved, p, old_size);
   release(pool, p, old_size);

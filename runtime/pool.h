@@ -31,9 +31,12 @@ size_t mfr_pool_used(const mfr_pool *pool);
 bool mfr_pool_refused(const mfr_pool *pool);
 bool mfr_pool_failed(const mfr_pool *pool);
 void mfr_pool_forgive(mfr_pool *pool);
+/* No string that Lua holds is longer than this. */
+size_t mfr_pool_longest(const mfr_pool *pool);
 
-/* Told of every block of more than 16 KiB that was given, before Lua has it. */
-enum { MFR_POOL_LARGE = 16 * 1024 };
+/* Told of every block of more than 16 KiB that was given, and of strings of more than 4 KiB, before
+ * Lua has it. */
+enum { MFR_POOL_LARGE = 16 * 1024, MFR_POOL_LONG = 4 * 1024 };
 typedef void mfr_pool_watcher(void *context, size_t size, bool is_string);
 void mfr_pool_watch(mfr_pool *pool, mfr_pool_watcher *watcher, void *context);
 

@@ -235,6 +235,24 @@ static bool push_with_length(lua_State *L, const char *text, size_t size) {
   return replaces;
 }
 
+typedef struct pieces {
+  const char *text;
+  size_t left;
+} pieces;
+
+/* The compiler runs no instructions: the clock is looked at whenever it wants to read on. A name
+ * may have to be looked for in hundreds of functions around it. */
+static const char *next_piece(lua_State *L, void *data, size_t *size) {
+  enum { PIECE = 256 };
+  pieces *p = data;
+  mfr_charge_time(L);
+  const char *piece = p->text;
+  *size = p->left < PIECE ? p->left : PIECE;
+  p->text += *size;
+  p->left -= *size;
+  return piece;
+}
+
 void mfr_load_text(lua_State *L, const char *text, size_t size, const char *chunk_name) {
   static const char mark[] = "\xef\xbb\xbf";
   if (size >= 3 && memcmp(text, mark, 3) == 0) {
@@ -249,7 +267,8 @@ void mfr_load_text(lua_State *L, const char *text, size_t size, const char *chun
   mfr_charge(L, (int64_t)size * 4);
   bool replaced = push_with_length(L, text, size);
   if (replaced) text = lua_tolstring(L, -1, &size);
-  if (luaL_loadbufferx(L, text, size, chunk_name, "t") != LUA_OK) lua_error(L);
+  pieces p = {text, size};
+  if (lua_load(L, next_piece, &p, chunk_name, "t") != LUA_OK) lua_error(L);
   if (replaced) lua_remove(L, -2);
 }
 

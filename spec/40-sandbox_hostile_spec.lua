@@ -75,6 +75,27 @@ describe("a hostile script", function()
     end
   end)
 
+  it("is stopped while its text is compiled", function()
+    local text = {} -- each name is looked for in all the functions around it
+    for _ = 1, 150 do
+      text[#text + 1] = "local function f() local a0"
+      for i = 1, 190 do text[#text + 1] = ",a" .. i end
+      text[#text + 1] = " "
+    end
+    local before = table.concat(text) .. ("z=z "):rep(60000) .. ("end "):rep(150)
+    local fine, problem = pcall(sandboxed.load, "", { before = "do " .. before .. "end" })
+    assert.falsy(fine)
+    assert.equal("budget_exceeded", problem.code)
+  end)
+
+  it("has all that there is, where its host says so", function()
+    local store <close> = moonfold.open(":memory:")
+    local script = sandboxed.load("return 1", { budget = math.maxinteger, memory = math.maxinteger })
+    for _ = 1, 3 do store:append_to_stream("s-1", { { type = "Done" }, { type = "Done" } }) end
+    assert.equal(6, store:aggregate_stream("s-1", script).current_stream_version)
+    assert.equal(1, sandboxed.call(script))
+  end)
+
   it("is stopped by limits of one's own", function()
     local body = "for i = 1, command.data do end"
     local script = sandboxed.load(body, { budget = 100000 })

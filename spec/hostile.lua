@@ -121,6 +121,13 @@ try("ordering long strings", OUT, [[
 try("ordering strings of NULs", OUT, [[
   local a, b = ("\0"):rep(1000000), ("\0"):rep(1000000) .. "y"
   while true do local _ = a < b end]])
+try("ordering strings of NULs that the file has", OUT, "while true do local _ = a < b end",
+  { before = 'local a, b = ("\\0"):rep(1000000), ("\\0"):rep(999999) .. "y"' })
+try("ordering strings of NULs that are not quite long", OUT, [[
+  local a, b = ("\0"):rep(16000), ("\0"):rep(15999) .. "y"
+  while true do local _ = a < b end]])
+try("arithmetic on long numerals that the file has", OUT, "while true do local _ = s + 1 end",
+  { before = "local s = ('9'):rep(1000000)" })
 try("arithmetic on long numerals", OUT, "local s = ('9'):rep(1000000) while true do local _ = s + 1 end")
 try("bits of long numerals", OUT, "local s = '1' .. ('0'):rep(1000000) while true do local _ = pcall(function() return s | 1 end) end")
 try("tonumber of long numerals", OUT, "local s = ('9'):rep(1000000) while true do tonumber(s) end")
@@ -176,6 +183,15 @@ try("concat of objects that say they are long", OUT, [[
 try("insert into what says it is long", OUT, [[
   local t = setmetatable({}, { __len = function() return 1 << 50 end })
   table.insert(t, 1, "x")]])
+for what, call in pairs { insert = "table.insert(t, 1, 'x')", remove = "table.remove(t, 1)", sort = "table.sort(t)",
+  unpack = "while true do table.unpack(t, 1, 9999) end", move = "while true do table.move(t, 1, 1000000, 1, {}) end",
+  concat = "table.concat(t)" } do
+  try(what .. " of what reads its items through a long chain", OUT, ([[
+    local t = %s
+    for i = 1, 1980 do t = setmetatable({}, { __index = t }) end
+    t = setmetatable({}, { __index = t, __len = function() return 1000000 end })
+    %s]]):format(what == "concat" and "(function() local l = {} for i = 1, 50000 do l[i] = 'x' end return l end)()" or "{}", call))
+end
 try("insert at the front of a long list", OUT, [[
   local t = {}
   for i = 1, 1000000 do t[i] = i end
