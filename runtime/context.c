@@ -35,9 +35,28 @@ static void note_read(lua_State *L, int context, mfr_text stream, int64_t versio
   mfr_kept_reads(L, mfr_of(L), context);
 }
 
+/* Whether the decision looks at the stream for the first time; a look that fails is one, too. */
+static bool is_first_look(lua_State *L, int context, mfr_text stream) {
+  int top = lua_gettop(L);
+  if (lua_getiuservalue(L, context, MFR_CONTEXT_LOOKED) != LUA_TTABLE) {
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, context, MFR_CONTEXT_LOOKED);
+  }
+  lua_pushlstring(L, stream.data, stream.size);
+  lua_pushvalue(L, -1);
+  bool first = lua_rawget(L, -3) == LUA_TNIL;
+  lua_pop(L, 1);
+  lua_pushboolean(L, 1);
+  lua_rawset(L, -3);
+  lua_settop(L, top);
+  return first;
+}
+
 /* Arguments: call, context, stream, decider, options. */
 static int look_body(lua_State *L) {
   mfr_call *call = lua_touserdata(L, 1);
+  call->looking = is_first_look(L, 2, call->stream) ? MFR_LOOKS : MFR_LOOKS_AGAIN;
   lua_getiuservalue(L, 2, MFR_CONTEXT_STORE);
   mfr_aggregate(L, mfr_of(L), call, lua_gettop(L), 4, 5);
   lua_getfield(L, -1, "current_stream_version");
@@ -53,7 +72,6 @@ static int context_aggregate_stream(lua_State *L) {
   const mfr_context *context = check_context(L, state);
   call.store = context->call->store;
   call.txn = context->call->txn;
-  call.looking = true;
   call.past = context->call->past;
   call.as_of = context->call->as_of;
   call.decision = context->call;
@@ -236,7 +254,7 @@ static int read_only(lua_State *L) {
 void mfr_push_context(lua_State *L, mfr_state *state, mfr_call *call, int store,
                       void (*make_seed)(lua_State *L, mfr_state *state, const mfr_call *call,
                                         uint8_t seed[16])) {
-  mfr_context *context = lua_newuserdatauv(L, sizeof *context, 2);
+  mfr_context *context = lua_newuserdatauv(L, sizeof *context, MFR_CONTEXT_LOOKED);
   context->call = NULL;
   context->chance = false;
   context->make_seed = make_seed;

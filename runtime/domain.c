@@ -368,6 +368,12 @@ int mfr_domain_fail(mfr_domain *domain, int status, const char *format, ...) {
 
 /* Reads a whole file. False: errno tells. */
 static bool read_file(const char *path, mfr_buffer *out) {
+  struct stat status;
+  if (stat(path, &status) != 0) return false;
+  if (!S_ISREG(status.st_mode)) { /* a pipe would never end */
+    errno = ENOTSUP;
+    return false;
+  }
   FILE *file = fopen(path, "rb");
   if (!file) return false;
   size_t n;
@@ -633,6 +639,9 @@ static int unreadable(mfr_domain *domain, const char *path) {
     return mfr_domain_fail(domain, MF_NOT_FOUND, "there is no file or folder \"%s\"", path);
   if (code == ENOMEM)
     return mfr_domain_fail(domain, MF_NO_MEMORY, "no memory to read \"%s\"", path);
+  if (code == ENOTSUP)
+    return mfr_domain_fail(domain, MF_INVALID_ARGUMENT, "\"%s\" is neither a file nor a folder",
+                           path);
   return mfr_domain_fail(domain, MF_IO, "\"%s\" cannot be read: %s", path, strerror(code));
 }
 

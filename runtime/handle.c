@@ -462,6 +462,7 @@ static void call_decide(lua_State *L, mfr_state *state, work *w, const mfr_decid
   mfr_push_context(L, state, &w->call, STORE, make_seed);
   push_decide(L, state, w, d, c);
   lua_rawgeti(L, COMMANDS, (lua_Integer)i + 1);
+  w->call.phase = "decide";
   mfr_push_view(L, state, d->state);
   lua_pushvalue(L, -4);
   mfr_call_script(L, state, &w->call, "decide", 3, 1);

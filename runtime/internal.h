@@ -203,13 +203,19 @@ bool mfr_plain_decider(lua_State *L, mfr_state *state, int index);
 /* Work done in C for a script, in instructions of some 5 ns: raises budget_exceeded. In a host's
  * state nothing happens, here and below. */
 void mfr_sandbox_charge(lua_State *L, const mfr_state *state, int64_t instructions);
-/* The budget grows with the events of a fold. Those that a decision looks at in other streams
- * (`looking`) count as well, but not without end. */
-void mfr_sandbox_credit(lua_State *L, const mfr_state *state, int64_t events, bool looking);
-/* Before a function of a script that takes at most so many instructions (0: nobody knows), and
- * after the last of them: the hook, which costs time, runs where it is needed. */
-void mfr_sandbox_enter(lua_State *L, const mfr_state *state, int instructions);
+/* Whether a decision looks at a stream beside its own; and not for the first time. */
+typedef enum mfr_looking { MFR_LOOKS_NOT, MFR_LOOKS, MFR_LOOKS_AGAIN } mfr_looking;
+/* The budget grows with the events of a fold. Those that a decision looks at in other streams count
+ * as well, but once, and not without end. */
+void mfr_sandbox_credit(lua_State *L, const mfr_state *state, int64_t events, mfr_looking looking);
+/* Before a function of a script that takes at most so many instructions (0: nobody knows), after
+ * it, with what the first returned, and after the last of them: the hook, which costs time, runs
+ * where it is needed. */
+int64_t mfr_sandbox_enter(lua_State *L, const mfr_state *state, int instructions);
+void mfr_sandbox_return(const mfr_state *state, int64_t outer);
 void mfr_sandbox_leave(const mfr_state *state);
+/* Pushes the value at index as text, without addresses. [-0, +1] */
+void mfr_sandbox_tostring(lua_State *L, int index);
 
 /* ---- json.c ---- */
 
@@ -298,7 +304,7 @@ typedef struct mfr_call {
   bool own;                  /* the transaction was begun by this call */
   bool write;                /* it may write */
   bool saved;                /* `savepoint` is set: the transaction is somebody else's */
-  bool looking;              /* a decision looks at another stream: */
+  mfr_looking looking;       /* a decision looks at another stream: */
   struct mfr_call *decision; /* that of this call, */
   bool lasting; /* with a decider that is the same table for as long as the sandbox lives */
   bool past;    /* the log is taken to end at `as_of` */
@@ -507,7 +513,7 @@ mfr_rolls *mfr_check_rolls(lua_State *L, const mfr_state *state, int index);
 void mfr_check_rolled(lua_State *L, const mfr_state *state, const mfr_rolls *rolls);
 
 /* What decide is given: a userdata whose user values are the store, and the versions of the streams
- * that it has looked at: a table by name, or nil. */
+ * that it has looked at, and which it has begun to look at: tables by name, or nil. */
 typedef struct mfr_context {
   mfr_call *call; /* NULL: the decision is over */
   uint64_t random[4];
@@ -515,7 +521,7 @@ typedef struct mfr_context {
   void (*make_seed)(lua_State *L, mfr_state *state, const mfr_call *call, uint8_t seed[16]);
 } mfr_context;
 
-enum { MFR_CONTEXT_STORE = 1, MFR_CONTEXT_READS };
+enum { MFR_CONTEXT_STORE = 1, MFR_CONTEXT_READS, MFR_CONTEXT_LOOKED };
 
 /* Pushes the context for one call of decide, and makes it valid until mfr_end_context(). */
 void mfr_push_context(lua_State *L, mfr_state *state, mfr_call *call, int store,

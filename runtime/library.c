@@ -130,11 +130,12 @@ static int new_global(lua_State *L) {
     lua_rawset(L, lua_upvalueindex(1));
     return 0;
   }
+  const char *name = mfr_tostring(L, 2, NULL);
   return luaL_error(
       L,
       "a global \"%s\" is written here, which other calls would see: was \"local %s\" "
       "meant? What must last belongs into the state",
-      luaL_tolstring(L, 2, NULL), luaL_tolstring(L, 2, NULL));
+      name, name);
 }
 
 /* The environment itself is empty: all reading goes to the values, all writing through

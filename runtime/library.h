@@ -25,6 +25,12 @@ enum {
   MFR_LARGE_STATE = 1 << 20 /* bytes: beyond, a collection takes its time */
 };
 
+/* A module that is being loaded, and the one that has required it. */
+typedef struct mfr_requiring {
+  const char *module;
+  const struct mfr_requiring *outer;
+} mfr_requiring;
+
 struct mfr_sandbox {
   lua_State *S;
   mfr_state *state;
@@ -45,7 +51,8 @@ struct mfr_sandbox {
   int64_t clock_rests; /* until then, by the wall's clock, it cannot be over */
   int64_t clock_per_event;
   int64_t looked;  /* events credited for what a decision looked at */
-  int64_t call;    /* number of the call: iterators live for one */
+  int64_t call;    /* number of the call of a script's function: iterators live for one, */
+  int64_t calls;   /* and of those there were: states, which are kept or not, hold none */
   int period;      /* instructions between hooks */
   bool hooked;     /* the hook is set: not while a function runs that needs none */
   bool metatables; /* a script has set one, ever: any instruction may call */
@@ -53,12 +60,14 @@ struct mfr_sandbox {
   const mfr_source *source; /* while it loads */
   const char *impure;       /* a function of the host that was found to be so in this call */
   const struct mfr_functions *functions; /* of the host; NULL: none */
+  const mfr_requiring *requiring;
 
   /* References into the registry. */
   int exceeded_ref, memory_ref; /* error objects for when there is no memory for one */
   int view_ref;                 /* the metatable of views */
   int copies_ref;               /* metatable of a script -> the copy that is in force; weak keys */
-  int upvalues_ref;             /* what the upvalues of scripts hold between calls */
+  int upvalues_ref;             /* what the upvalues of scripts hold between calls, */
+  int upvalue_ids_ref;          /* and which these are */
   int library_ref;              /* the environment that scripts' own are made from */
   int modules_ref;              /* modules that all scripts share */
 };

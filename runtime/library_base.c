@@ -230,6 +230,18 @@ static int base_next(lua_State *L) {
 /* ---- pcall ---- */
 
 /* What a script may not go on from: the end of its budget, and what is the host's trouble. */
+static bool is_fatal(lua_State *L, const mfr_sandbox *sandbox, int rc);
+
+/* A script_error that tells of another error. */
+static bool is_cause_fatal(lua_State *L, const mfr_sandbox *sandbox) {
+  luaL_checkstack(L, 4, "cause");
+  lua_pushliteral(L, "cause");
+  lua_rawget(L, -2);
+  bool fatal = lua_type(L, -1) == LUA_TSTRING && is_fatal(L, sandbox, LUA_ERRRUN);
+  lua_pop(L, 1);
+  return fatal;
+}
+
 static bool is_fatal(lua_State *L, const mfr_sandbox *sandbox, int rc) {
   /* Misuse is not among them: which of two mistakes is told may depend on hashes. */
   static const char *const harmless[] = {"rejected", "script_error"};
@@ -243,7 +255,7 @@ static bool is_fatal(lua_State *L, const mfr_sandbox *sandbox, int rc) {
   const char *code = mfr_error_code(L, sandbox->state, -1);
   if (!*code) return false;
   for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++)
-    if (strcmp(code, harmless[i]) == 0) return false;
+    if (strcmp(code, harmless[i]) == 0) return is_cause_fatal(L, sandbox);
   return true;
 }
 
@@ -254,6 +266,8 @@ static int base_pcall(lua_State *L) {
     return mfr_exceeded(L, "pcall in pcall in pcall ...: at most %d deep", MFR_PCALLS_MAX);
   mfr_charge(L, 10);
   const char *calling = sandbox->state->calling;
+  int64_t call = sandbox->call;
+  const mfr_requiring *requiring = sandbox->requiring;
   int pcalls = sandbox->pcalls++;
   lua_pushboolean(L, 1);
   lua_insert(L, 1);
@@ -261,6 +275,8 @@ static int base_pcall(lua_State *L) {
   sandbox->pcalls = pcalls;
   mfr_sandbox_leave(sandbox->state);
   sandbox->state->calling = calling;
+  sandbox->call = call;
+  sandbox->requiring = requiring;
   if (rc == LUA_OK) return lua_gettop(L);
   if (is_fatal(L, sandbox, rc)) return lua_error(L);
   lua_pushboolean(L, 0);
@@ -356,6 +372,10 @@ const char *mfr_tostring(lua_State *L, int index, size_t *size) {
     lua_pushstring(L, luaL_typename(L, index));
   }
   return lua_tolstring(L, -1, size);
+}
+
+void mfr_sandbox_tostring(lua_State *L, int index) {
+  mfr_tostring(L, index, NULL);
 }
 
 static int base_tostring(lua_State *L) {

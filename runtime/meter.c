@@ -166,7 +166,8 @@ void mfr_meter_start(mfr_sandbox *sandbox) {
   sandbox->looked = 0;
   sandbox->pcalls = 0;
   sandbox->impure = NULL;
-  sandbox->call++;
+  sandbox->requiring = NULL;
+  sandbox->call = ++sandbox->calls;
   mfr_pool_forgive(sandbox->pool);
   mfr_pool_limit(sandbox->pool, limits->memory, MFR_STRING_MAX);
   mfr_pool_watch(sandbox->pool, on_large_block, sandbox);
@@ -181,12 +182,12 @@ void mfr_meter_stop(mfr_sandbox *sandbox) {
   mfr_pool_limit(sandbox->pool, 0, 0);
 }
 
-void mfr_sandbox_credit(lua_State *L, const mfr_state *state, int64_t events, bool looking) {
+void mfr_sandbox_credit(lua_State *L, const mfr_state *state, int64_t events, mfr_looking looking) {
   mfr_sandbox *sandbox = state->sandbox;
   if (!sandbox || !sandbox->running) return;
   if (looking) {
     sandbox->looked += events;
-    if (sandbox->looked > LOOKED_MOST) {
+    if (looking == MFR_LOOKS_AGAIN || sandbox->looked > LOOKED_MOST) {
       mfr_charge(L, events * 100); /* what decoding them takes */
       return;
     }
@@ -199,7 +200,7 @@ void mfr_sandbox_credit(lua_State *L, const mfr_state *state, int64_t events, bo
  * A function without loops and calls is bounded by its own length. It runs without the hook, unless
  * that would come anyway (strings are long) or an instruction may call (metatables).
  */
-void mfr_sandbox_enter(lua_State *L, const mfr_state *state, int instructions) {
+static void unhook(lua_State *L, const mfr_state *state, int instructions) {
   mfr_sandbox *sandbox = state->sandbox;
   if (instructions == 0 || sandbox->metatables || instructions > sandbox->period) {
     mfr_sandbox_leave(state);
@@ -210,6 +211,18 @@ void mfr_sandbox_enter(lua_State *L, const mfr_state *state, int instructions) {
   if (!sandbox->hooked) return;
   sandbox->hooked = false;
   lua_sethook(L, NULL, 0, 0);
+}
+
+int64_t mfr_sandbox_enter(lua_State *L, const mfr_state *state, int instructions) {
+  mfr_sandbox *sandbox = state->sandbox;
+  int64_t outer = sandbox->call;
+  unhook(L, state, instructions);
+  sandbox->call = ++sandbox->calls;
+  return outer;
+}
+
+void mfr_sandbox_return(const mfr_state *state, int64_t outer) {
+  state->sandbox->call = outer;
 }
 
 void mfr_sandbox_leave(const mfr_state *state) {

@@ -10,11 +10,13 @@
  */
 #include "library.h"
 
+#include <math.h>
 #include <stdio.h>
 
 static const char behind_key = 0;   /* table -> what is behind it */
 static const char views_key = 0;    /* view -> views of this state, by the table behind */
-static const char root_key = 0;     /* in the views: the state itself */
+static const char parent_key = 0;   /* view -> the view that it was reached from, */
+static const char name_key = 0;     /* and by which key */
 static const char original_key = 0; /* copy of a metatable -> the script's own */
 static const char veiled_key = 0;   /* copy of a metatable -> the one of views */
 static const char plain_key = 0;    /* frozen decider -> its copy in plain tables */
@@ -93,7 +95,11 @@ static void use_copy(lua_State *L) {
   /* 2: the copies, 3: the copy */
   bool frozen = push_behind(L, original);
   if (!frozen) lua_pushvalue(L, original);
-  if (!known || !frozen) copy_metamethods(L, original + 3, original + 2, true);
+  if (!known || !frozen) {
+    copy_metamethods(L, original + 3, original + 2, true);
+    lua_pushnil(L); /* views have one of their own, made from this one */
+    lua_rawsetp(L, original + 2, &veiled_key);
+  }
   lua_pushvalue(L, original + 2);
   lua_replace(L, original);
   lua_settop(L, original);
@@ -116,14 +122,26 @@ static bool push_original(lua_State *L, int copy) {
   return false;
 }
 
+static void push_view(lua_State *L, int table, int views);
+
 void mfr_push_script_metatable(lua_State *L, int index) {
   index = lua_absindex(L, index);
+  luaL_checkstack(L, 8, "metatable");
   bool behind = push_behind(L, index);
   bool has = lua_getmetatable(L, behind ? -1 : index);
   bool known = has && push_original(L, -1);
   if (has) lua_remove(L, known ? -2 : -1);
   if (behind) lua_remove(L, known ? -2 : -1);
   if (!known) lua_pushnil(L);
+  if (!known || !is_view(L, index)) return;
+  if (push_behind(L, -1)) { /* read-only already */
+    lua_pop(L, 1);
+    return;
+  }
+  lua_rawgetp(L, index, &views_key);
+  push_view(L, lua_gettop(L) - 1, lua_gettop(L));
+  lua_replace(L, -3);
+  lua_pop(L, 1);
 }
 
 /* Stack: 1 the read-only table, 2 the key, 3 what is behind the table, which lacks the key: pushes
@@ -149,6 +167,11 @@ static void inherited(lua_State *L) {
     lua_call(L, 2, 1);
     return;
   }
+  if (is_view(L, 1) && !push_behind(L, -1)) { /* made by evolve: it is of the state, too */
+    lua_rawgetp(L, 1, &views_key);
+    push_view(L, lua_gettop(L) - 1, lua_gettop(L));
+  } else if (is_view(L, 1))
+    lua_pop(L, 1);
   lua_pushvalue(L, 2);
   lua_gettable(L, -2);
 }
@@ -327,8 +350,9 @@ void mfr_freeze(lua_State *L) {
   luaL_checkstack(L, 30, "freeze");
   int value = lua_gettop(L);
   freezer f = {value + 1, 0, value + 2, value + 3};
-  for (int i = 0; i < 3; i++)
+  for (int i = 0; i < 2; i++)
     lua_newtable(L);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, mfr_sandbox_of(L)->upvalue_ids_ref);
   lua_pushvalue(L, value);
   visit(L, &f);
   while (f.count > 0) {
@@ -346,6 +370,13 @@ void mfr_freeze(lua_State *L) {
   lua_settop(L, value - 1);
 }
 
+/* Whether the two values on top are the same; a NaN is itself here. */
+static bool are_same(lua_State *L) {
+  if (lua_rawequal(L, -1, -2)) return true;
+  return lua_type(L, -1) == LUA_TNUMBER && lua_type(L, -2) == LUA_TNUMBER &&
+         isnan(lua_tonumber(L, -1)) && isnan(lua_tonumber(L, -2));
+}
+
 bool mfr_upvalues_unchanged(lua_State *L) {
   int top = lua_gettop(L);
   const char *changed = NULL;
@@ -361,7 +392,7 @@ bool mfr_upvalues_unchanged(lua_State *L) {
       lua_pop(L, 1);
       lua_pushnil(L);
     }
-    if (!lua_rawequal(L, -1, -2)) {
+    if (!are_same(L)) {
       changed = name;
       lua_setupvalue(L, top + 2, n);
     }
@@ -374,7 +405,73 @@ bool mfr_upvalues_unchanged(lua_State *L) {
 
 /* ---- views of a state ---- */
 
-static void push_view(lua_State *L, int table, int views);
+enum { PATH = 200 };
+
+/* Puts a key before the path. What has no room for it is "...". */
+static void add_to_path(lua_State *L, int key, char *path) {
+  char longer[PATH + 80];
+  if (lua_type(L, key) == LUA_TSTRING)
+    snprintf(longer, sizeof longer, ".%.60s%s", lua_tostring(L, key), path);
+  else if (lua_isinteger(L, key))
+    snprintf(longer, sizeof longer, "[%lld]%s", (long long)lua_tointeger(L, key), path);
+  else
+    snprintf(longer, sizeof longer, "[%s]%s", luaL_typename(L, key), path);
+  if (strlen(longer) < PATH)
+    strcpy(path, longer);
+  else if (strncmp(path, "...", 3) != 0 && strlen(path) + 4 < PATH) {
+    memmove(path + 3, path, strlen(path) + 1);
+    memcpy(path, "...", 3);
+  }
+}
+
+/* The path by which the script has come to the view. [-0, +0] */
+static void find_path(lua_State *L, int view, char *path) {
+  luaL_checkstack(L, 6, "path");
+  lua_pushvalue(L, view);
+  while (lua_rawgetp(L, -1, &parent_key) != LUA_TNIL) {
+    lua_rawgetp(L, -2, &name_key);
+    add_to_path(L, lua_gettop(L), path);
+    lua_pop(L, 1);
+    lua_remove(L, -2);
+  }
+  lua_pop(L, 2);
+}
+
+/*
+ * Whether a call of the function on top leaves no trace. An iterator does. What a function of the
+ * script can change is its upvalues: those of the file are looked after (see
+ * mfr_upvalues_unchanged()), those of a function that evolve has made are not.
+ */
+static bool leaves_no_trace(lua_State *L) {
+  if (lua_iscfunction(L, -1)) {
+    bool iterator = lua_getupvalue(L, -1, 1) && lua_isinteger(L, -1);
+    if (lua_type(L, -1) != LUA_TFUNCTION || iterator) lua_pop(L, 1);
+    return !iterator;
+  }
+  int function = lua_gettop(L);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, mfr_sandbox_of(L)->upvalue_ids_ref);
+  bool fine = true;
+  for (int n = 1; fine; n++) {
+    void *id = lua_getupvalue(L, function, n) ? lua_upvalueid(L, function, n) : NULL;
+    if (!id) break;
+    fine = lua_rawgetp(L, function + 1, id) != LUA_TNIL;
+    lua_settop(L, function + 1);
+  }
+  lua_settop(L, function);
+  return fine;
+}
+
+/* The value on top, which was found by the key at 2, is none that decide must not have. */
+static void check_found(lua_State *L) {
+  if (lua_type(L, -1) != LUA_TFUNCTION || leaves_no_trace(L)) return;
+  char path[PATH] = "";
+  add_to_path(L, 2, path);
+  find_path(L, 1, path);
+  luaL_error(L,
+             "state%s is a function that evolve has made, which remembers what it was called "
+             "with: a state holds values. Functions stand at the top of the file",
+             path);
+}
 
 static int view_index(lua_State *L) {
   lua_settop(L, 2);
@@ -384,7 +481,10 @@ static int view_index(lua_State *L) {
     lua_settop(L, 3);
     inherited(L);
   }
-  if (lua_type(L, -1) != LUA_TTABLE) return 1;
+  if (lua_type(L, -1) != LUA_TTABLE) {
+    check_found(L);
+    return 1;
+  }
   int value = lua_gettop(L);
   if (push_behind(L, value)) { /* read-only already */
     lua_settop(L, value);
@@ -392,55 +492,29 @@ static int view_index(lua_State *L) {
   }
   lua_rawgetp(L, 1, &views_key);
   push_view(L, value, value + 1);
+  if (lua_rawgetp(L, -1, &parent_key) != LUA_TNIL) {
+    lua_pop(L, 1);
+    return 1;
+  }
+  lua_pop(L, 1);
+  lua_pushvalue(L, 1);
+  lua_rawsetp(L, -2, &parent_key);
+  lua_pushvalue(L, 2);
+  lua_rawsetp(L, -2, &name_key);
   return 1;
 }
 
-enum { PATH = 200, PATH_DEPTH = 12, PATH_TABLES = 2000 };
-
-/* Whether `wanted` is in the table on top: writes the path to it. */
-static bool find_path(lua_State *L, const void *wanted, char *path, int depth, int *tables) {
-  if (lua_topointer(L, -1) == wanted) return true;
-  size_t used = strlen(path);
-  if (depth == PATH_DEPTH || used > PATH - 64 || ++*tables > PATH_TABLES) return false;
-  for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {
-    if (lua_type(L, -1) != LUA_TTABLE) continue;
-    if (lua_type(L, -2) == LUA_TSTRING)
-      snprintf(path + used, 64, ".%.60s", lua_tostring(L, -2));
-    else if (lua_isinteger(L, -2))
-      snprintf(path + used, 64, "[%lld]", (long long)lua_tointeger(L, -2));
-    else
-      continue;
-    if (find_path(L, wanted, path, depth + 1, tables)) {
-      lua_pop(L, 2);
-      return true;
-    }
-    path[used] = '\0';
-  }
-  return false;
-}
-
 static int refuse_view(lua_State *L, int view, int key) {
-  char path[PATH + 64] = "state";
-  int tables = 0;
-  luaL_checkstack(L, 3 * PATH_DEPTH + 8, "path");
-  if (key) lua_pushvalue(L, key);
-  lua_rawgetp(L, view, &behind_key);
-  const void *wanted = lua_topointer(L, -1);
-  lua_rawgetp(L, view, &views_key);
-  lua_rawgetp(L, -1, &root_key);
-  if (lua_topointer(L, -1) != wanted && !find_path(L, wanted, path, 0, &tables))
-    strcpy(path, "state...");
-  size_t used = strlen(path);
-  if (key && lua_type(L, key) == LUA_TSTRING)
-    snprintf(path + used, 64, ".%.60s", lua_tostring(L, key));
-  else if (key && lua_isinteger(L, key))
-    snprintf(path + used, 64, "[%lld]", (long long)lua_tointeger(L, key));
+  char path[PATH] = "";
+  if (key) add_to_path(L, key, path);
+  find_path(L, view, path);
   const char *calling = mfr_sandbox_of(L)->state->calling;
   if (calling && strcmp(calling, "decide") != 0)
-    return luaL_error(L, "%s must not change the state (%s): it only looks at it", calling, path);
+    return luaL_error(L, "%s must not change the state (state%s): it only looks at it", calling,
+                      path);
   return luaL_error(L,
-                    "decide must not change the state (%s): return an event, and let evolve do "
-                    "it",
+                    "decide must not change the state (state%s): return an event, and let evolve "
+                    "do it",
                     path);
 }
 
@@ -454,6 +528,14 @@ static void new_view_metatable(lua_State *L) {
   lua_pushcfunction(L, view_index);
   lua_setfield(L, -2, "__index");
   set_readonly(L, view_newindex);
+}
+
+/* Metamethods are called by Lua itself: they are looked at before. */
+static void check_metamethods(lua_State *L, int table) {
+  for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1))
+    if (lua_type(L, -1) == LUA_TFUNCTION && !leaves_no_trace(L))
+      luaL_error(L, "the state has a metatable with a function that evolve has made, which "
+                    "remembers what it was called with: make the metatable at the top of the file");
 }
 
 /* Pushes the metatable for a view of the table, whose own may have metamethods of the script. */
@@ -473,6 +555,7 @@ static void push_view_metatable(lua_State *L, int table) {
     lua_pop(L, 1);
     lua_newtable(L);
     copy_metamethods(L, copy, copy + 1, false);
+    check_metamethods(L, copy + 1);
     lua_pushcfunction(L, view_index);
     lua_setfield(L, -2, "__index");
     set_readonly(L, view_newindex);
@@ -488,7 +571,7 @@ static void push_view(lua_State *L, int table, int views) {
   lua_pushvalue(L, table);
   if (lua_rawget(L, views) != LUA_TNIL) return;
   lua_pop(L, 1);
-  lua_createtable(L, 0, 2);
+  lua_createtable(L, 0, 4);
   lua_pushvalue(L, table);
   lua_rawsetp(L, -2, &behind_key);
   lua_pushvalue(L, views);
@@ -510,8 +593,6 @@ void mfr_push_view(lua_State *L, mfr_state *state, int index) {
     return;
   }
   lua_newtable(L);
-  lua_pushvalue(L, index);
-  lua_rawsetp(L, -2, &root_key);
   push_view(L, index, lua_gettop(L));
   lua_remove(L, -2);
 }
@@ -599,4 +680,6 @@ void mfr_readonly_open(lua_State *L) {
   sandbox->copies_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   lua_newtable(L);
   sandbox->upvalues_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  lua_newtable(L);
+  sandbox->upvalue_ids_ref = luaL_ref(L, LUA_REGISTRYINDEX);
 }

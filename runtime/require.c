@@ -99,13 +99,15 @@ static bool load_shipped(lua_State *L, const char *module) {
 }
 
 static void run(lua_State *L, const char *module, int environment, int loaded) {
-  lua_pushboolean(L, 0); /* for as long as it loads */
-  lua_setfield(L, loaded, module);
+  mfr_sandbox *sandbox = mfr_sandbox_of(L);
+  mfr_requiring requiring = {module, sandbox->requiring};
+  sandbox->requiring = &requiring;
   if (!load_shipped(L, module)) load_from_folder(L, module);
   lua_pushvalue(L, environment);
   lua_setupvalue(L, -2, 1);
   lua_pushstring(L, module);
   lua_call(L, 1, 1);
+  sandbox->requiring = requiring.outer;
   if (lua_isnil(L, -1)) {
     lua_pop(L, 1);
     lua_pushboolean(L, 1);
@@ -122,10 +124,10 @@ int mfr_require(lua_State *L) {
   lua_pushvalue(L, lua_upvalueindex(1));
   lua_pushvalue(L, lua_upvalueindex(2));
   check_name(L, name, size);
-  int type = lua_getfield(L, 3, name);
-  if (type == LUA_TBOOLEAN && !lua_toboolean(L, -1))
-    return luaL_error(L, "module \"%s\" requires itself, by way of others", name);
-  if (type != LUA_TNIL) return 1;
+  if (lua_getfield(L, 3, name) != LUA_TNIL) return 1;
+  for (const mfr_requiring *r = mfr_sandbox_of(L)->requiring; r; r = r->outer)
+    if (strcmp(r->module, name) == 0)
+      return luaL_error(L, "module \"%s\" requires itself, by way of others", name);
   if (!mfr_sandbox_of(L)->loading)
     return luaL_error(
         L, "require \"%s\" at the top of the file: modules are loaded with the script", name);

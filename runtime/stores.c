@@ -128,7 +128,10 @@ static int on_error(lua_State *L) {
   else
     snprintf(where, sizeof where, " for stream \"%.*s\"", size,
              call->stream.data ? call->stream.data : "");
-  luaL_tolstring(L, 1, NULL);
+  if (state->sandbox)
+    mfr_sandbox_tostring(L, 1); /* scripts may catch it: without addresses */
+  else
+    luaL_tolstring(L, 1, NULL);
   mfr_push_error(L, state, MF_SCRIPT_ERROR, "%s%s failed: %s%s", call->phase, where,
                  lua_tostring(L, -1), *code ? " (only decide can refuse)" : "");
   mfr_describe_failure(L, call);
@@ -180,11 +183,13 @@ int mfr_protect(lua_State *L, mfr_state *state, mfr_call *call, lua_CFunction bo
 void mfr_call_script(lua_State *L, mfr_state *state, mfr_call *call, const char *phase,
                      int arguments, int results) {
   const char *outer = state->calling;
+  int64_t outer_number = 0;
   call->phase = phase;
   state->calling = phase;
-  if (state->sandbox) mfr_sandbox_enter(L, state, call->bounded);
+  if (state->sandbox) outer_number = mfr_sandbox_enter(L, state, call->bounded);
   call->bounded = 0;
   lua_call(L, arguments, results);
+  if (state->sandbox) mfr_sandbox_return(state, outer_number);
   state->calling = outer;
   call->phase = NULL;
 }

@@ -302,6 +302,11 @@ try("a variable to be closed", FAILS, [[
   local x <close> = t]], { says = "non%-closable" })
 try("an address of a table", ENDS, "assert(tostring({}) == 'table') assert(('%s'):format({}) == 'table')")
 try("an address of a function", ENDS, "assert(tostring(print) == 'function') assert(tostring(function() end) == 'function')")
+try("an address in the name of a global", ENDS, [[
+  for _, key in ipairs { {}, print, function() end } do
+    local _, e = pcall(function() _ENV[key] = 1 end)
+    assert(e:find('"' .. type(key) .. '"') and not e:find("0x"), e)
+  end]])
 try("an address in an error", ENDS, [[
   local _, e = pcall(function() local t = {} return t < t end)
   assert(not e:find("0x"), e)
@@ -350,6 +355,10 @@ try("the state, through what rawget gives", FAILS, "rawget(state, 'a').x = 1",
   { state = "{ a = {} }", says = "state%.a" })
 try("the state, through what unpack gives", FAILS, "local v = table.unpack(state) v.x = 1",
   { state = "{ {} }", says = "state%[1%]" })
+try("the state, through the metatable that it was given", FAILS, "getmetatable(state).__index.x = 1",
+  { state = "function() return setmetatable({}, { __index = {} }) end", says = "must not change the state" })
+try("the state, through a table in that metatable", FAILS, "state.a.x = 1",
+  { state = "function() return setmetatable({}, { __index = { a = {} } }) end", says = "state%.a%.x" })
 try("the state, through its class", FAILS, "state:set()", {
   before = "local C = {} C.__index = C function C:set() self.x = 1 end", state = "function() return setmetatable({}, C) end",
   says = "must not change the state" })
