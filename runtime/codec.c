@@ -78,8 +78,8 @@ typedef struct encoder {
   mfr_state *state;
   mfr_buffer *out;
   const char *path;
-  int depth;
-  step steps[MFR_DEPTH_MAX + 1];
+  int depth, most;
+  step steps[MFR_DEPTH_MAX + 2];
 } encoder;
 
 bool mfr_is_name(const char *text, size_t size) {
@@ -329,7 +329,7 @@ static void put_table(encoder *e) {
   const void *table = lua_topointer(L, -1);
   for (int i = 0; i < e->depth; i++)
     if (e->steps[i].table == table) refuse(e, "a table contains itself: that cannot be stored");
-  if (e->depth == MFR_DEPTH_MAX) refuse(e, "values are nested at most 128 tables deep");
+  if (e->depth == e->most) refuse(e, "values are nested at most 128 tables deep");
   luaL_checkstack(L, 8, "value");
   if (is_event(L, -1)) mfr_flatten_event(L);
   e->steps[e->depth].table = table;
@@ -392,19 +392,29 @@ void mfr_encode_absent(lua_State *L, mfr_state *state, mfr_buffer *out) {
   put_number(&e, 0xc1, 0, 0); /* the byte that MessagePack never uses */
 }
 
-void mfr_encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index, const char *path) {
+static void encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index, const char *path,
+                   int most) {
   encoder e;
   e.L = L;
   e.state = state;
   e.out = out;
   e.path = path;
   e.depth = 0;
+  e.most = most;
   luaL_checkstack(L, 8, "value");
   lua_pushvalue(L, index);
   size_t before = out->size;
   put_value(&e);
   lua_pop(L, 1);
   mfr_sandbox_charge(L, state, (int64_t)(out->size - before) / 2);
+}
+
+void mfr_encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index, const char *path) {
+  encode(L, state, out, index, path, MFR_DEPTH_MAX);
+}
+
+void mfr_encode_event(lua_State *L, mfr_state *state, mfr_buffer *out, int index) {
+  encode(L, state, out, index, "event", MFR_DEPTH_MAX + 1);
 }
 
 /* ---- decoding ---- */
@@ -590,7 +600,7 @@ static bool get_value(decoder *d, int depth) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, d->state->null_ref);
     return true;
   }
-  if (depth == MFR_DEPTH_MAX || !lua_checkstack(L, 6)) return false;
+  if (depth > MFR_DEPTH_MAX || !lua_checkstack(L, 6)) return false;
   if (tag >= 0x90 && tag <= 0x9f) return get_list(d, tag & 0xf, depth + 1);
   if (tag >= 0x80 && tag <= 0x8f) return get_map(d, tag & 0xf, depth + 1);
   if (tag == 0xdc || tag == 0xdd)

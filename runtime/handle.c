@@ -465,7 +465,13 @@ static void call_decide(lua_State *L, mfr_state *state, work *w, const mfr_decid
   w->call.phase = "decide";
   mfr_push_view(L, state, d->state);
   lua_pushvalue(L, -4);
-  mfr_call_script(L, state, &w->call, "decide", 3, 1);
+  mfr_call_script(L, state, &w->call, "decide", 3, 2);
+  if (!lua_isnil(L, -1)) {
+    w->call.phase = "decide";
+    luaL_error(L, "it returned two values: several events are one list, { { type = ... }, { type = "
+                  "... } }");
+  }
+  lua_pop(L, 1);
   if (state->sandbox) mfr_see_through(L, -1);
   mfr_end_context(&w->call);
   int type = lua_type(L, -1);
@@ -672,7 +678,9 @@ static void decide_one(lua_State *L, mfr_state *state, work *w, mfr_decider *d, 
   normalise(L, c, i);
   int decided = lua_gettop(L);
   mfr_buffer *buffer = mfr_borrow(L, state);
+  w->call.phase = "decided";
   size_t count = mfr_check_events(L, state, buffer, decided, "events", &events);
+  w->call.phase = NULL;
   check_types(L, state, w, d, events, count);
   if (d->event_shapes) check_event_shapes(L, state, w, d, events, count, decided);
   mf_append_result appended = {w->version, 0, w->position, false, false};

@@ -156,6 +156,8 @@ mfr_buffer *mfr_borrow(lua_State *L, mfr_state *state);
 void mfr_give_back(mfr_state *state, mfr_buffer *buffer);
 /* Appends the encoding of the value at index. `path` names the value in errors, which raise. */
 void mfr_encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index, const char *path);
+/* The same of an event, whose data may be nested as deep as any value is. */
+void mfr_encode_event(lua_State *L, mfr_state *state, mfr_buffer *out, int index);
 /* What stands for an absent value, where encodings follow one another to be hashed. */
 void mfr_encode_absent(lua_State *L, mfr_state *state, mfr_buffer *out);
 /* Pushes the value. False (and nothing pushed) when the bytes are no encoding. [-0, +1|0] */

@@ -42,6 +42,13 @@ static const advice advices[] = {
     {"warn", "use print: it goes to the host's log"},
     {"_G", "globals are what the file has made while it loaded: use a local table"},
     {"unpack", "it is table.unpack"},
+    {"moonfold", "say local moonfold = require(\"moonfold\") at the top of the file"},
+    {"reject", "it is moonfold.reject, after local moonfold = require(\"moonfold\")"},
+    {"command", "decide's functions are given it: function(command, state, context)"},
+    {"context", "decide's functions are given it: function(command, state, context)"},
+    {"event", "evolve's functions are given it: function(state, event)"},
+    {"state", "evolve's functions are given it, function(state, event), and decide's, "
+              "function(command, state, context)"},
     {"math.random", NO_CHANCE},
     {"math.randomseed", NO_CHANCE},
     {"math.sin", INEXACT},

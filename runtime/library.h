@@ -109,7 +109,7 @@ void mfr_freeze(lua_State *L);
 /* Replaces the value on top by a copy in plain tables; functions stay. [-1, +1] */
 void mfr_thaw(lua_State *L);
 /* Sees to it that no local variable of a script, outside of its functions, was changed by the call;
- * puts back what was. False: the name of one is pushed. [-0, +0|1] */
+ * puts back what was. False: a message is pushed. [-0, +0|1] */
 bool mfr_upvalues_unchanged(lua_State *L);
 /* Raises when a script has left something for the next call, or looked at what differs from call to
  * call; and lets go of the states that were folded so. */

@@ -316,7 +316,8 @@ static int upcast_stage(lua_State *S) {
   lua_rawget(S, -2);
   mfr_decode_here(S, state, in->data, in->size);
   mfr_call_script(S, state, lua_touserdata(S, 1), "upcast", 1, 1);
-  mfr_encode_sized(S, state, u->out, -1, "event");
+  u->out->size = 0;
+  if (!lua_isnil(S, -1)) mfr_encode_event(S, state, u->out, -1);
   return 0;
 }
 
@@ -325,7 +326,6 @@ static int upcast_here(lua_State *L) {
   mfr_state *state = mfr_of(L);
   mfr_call call = {0};
   upcasting u;
-  size_t at = 0;
   lua_settop(L, 1);
   if (lua_type(L, 1) != LUA_TTABLE)
     mfr_misuse(L, state, "event", "an event is needed, this is %s", mfr_type_name(L, 1));
@@ -338,12 +338,15 @@ static int upcast_here(lua_State *L) {
   lua_getfield(L, 1, "global_position");
   call.event.position = lua_tointeger(L, 4);
   mfr_buffer *in = mfr_borrow(L, state);
-  mfr_encode(L, state, in, 1, "event");
+  mfr_encode_event(L, state, in, 1);
   u.out = mfr_borrow(L, state);
   const mfr_loaded *loaded = mfr_to_loaded(L, state, lua_upvalueindex(2));
   if (!loaded) mfr_misuse(L, state, "upcast", "its decider is gone: the program is ending");
   mfr_enter(L, state, loaded, &call, upcast_stage, in, &u);
-  mfr_decode_sized(L, state, u.out, &at);
+  if (u.out->size)
+    mfr_decode_here(L, state, u.out->data, u.out->size);
+  else
+    lua_pushnil(L);
   mfr_give_back(state, in);
   mfr_give_back(state, u.out);
   return 1;

@@ -380,6 +380,7 @@ static bool are_same(lua_State *L) {
 bool mfr_upvalues_unchanged(lua_State *L) {
   int top = lua_gettop(L);
   const char *changed = NULL;
+  lua_Integer function = 0;
   lua_rawgeti(L, LUA_REGISTRYINDEX, mfr_sandbox_of(L)->upvalues_ref);
   lua_Integer size = (lua_Integer)lua_rawlen(L, top + 1);
   for (lua_Integer i = 1; i <= size; i += 3) {
@@ -394,12 +395,22 @@ bool mfr_upvalues_unchanged(lua_State *L) {
     }
     if (!are_same(L)) {
       changed = name;
+      function = i;
       lua_setupvalue(L, top + 2, n);
     }
     lua_settop(L, top + 1);
   }
-  lua_settop(L, top);
-  if (changed) lua_pushstring(L, changed);
+  if (changed) {
+    lua_Debug info;
+    lua_rawgeti(L, top + 1, function);
+    lua_getinfo(L, ">S", &info);
+    lua_pushfstring(L,
+                    "%s: the local variable \"%s\", outside of the functions, was changed by a "
+                    "call: the next one would see it. What must last belongs into the state",
+                    info.short_src, changed);
+    lua_replace(L, top + 1);
+  }
+  lua_settop(L, changed ? top + 1 : top);
   return !changed;
 }
 

@@ -551,9 +551,10 @@ int mf_handle(mf_runtime *runtime, const char *stream, const mf_command *given, 
   memset(result, 0, sizeof *result);
   const mfr_loaded *loaded = owner_of(runtime, stream, error);
   if (!loaded) return MF_INVALID_ARGUMENT;
-  if (given->size <= sizeof command) memcpy(&command, given, given->size);
+  if (given && given->size <= sizeof command) memcpy(&command, given, given->size);
   if (!command.type)
-    return refuse(runtime, MF_INVALID_ARGUMENT, error, "command.type: a string is needed");
+    return refuse(runtime, MF_INVALID_ARGUMENT, error, "%s: a string is needed",
+                  given ? "command.type" : "command");
   if (!loaded->decides)
     return refuse(runtime, MF_INVALID_ARGUMENT, error,
                   "%s has no decide, so it can be folded and cannot handle commands", loaded->file);

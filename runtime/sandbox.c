@@ -134,10 +134,7 @@ void mfr_check_left_behind(lua_State *L) {
   mfr_cache_clear(L, sandbox->state->cache); /* states that were folded so are wrong */
   if (sandbox->impure)
     luaL_error(L, "host.%s is not pure: called twice, it gave two results", sandbox->impure);
-  luaL_error(L,
-             "the local variable \"%s\", outside of the functions, was changed: the next call "
-             "would see it. What must last belongs into the state",
-             lua_tostring(L, -1));
+  lua_error(L);
 }
 
 /* Argument: the job. */
@@ -268,7 +265,12 @@ void mfr_load_text(lua_State *L, const char *text, size_t size, const char *chun
   bool replaced = push_with_length(L, text, size);
   if (replaced) text = lua_tolstring(L, -1, &size);
   pieces p = {text, size};
-  if (lua_load(L, next_piece, &p, chunk_name, "t") != LUA_OK) lua_error(L);
+  if (lua_load(L, next_piece, &p, chunk_name, "t") != LUA_OK) {
+    const char *problem = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "";
+    if (strstr(problem, "'}' expected"))
+      lua_pushfstring(L, "%s: is there a comma missing before it?", problem);
+    lua_error(L);
+  }
   if (replaced) lua_remove(L, -2);
 }
 

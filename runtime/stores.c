@@ -97,6 +97,23 @@ void mfr_describe_failure(lua_State *L, const mfr_call *call) {
     mfr_set_string(L, "command_type", call->command_type.data, call->command_type.size);
 }
 
+/* The error object at 1, of what decide has returned, tells who did. */
+static int blame_decide(lua_State *L, const mfr_call *call, const char *code) {
+  if (strcmp(code, "invalid_argument") != 0) return 1;
+  mfr_describe_failure(L, call);
+  int size = call->stream.size > 80 ? 80 : (int)call->stream.size;
+  char where[256];
+  snprintf(where, sizeof where,
+           "decide of command %.*s on stream \"%.*s\" returned no event that "
+           "can be recorded: ",
+           (int)call->command_type.size, call->command_type.data, size, call->stream.data);
+  lua_pushstring(L, where);
+  lua_getfield(L, 1, "message");
+  lua_concat(L, 2);
+  lua_setfield(L, 1, "message");
+  return 1;
+}
+
 /*
  * Message handler. What a script raises becomes a script_error that tells stream, event and
  * traceback; error objects pass unchanged, but for a refusal outside decide. Upvalues: the state,
@@ -108,6 +125,7 @@ static int on_error(lua_State *L) {
   const char *code = mfr_error_code(L, state, 1);
   bool deciding = call->phase && strcmp(call->phase, "decide") == 0;
   if (!call->phase) return 1;
+  if (strcmp(call->phase, "decided") == 0) return blame_decide(L, call, code);
   if (*code && (strcmp(code, "rejected") != 0 || deciding)) {
     if (strcmp(code, "rejected") != 0 || !call->stream.data) return 1;
     lua_getfield(L, 1, "stream");

@@ -279,3 +279,22 @@ support.both(script, function(cart)
     end)
   end)
 end)
+
+describe("an upcaster of a loaded decider", function()
+  it("is given data that is nested as deep as it may be, on every path that reads", function()
+    local store <close> = moonfold.open(":memory:")
+    local decider = moonfold.load_decider(support.write(support.folder() .. "/deep.lua", [[return {
+      initial_state = {},
+      evolve = { New = function(state, new) state.old = new.type end },
+      upcast = { Old = function(old) return { type = "New", data = old.data } end },
+    }]]))
+    local deep = {}
+    for _ = 2, 128 do deep = { deep } end
+    store:append_to_stream("s-1", event("Old", deep, { deep[1] }))
+    assert.equal("New", store:aggregate_stream("s-1", decider).state.old)
+    for read in store:events("s-1", { upcast = decider.upcast }) do
+      assert.equal("New", read.type)
+      assert.equal(moonfold.hash(deep), moonfold.hash(read.data))
+    end
+  end)
+end)

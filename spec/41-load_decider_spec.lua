@@ -226,6 +226,57 @@ describe("an author of scripts is told", function()
     assert.matches("^rules%.lua:2: ", failure.message)
   end)
 
+  it("that a comma may be missing", function()
+    local failure = refused("return {\n  initial_state = {}\n  evolve = {},\n}", "script_error",
+      { file = "rules.lua", line = 3 })
+    assert.matches("comma missing", failure.message, 1, true)
+  end)
+
+  it("what decide has returned that cannot be recorded: by which command, on which stream", function()
+    local store <close> = moonfold.open(":memory:")
+    local script = [[return { initial_state = {}, evolve = { Done = false }, decide = {
+      Two = function() return { type = "Done" }, { type = "Done" } end,
+      Function = function() return { type = "Done", data = { f = print } } end,
+      Nameless = function() return { data = 1 } end,
+      Word = function() return "Done" end } }]]
+    local decider = moonfold.load_decider(support.write(support.path("rules.lua"), script))
+    for type, told in pairs {
+      Two = { "script_error", "two values: several events are one list" },
+      Function = { "invalid_argument", "events[1].data.f: a function cannot be stored", "events[1].data.f" },
+      Nameless = { "invalid_argument", "type: a string is needed", "events.type" },
+      Word = { "script_error", "it returned a string" },
+    } do
+      local failure = support.fails(told[1], { stream = "s-1", command_type = type, path = told[3] },
+        store.handle, store, "s-1", decider, command(type))
+      assert.matches("decide of command " .. type .. ' on stream "s-1"', failure.message, 1, true)
+      assert.matches(told[2], failure.message, 1, true)
+    end
+    assert.falsy(store:stream_exists("s-1"))
+  end)
+
+  it("where the names come from that everybody uses", function()
+    local store <close> = moonfold.open(":memory:")
+    for name, told in pairs {
+      moonfold = 'local moonfold = require("moonfold")', reject = "moonfold.reject",
+      command = "function(command, state, context)", context = "function(command, state, context)",
+      event = "function(state, event)", state = "function(state, event)",
+    } do
+      local script = ("return { initial_state = {}, evolve = {}, decide = { Go = function() return %s.x end } }"):format(name)
+      local decider = moonfold.load_decider(support.write(support.path("rules.lua"), script))
+      local failure = support.fails("script_error", nil, store.handle, store, "s-1", decider, command("Go"))
+      assert.matches("there is no " .. name .. " in scripts: ", failure.message, 1, true)
+      assert.matches(told, failure.message, 1, true)
+    end
+  end)
+
+  it("which file has a variable that a call has changed", function()
+    local store <close> = moonfold.open(":memory:")
+    local script = "local n = 0\nreturn { initial_state = {}, evolve = {}, decide = { Go = function() n = n + 1 end } }"
+    local decider = moonfold.load_decider(support.write(support.path("rules.lua"), script))
+    local failure = support.fails("script_error", nil, store.handle, store, "s-1", decider, command("Go"))
+    assert.matches('^rules.lua: the local variable "n", outside of the functions', failure.message)
+  end)
+
   it("when it returns nothing, or no table, how a decider's script ends", function()
     for _, source in ipairs { "local x = 1", "return 5", "return 'cart'" } do
       local ok, failure = pcall(moonfold.load_decider, support.write(support.path("rules.lua"), source))

@@ -206,6 +206,16 @@ static void ids_and_expectations(mf_store *store) {
   mf_runtime_free(runtime);
 }
 
+static void no_command_is_refused(mf_store *store) {
+  mf_runtime *runtime = with_cart(store);
+  mf_result result;
+  mf_error error;
+  int status = mf_handle(runtime, "cart-3", NULL, &result, &error);
+  check(status == MF_INVALID_ARGUMENT && strstr(error.message, "command: "),
+        "without a command there is an error, which says so");
+  mf_runtime_free(runtime);
+}
+
 static void transactions_join(mf_store *store) {
   mf_runtime *runtime = with_cart(store);
   mf_command command = MF_COMMAND_INIT;
@@ -415,6 +425,7 @@ int main(void) {
   commands_lead_to_events(store);
   states_are_folded(store);
   ids_and_expectations(store);
+  no_command_is_refused(store);
   transactions_join(store);
   failures_tell_the_place(store);
   limits_hold(store);
