@@ -84,6 +84,16 @@ describe("damage", function()
     assert.equal(1, store:handle("b", decider, { type = "Note" }).state)
   end)
 
+  it("to an event makes no backup: a copy that is not sound is none, and nothing is left of it", function()
+    local path = written()
+    for _, offset in ipairs(find_mark(path)) do flip(path, offset) end
+    local store <close> = moonfold.open(path)
+    local copy = path .. ".copy"
+    local err = support.fails("corrupt", {}, store.backup, store, copy)
+    assert.matches("not sound", (err or {}).message or "not sound", 1, true)
+    assert.equal("damaged.fold damaged.fold-lock", support.files(path:match("^(.*)/")))
+  end)
+
   it("to any byte around an event never brings back another content", function()
     local path = written()
     local told = 0

@@ -116,6 +116,19 @@ int mf__copy_store(mf__env *env, const char *temporary, mf_error *error) {
   return mf__fail_db(error, rc, temporary);
 }
 
+/* A copy of what is damaged, or one that the disk has damaged, is no backup. */
+static int verify_copy(const mf_store *store, const char *temporary, char *lock, size_t size,
+                       mf_error *error) {
+  mf_error found;
+  mf_verify_report report;
+  int status = mf_verify(temporary, NULL, &report, &found);
+  snprintf(lock, size, "%s-lock", temporary);
+  mf__file_remove(lock); /* verify has made it */
+  if (status == MF_OK) return MF_OK;
+  return mf__fail(error, status, "the copy of %s is not sound, so there is no backup: %.300s",
+                  store->env->path, found.message);
+}
+
 int mf_backup(mf_store *store, const char *path, mf_error *error) {
   int status = mf__store_usable(store, error);
   if (status != MF_OK) return status;
@@ -124,13 +137,14 @@ int mf_backup(mf_store *store, const char *path, mf_error *error) {
   if (mf__file_exists(path))
     return mf__fail(error, MF_INVALID_ARGUMENT,
                     "%s exists already: a backup overwrites nothing; choose another path", path);
-  size_t size = strlen(path) + 32;
-  char *temporary = malloc(size);
+  size_t size = strlen(path) + 40;
+  char *temporary = malloc(2 * size); /* and the name of its lock file */
   if (!temporary) return mf__fail(error, MF_NO_MEMORY, "no memory for a backup");
   /* Under another name until it is complete: what stands at `path` is a whole backup, or nothing.
    */
   snprintf(temporary, size, "%s.partial-%016llx", path, (unsigned long long)mf__random_u64());
   status = mf__copy_store(store->env, temporary, error);
+  if (status == MF_OK) status = verify_copy(store, temporary, temporary + size, size, error);
   if (status == MF_OK) {
     int rc = mf__file_publish(temporary, path);
     if (rc == EEXIST)

@@ -574,9 +574,10 @@ MF_API int mf_wait(mf_store *store, int64_t position, int64_t *timeout, bool *in
                    mf_error *error);
 
 /*
- * Writes a consistent, compacted copy to the new file `path`, synced, while others read and write.
- * An existing file is never overwritten (MF_INVALID_ARGUMENT). On failure nothing is left at
- * `path`.
+ * Writes a consistent, compacted copy to the new file `path`, synced and verified as mf_verify()
+ * does, while others read and write. An existing file is never overwritten (MF_INVALID_ARGUMENT).
+ * On failure nothing is left at `path`; MF_CORRUPT: the copy is not sound, as the store itself is
+ * then, or the disk that it was written to.
  */
 MF_API int mf_backup(mf_store *store, const char *path, mf_error *error);
 

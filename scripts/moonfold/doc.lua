@@ -789,6 +789,7 @@ print(store:wait(1), store:wait(2, 0.01))     --> true false
         { name = "store:backup", kind = "method", since = since, touches = "read",
           signature = "store:backup(path)",
           summary = "Writes a consistent, compacted copy of the store to a new file, while others go on writing.",
+          text = "The copy is synced, and verified as `moonfold.verify` does, before it takes its name.",
           parameters = { { name = "path", type = "string", text = "where the copy goes" } },
           returns = {},
           errors = { "disk_full" },
