@@ -17,11 +17,18 @@ enum { COST = 100, ARGUMENTS_MAX = 100 };
 
 /* ---- the list ---- */
 
-bool mfr_functions_add(mfr_functions *functions, const mf_host_function *given) {
-  mfr_function **more = realloc(functions->list, (functions->count + 1) * sizeof *more);
-  if (more) functions->list = more;
-  mfr_function *f = more ? calloc(1, sizeof *f) : NULL;
-  if (!f) return false;
+static void free_function(mfr_function *f) {
+  if (!f) return;
+  free((void *)(uintptr_t)f->given.name);
+  free((void *)(uintptr_t)f->given.version);
+  mf_builder_free(f->results[0]);
+  mf_builder_free(f->results[1]);
+  free(f);
+}
+
+static mfr_function *new_function(mfr_functions *functions, const mf_host_function *given) {
+  mfr_function *f = calloc(1, sizeof *f);
+  if (!f) return NULL;
   f->all = functions;
   f->given = *given;
   f->given.name = strdup(given->name);
@@ -29,19 +36,22 @@ bool mfr_functions_add(mfr_functions *functions, const mf_host_function *given) 
   f->results[0] = mf_builder_new();
   f->results[1] = mf_builder_new();
   if (f->given.cost <= 0) f->given.cost = COST;
-  functions->list[functions->count++] = f;
-  return f->given.name && f->given.version && f->results[0] && f->results[1];
+  if (f->given.name && f->given.version && f->results[0] && f->results[1]) return f;
+  free_function(f);
+  return NULL;
+}
+
+bool mfr_functions_add(mfr_functions *functions, const mf_host_function *given) {
+  mfr_function **more = realloc(functions->list, (functions->count + 1) * sizeof *more);
+  if (more) functions->list = more;
+  mfr_function *f = more ? new_function(functions, given) : NULL;
+  if (f) functions->list[functions->count++] = f;
+  return f != NULL;
 }
 
 void mfr_functions_free(mfr_functions *functions) {
-  for (size_t i = 0; i < functions->count; i++) {
-    mfr_function *f = functions->list[i];
-    free((void *)(uintptr_t)f->given.name);
-    free((void *)(uintptr_t)f->given.version);
-    mf_builder_free(f->results[0]);
-    mf_builder_free(f->results[1]);
-    free(f);
-  }
+  for (size_t i = 0; i < functions->count; i++)
+    free_function(functions->list[i]);
   free(functions->list);
   memset(functions, 0, sizeof *functions);
 }
@@ -86,10 +96,12 @@ static mf_value call_once(lua_State *L, mfr_function *f, mf_builder *result, mf_
   f->all->running = true;
   int status = f->given.call(f->given.context, arguments, result, &error);
   f->all->running = false;
+  const char *problem = mf_builder_problem(result);
+  if (status == MF_NO_MEMORY || (problem && strcmp(problem, "no memory") == 0))
+    mfr_raise_no_memory(L);
   if (status != MF_OK)
     luaL_error(L, "host.%s: %s", f->given.name,
                *error.message ? error.message : mf_strerror(status));
-  const char *problem = mf_builder_problem(result);
   mf_value value = mf_builder_value(result);
   if (!value.at && (problem || mfr_builder_begun(result)))
     luaL_error(L, "host.%s made no value: %s", f->given.name,

@@ -33,6 +33,7 @@ typedef struct mfr_stamp mfr_stamp;
 typedef struct mfr_watch {
   mfr_stamp *stamps;
   size_t count;
+  bool lost; /* there was no memory for one more: it may have changed */
 } mfr_watch;
 
 void mfr_watch_add(mfr_watch *watch, const char *path); /* as the file is now */

@@ -38,13 +38,17 @@ void mfr_watch_add(mfr_watch *watch, const char *path) {
   mfr_stamp *more = realloc(watch->stamps, (watch->count + 1) * sizeof *more);
   if (more) watch->stamps = more;
   char *copy = more ? strdup(path) : NULL;
-  if (!copy) return; /* then a change of this file goes unseen */
+  if (!copy) {
+    watch->lost = true;
+    return;
+  }
   look(path, &watch->stamps[watch->count]);
   watch->stamps[watch->count++].path = copy;
 }
 
 mfr_change mfr_watch_changed(const mfr_watch *watch, bool in_doubt) {
   mfr_change change = MFR_SAME;
+  if (watch->lost) return MFR_CHANGED;
   for (size_t i = 0; i < watch->count; i++) {
     const mfr_stamp *then = &watch->stamps[i];
     mfr_stamp now;
@@ -60,7 +64,7 @@ mfr_change mfr_watch_changed(const mfr_watch *watch, bool in_doubt) {
 void mfr_watch_move(mfr_watch *watch, mfr_watch *from) {
   mfr_watch_free(watch);
   *watch = *from;
-  *from = (mfr_watch){NULL, 0};
+  *from = (mfr_watch){NULL, 0, false};
 }
 
 void mfr_watch_merge(mfr_watch *watch, mfr_watch *from) {
@@ -73,5 +77,5 @@ void mfr_watch_free(mfr_watch *watch) {
   for (size_t i = 0; i < watch->count; i++)
     free(watch->stamps[i].path);
   free(watch->stamps);
-  *watch = (mfr_watch){NULL, 0};
+  *watch = (mfr_watch){NULL, 0, false};
 }

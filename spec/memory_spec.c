@@ -168,6 +168,87 @@ static bool c_load(void *context, bool *sound) {
   return status == MF_OK;
 }
 
+static int pass(void *context, mf_value arguments, mf_builder *result, mf_error *error) {
+  (void)context;
+  (void)error;
+  mf_build_value(result, mf_value_slot(arguments, 1));
+  return MF_OK;
+}
+
+/* A runtime with a function, a script that calls it, and a command that does. */
+static bool c_function(void *context, bool *sound) {
+  static const char text[] =
+      "return { category = 'f', initial_state = 0, evolve = { Put = function(s, e) return e.data "
+      "end },\n"
+      "  decide = { Put = function(c) return { type = 'Put', data = host.pass(c.data) } end } }\n";
+  mf_host_function function = {sizeof function, "pass", "1", 0, pass, NULL};
+  mf_command command = MF_COMMAND_INIT;
+  mf_result result = {0};
+  mf_runtime *runtime = NULL;
+  (void)context;
+  int status = mf_runtime_new(store, NULL, &runtime, NULL);
+  if (status == MF_OK) status = mf_add_function(runtime, &function, NULL);
+  if (status == MF_OK) status = mf_load_string(runtime, "f.lua", text, sizeof text - 1, NULL, NULL);
+  command.type = "Put";
+  command.data = "{\"text\": \"hello\"}";
+  command.dry_run = true;
+  if (status == MF_OK) status = mf_handle(runtime, "f-1", &command, &result, NULL);
+  if (status == MF_OK && strcmp(result.state, "{\"text\":\"hello\"}") != 0) *sound = false;
+  if (status != MF_OK && status != MF_NO_MEMORY) *sound = false;
+  mf_result_free(&result);
+  mf_runtime_free(runtime);
+  return status == MF_OK;
+}
+
+typedef struct queued {
+  mf_queue *queue;
+  mf_runtime *runtime;
+} queued;
+
+/* Here, or in the thread that writes. */
+static bool c_queue(void *context, bool *sound) {
+  const queued *q = context;
+  mf_command command = MF_COMMAND_INIT;
+  mf_result result;
+  int64_t before = version_of("a-4");
+  command.type = "Put";
+  command.data = "[1, 2]";
+  int status = mf_queue_handle(q->queue, q->runtime, "a-4", &command, &result, NULL, NULL);
+  bool out = failed > 0;
+  int flushed = mf_queue_flush(q->queue, NULL, NULL);
+  left = -1;
+  if (flushed != MF_OK && !(out || failed > 0)) *sound = false;
+  if (mf_queue_flush(q->queue, NULL, NULL) != MF_OK) *sound = false;
+  int64_t after = before + (status == MF_OK ? 2 : 0);
+  if (version_of("a-4") != after || (status == MF_OK && result.version != after)) *sound = false;
+  if (status != MF_OK && status != MF_NO_MEMORY) *sound = false;
+  mf_result_free(&result);
+  return status == MF_OK && flushed == MF_OK;
+}
+
+typedef struct edited {
+  mf_runtime *runtime;
+  const char *file;
+  int edits;
+} edited;
+
+static bool c_reload(void *context, bool *sound) {
+  edited *e = context;
+  bool changed = false;
+  long armed = left;
+  left = -1;
+  FILE *out = fopen(e->file, "w");
+  if (!out) exit(2);
+  fprintf(out, "-- %d\n%s", ++e->edits, script);
+  fclose(out);
+  left = armed;
+  int status = mf_reload(e->runtime, &changed, NULL);
+  left = -1;
+  if (status != MF_OK && status != MF_NO_MEMORY) *sound = false;
+  if (!c_aggregate(e->runtime, sound)) *sound = false; /* by the old code, or by the new */
+  return status == MF_OK && changed;
+}
+
 /* ---- a host that is Lua itself ---- */
 
 static const char host[] =
@@ -266,7 +347,22 @@ int main(void) {
   sweep(c_dry_run, runtime, true, "whatever follows");
   sweep(c_handle, runtime, false, "a command whose memory ran out was not recorded");
   sweep(c_handle, runtime, true, "whatever follows");
+  sweep(c_function, NULL, false, "functions of the host come and are called, or memory is told");
+  sweep(c_function, NULL, true, "whatever follows");
+  queued q = {NULL, runtime};
+  if (mf_queue_new(store, NULL, &q.queue, NULL) != MF_OK) return 2;
+  sweep(c_queue, &q, false, "a queued command is written, or was never decided");
+  sweep(c_queue, &q, true, "whatever follows");
+  mf_queue_free(q.queue, NULL);
   mf_runtime_free(runtime);
+  edited e = {NULL, file, 0};
+  if (mf_runtime_new(store, NULL, &e.runtime, NULL) != MF_OK ||
+      mf_load(e.runtime, file, NULL, NULL) != MF_OK)
+    return 2;
+  sweep(c_reload, &e, false,
+        "rules are loaded again, or the old ones go on; the next edit is seen");
+  sweep(c_reload, &e, true, "whatever follows");
+  mf_runtime_free(e.runtime);
 
   lua_State *L = open_host(path, file);
   sweep_lua(L, "load", 0, "a Lua host survives it while it loads");
