@@ -195,6 +195,7 @@ static bool c_function(void *context, bool *sound) {
   if (status == MF_OK) status = mf_handle(runtime, "f-1", &command, &result, NULL);
   if (status == MF_OK && strcmp(result.state, "{\"text\":\"hello\"}") != 0) *sound = false;
   if (status != MF_OK && status != MF_NO_MEMORY) *sound = false;
+  left = -1; /* Lua cannot run all finalizers where there is no memory at all */
   mf_result_free(&result);
   mf_runtime_free(runtime);
   return status == MF_OK;
