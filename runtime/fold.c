@@ -556,14 +556,16 @@ static void fold_rest(lua_State *L, mfr_state *state, mfr_call *call, mfr_decide
   rest.options.from = start + 1;
   mfr_open_reader(L, state, call, &rest);
   int64_t current = version_in_sight(call, f);
-  if (current < start) { /* a look at the store as it was before */
+  bool goes_on = current > start && rest.options.to > start;
+  /* A look at the store as it was before; or the decision has seen the state that would change. */
+  if (current < start || (goes_on && start > 0 && call->looking == MFR_LOOKS_AGAIN)) {
     mf_reader_close(call->reader);
     d->identity = NULL;
     start = 0;
     mfr_initial_state(L, state, call, d);
     mfr_open_reader(L, state, call, &f->range);
   }
-  if (current > start && rest.options.to > start) mfr_forget(state, call, d);
+  if (goes_on) mfr_forget(state, call, d);
   int64_t last = mfr_fold(L, state, call, d, start);
   if (last > start) {
     mfr_snapshot_alone(L, state, call, d, last);

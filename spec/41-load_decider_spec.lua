@@ -261,7 +261,7 @@ describe("an author of scripts is told", function()
       command = "function(command, state, context)", context = "function(command, state, context)",
       event = "function(state, event)", state = "function(state, event)",
     } do
-      local script = ("return { initial_state = {}, evolve = {}, decide = { Go = function() return %s.x end } }"):format(name)
+      local script = ("return { initial_state = {}, evolve = {}, decide = function() return %s.x end }"):format(name)
       local decider = moonfold.load_decider(support.write(support.path("rules.lua"), script))
       local failure = support.fails("script_error", nil, store.handle, store, "s-1", decider, command("Go"))
       assert.matches("there is no " .. name .. " in scripts: ", failure.message, 1, true)

@@ -67,6 +67,32 @@ describe("a decision that looks at other streams", function()
   end)
 end)
 
+describe("what a decision has seen of a stream", function()
+  it("stays as it was when it looks again", function()
+    for _, cache in ipairs { true, false } do
+      local store <close> = moonfold.open(":memory:")
+      local decider = load([[
+        local D
+        D = {
+          initial_state = { n = 0 },
+          evolve = { Ticked = function(state, event) state.n = state.n + event.data end, Told = false },
+          decide = function(command, state, context)
+            local function look(to) return context:aggregate_stream("ticks", D, { to = to }).state end
+            local first, all, past, again = look(2), look(), look(3), look()
+            return { type = "Told", data = { first.n, all.n, past.n, again.n } }
+          end,
+        }
+        return D]], { cache = cache })
+      store:append_to_stream("ticks", ticks(5))
+      for round = 1, 3 do
+        local n = 15 + (round - 1)
+        assert.same({ 3, n, 6, n }, store:handle("s-1", decider, { type = "Go" }).events[1].data)
+        store:append_to_stream("ticks", { type = "Ticked", data = 1 })
+      end
+    end
+  end)
+end)
+
 describe("a state that holds", function()
   -- The answers of a decider to the same command three times, each decided on the state of before.
   local function answers(script, cache)
