@@ -64,22 +64,29 @@ local function read_more(call, input, rest)
   end
 end
 
--- Takes all there is; returns how many events were recorded, and how many were there already.
-local function take(call, store, input, rest, ended, line, shown, as_new)
-  local recorded, repeated = 0, 0
+-- Takes all there is. `done` tells how far it has come, also when it fails: `line`, the next one; the numbers of events
+-- that were `recorded`, and of those that were there already, `repeated`.
+local function take(call, store, input, rest, ended, done, shown, as_new)
   while true do
-    local bytes, lines, new, known = call.host["import"](store, rest, line, as_new)
-    rest, line = rest:sub(bytes + 1), line + lines
-    recorded, repeated = recorded + new, repeated + known
-    shown:at(recorded + repeated)
+    local bytes, lines, new, known = call.host["import"](store, rest, done.line, as_new)
+    rest, done.line = rest:sub(bytes + 1), done.line + lines
+    done.recorded, done.repeated = done.recorded + new, done.repeated + known
+    shown:at(done.recorded + done.repeated)
     if ended then break end
     rest, ended = read_more(call, input, rest)
   end
   if rest ~= "" then
     call:fail("invalid_argument", ("text: line %d: the input ends within the events of one append; nothing of these was"
-      .. " recorded"):format(line))
+      .. " recorded"):format(done.line))
   end
-  return recorded, repeated
+end
+
+-- What an import that did not come to its end has left, and how to go on with it.
+local function tell_what_is_there(call, done, repeatable)
+  if done.recorded == 0 then return end
+  call:note(("lines 1 to %d are imported, which recorded %s: "):format(done.line - 1,
+    text.plural(done.recorded, "event")), repeatable and "repeat the import to go on"
+    or ("the rest begins at line %d"):format(done.line))
 end
 
 return function(call)
@@ -92,16 +99,17 @@ return function(call)
   local store <close> = open(call, header, as_new)
   if not as_new then check_seed(call, store, header) end
   local shown = progress.new(call, "importing", header and header.to - header.from + 1)
-  local fine, recorded, repeated = pcall(take, call, store, input, rest, ended, header and 2 or 1, shown,
-    as_new or not header)
+  local done = { line = header and 2 or 1, recorded = 0, repeated = 0 }
+  local fine, failure = pcall(take, call, store, input, rest, ended, done, shown, as_new or not header)
   if not fine then
     shown:clear()
-    local failure = recorded
+    tell_what_is_there(call, done, header ~= nil)
     if type(failure) == "table" and type(failure.message) == "string" then
       failure.message = failure.message:gsub("^text: ", name .. ", ")
     end
     error(failure, 0)
   end
+  local recorded, repeated = done.recorded, done.repeated
   shown:finish("imported", recorded, repeated > 0 and (", %s were there already"):format(text.number(repeated)) or nil)
   if header and recorded + repeated < header.to - header.from + 1 then
     call:fail("invalid_argument", ("%s ends early: it has %s of %s"):format(name, text.number(recorded + repeated),
