@@ -101,7 +101,7 @@ function Call:json(given, what)
     given, origin = self:read_all(), what .. " on standard input"
     if given == "" then self:fail("invalid_argument", origin .. ": there is nothing") end
   end
-  local fine, value = pcall(self.host.parse_json, given)
+  local fine, value = pcall(self.host.parse_json, (given:gsub("^\xef\xbb\xbf", ""))) -- a byte order mark
   if fine then return value end
   local message = type(value) == "table" and (value.message:gsub("^text: ", "")) or tostring(value)
   self:fail("invalid_argument", ("%s: %s"):format(origin, message))

@@ -8,5 +8,8 @@ return function(call)
   local kind = call.host.kind(file)
   if not kind then call:fail("not_found", ("there is no file %s"):format(file)) end
   if kind == "folder" then call:fail("invalid_argument", ("%s is a folder: name a file in it"):format(file)) end
+  if call.is_store(file) then
+    call:usage(("%s is a store: moonfold %s explores it, and a program opens it"):format(file, file))
+  end
   return nil, file, arguments
 end
