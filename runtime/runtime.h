@@ -425,8 +425,12 @@ MF_API void mf_result_free(mf_result *result);
  * nothing more and reports MF_VERSION_CONFLICT: what was decided since is not recorded.
  *
  * THREADS. A queue may be used from any number of threads, each with a runtime of its own on the
- * same store; its calls wait for each other, never for the disk. The store must stay open until
- * mf_queue_free().
+ * same store (the very handle); its calls wait for each other, never for the disk. The store must
+ * stay open until mf_queue_free(). The thread that writes takes no signals. After fork() the child
+ * has the queue's memory and not its thread: it must leave the queue alone, mf_queue_free() too.
+ *
+ * OTHERS see a command when it is written: other processes, mf_handle() and mf_aggregate(), readers
+ * and subscriptions.
  */
 typedef struct mf_queue mf_queue;
 

@@ -58,6 +58,16 @@ function love.load(arguments)
   if demo then demonstrate(demo) end
 end
 
+--- Rules that are edited while the game runs are taken over; of a mistake in them is told, and the old ones go on.
+function love.update()
+  local fine, changed = pcall(store.reload, store)
+  if not fine then notice = tostring(changed) end
+  if fine and changed then
+    notice = "the rules have changed"
+    look_at(version)
+  end
+end
+
 function love.quit()
   store:close()
 end
