@@ -35,7 +35,11 @@ static volatile sig_atomic_t guarded; /* host.guard() is under way */
 static void stop(lua_State *L, lua_Debug *frame) {
   (void)frame;
   if (!guarded || interrupts < 2) lua_sethook(L, NULL, 0, 0);
-  luaL_error(L, "interrupted");
+  if (interrupts > 0) luaL_error(L, "interrupted"); /* else it was dealt with long ago */
+}
+
+static void stop_soon(lua_State *L) {
+  lua_sethook(L, stop, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
 }
 
 /* Only sets a hook, which is all that a signal handler may do to a state; the next instruction
@@ -43,7 +47,7 @@ static void stop(lua_State *L, lua_Debug *frame) {
 static void on_interrupt(int signal_number) {
   interrupts++;
   if (!guarded || interrupts > 3) signal(signal_number, SIG_DFL);
-  lua_sethook(running, stop, LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT, 1);
+  stop_soon(running);
 }
 
 static void handle_signal(int signal_number, void (*handler)(int)) {
@@ -83,6 +87,54 @@ static int host_guard(lua_State *L) {
   lua_pushboolean(L, rc == LUA_OK);
   lua_insert(L, 1);
   return lua_gettop(L);
+}
+
+/*
+ * Runs a coroutine: hooks are those of a coroutine, so Ctrl-C has to know which one runs. One that
+ * was stopped stops the one that resumed it, too. Upvalues: what resumes it; the coroutine, or nil
+ * where that is the first argument.
+ */
+static int resume_watched(lua_State *L) {
+  bool wrapped = lua_isthread(L, lua_upvalueindex(2));
+  if (!wrapped) luaL_checktype(L, 1, LUA_TTHREAD);
+  lua_State *outer = running, *inner = lua_tothread(L, wrapped ? lua_upvalueindex(2) : 1);
+  sig_atomic_t before = interrupts;
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  running = inner;
+  int rc = lua_pcall(L, lua_gettop(L) - 1, LUA_MULTRET, 0);
+  running = outer;
+  if (interrupts != before) stop_soon(L);
+  if (rc == LUA_OK) return lua_gettop(L);
+  if (wrapped && lua_type(L, -1) == LUA_TSTRING) { /* as coroutine.wrap does it */
+    luaL_where(L, 1);
+    lua_insert(L, -2);
+    lua_concat(L, 2);
+  }
+  return lua_error(L);
+}
+
+/* Upvalue: coroutine.wrap, whose functions keep their coroutine in an upvalue. */
+static int wrap_watched(lua_State *L) {
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_call(L, lua_gettop(L) - 1, 1);
+  if (!lua_getupvalue(L, -1, 1)) lua_pushnil(L);
+  lua_pushcclosure(L, resume_watched, 2);
+  return 1;
+}
+
+/* Puts both in place of the library's own. */
+static void watch_coroutines(lua_State *L) {
+  lua_getglobal(L, "coroutine");
+  lua_getfield(L, -1, "resume");
+  lua_pushnil(L);
+  lua_pushcclosure(L, resume_watched, 2);
+  lua_setfield(L, -2, "resume");
+  lua_getfield(L, -1, "wrap");
+  lua_pushcclosure(L, wrap_watched, 1);
+  lua_setfield(L, -2, "wrap");
+  lua_pop(L, 1);
 }
 
 /*
@@ -292,6 +344,7 @@ static int pmain(lua_State *L) {
   char **argv = lua_touserdata(L, 2);
   luaL_checkversion(L);
   luaL_openlibs(L);
+  watch_coroutines(L);
   /* So that the scripts that come with it can be required before the module itself was. */
   luaL_requiref(L, "moonfold", luaopen_moonfold, 0);
   lua_gc(L, LUA_GCGEN, 0, 0); /* folding makes much short-lived garbage */

@@ -140,6 +140,28 @@ describe("the REPL in a terminal", function()
     shell:expect_last("shop>")
   end)
 
+  it("stops coroutines with Ctrl-C, whoever resumes them, and leaves coroutines as they are", function()
+    local shell <close> = terminal(stage(), "moonfold repl shop.fold")
+    shell:expect_last("shop>")
+    local endless = "function() while true do end end"
+    for round, line in ipairs {
+      "coroutine.wrap(%s)()", "coroutine.resume(coroutine.create(%s))",
+      "while true do coroutine.resume(coroutine.create(%s)) end",
+      "coroutine.wrap(function() coroutine.wrap(%s)() end)()",
+    } do
+      shell:enter(("print('round', %d) "):format(round) .. line:format(endless))
+      shell:wait(function(screen) return screen:find(("\nround%%s+%d"):format(round)) end, "round")
+      shell:press "C-c"
+      shell:wait(function(screen) return select(2, screen:gsub("stopped", "")) == round end, "stopped")
+    end
+    shell:enter("for n in coroutine.wrap(function(a) coroutine.yield(a or 7) coroutine.yield(8) end) do print(n * 3) end")
+    shell:expect("21\n24\n")
+    shell:enter("coroutine.wrap(function() error('over there') end)()")
+    shell:expect("over there")
+    shell:enter("coroutine.resume(coroutine.create(function(...) return select('#', ...), ... end), 1, nil)")
+    shell:expect("true\n2\n1\nnil\n")
+  end)
+
   it("gives up the line, or the lines, that one types when Ctrl-C is pressed", function()
     local shell <close> = terminal(stage(), "moonfold repl shop.fold")
     shell:expect_last("shop>")
