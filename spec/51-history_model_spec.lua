@@ -201,7 +201,8 @@ function questions.walk(world)
   local to = random(from, #world.events)
   local walk, version = world.past:walk("thing-1", { from = from, to = to }), from - 1
   for _ = 1, 15 do
-    local way, step, expected = random(3)
+    local way = random(3)
+    local step, expected
     if way == 1 then
       step, expected = walk:next(), version < to and version + 1 or nil
     elseif way == 2 then

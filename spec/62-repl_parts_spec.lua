@@ -35,6 +35,7 @@ describe("completion", function()
       commands = function(stream) return stream == "cart-1" and { "AddItem", "Pay" } or {} end,
       fields = function(stream) return stream == "cart-1" and { "items", "total" } or {} end,
       files = function(prefix) return prefix == "ru" and { "rules/" } or {} end,
+      options = function(name) return name == "read_stream" and { "from", "max_count", "to" } or {} end,
       pages = function() return { "store:read_stream", "read_stream" } end,
     }
   end
@@ -70,6 +71,17 @@ describe("completion", function()
   it("knows the fields of the state inside an expression", function()
     assert.same({ "total", "to" }, { offered(".find cart-1 #items > 2 and to|") })
     assert.equal("items", (offered(".find cart-1 #it|")))
+  end)
+
+  it("knows the options of a function inside its table", function()
+    assert.same({ "from max_count to", "" }, { offered('store:read_stream("cart-1", { |') })
+    assert.same({ "max_count", "ma" }, { offered('store:read_stream("cart-1", { from = 1, ma|') })
+    assert.same({ "from", "f" }, { offered('for e in store:read_stream("a { \\" (", { f|') })
+    assert.same({ "from", "fr" }, { offered("print(store:read_stream { fr|") })
+    assert.same({ "total", "to" .. "t" }, { offered('store:read_stream("cart-1", { from = tot|') })
+    assert.same({ "total", "tot" }, { offered("nosuch { tot|") })
+    assert.same({ "total", "tot" }, { offered("{ { } tot|") })
+    assert.same({ "total", "tot" }, { offered(") } tot|") })
   end)
 
   it("knows names of Lua, and keywords", function()

@@ -154,7 +154,7 @@ describe("the REPL in a terminal", function()
       shell:press "C-c"
       shell:wait(function(screen) return select(2, screen:gsub("stopped", "")) == round end, "stopped")
     end
-    shell:enter("for n in coroutine.wrap(function(a) coroutine.yield(a or 7) coroutine.yield(8) end) do print(n * 3) end")
+    shell:enter("for n in coroutine.wrap(function() coroutine.yield(7) coroutine.yield(8) end) do print(n * 3) end")
     shell:expect("21\n24\n")
     shell:enter("coroutine.wrap(function() error('over there') end)()")
     shell:expect("over there")

@@ -100,24 +100,36 @@ local function no_rules(deciders, stream)
   fail("not_found", { stream = stream }, "no decider owns the stream %q: %s", stream, known)
 end
 
---- Names that may be meant by the name of a stream that does not exist: of its category, or any.
+--- Names that may be meant by the name of a stream that does not exist: the nearest of its category, or of all; and a
+--- few that there are.
 local function similar_streams(store, stream)
-  local MOST <const> = 20000
+  local MOST <const>, FEW <const> = 20000, 3
   local function search(prefix)
     local names = {}
     for name in store:streams(prefix) do
       names[#names + 1] = name
       if #names == MOST then break end
     end
-    return nearest.of(stream, names)
+    return nearest.of(stream, names), names
   end
   local category = stream:match("^[^-]*%-")
-  return category and search(category) or search("")
+  local near, names
+  if category then near, names = search(category) end
+  if not near and (not names or #names == 0) then near, names = search("") end
+  local few = {}
+  for i = 1, math.min(#names, FEW) do few[i] = ("%q"):format(names[i]) end
+  if #names > FEW then few[#few + 1] = "..." end
+  return near, few
 end
 
 local function no_stream(store, stream)
-  local near = similar_streams(store, stream)
-  local hint = near and (": did you mean %q?"):format(near) or ""
+  local near, few = similar_streams(store, stream)
+  local hint = ", the store is empty"
+  if near then
+    hint = (": did you mean %q?"):format(near)
+  elseif #few > 0 then
+    hint = (": there %s %s"):format(#few == 1 and "is" or "are", table.concat(few, ", "))
+  end
   fail("not_found", { stream = stream, nearest = near }, "there is no stream %q%s", stream, hint)
 end
 

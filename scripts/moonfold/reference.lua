@@ -444,6 +444,15 @@ local function find(name)
   return exact
 end
 
+-- The names of the options that a function takes, whose name or whose last part this is.
+function reference.options(name)
+  local names = {}
+  for _, entry in ipairs(find(name)) do
+    for _, item in ipairs(entry.options or {}) do names[#names + 1] = item.name end
+  end
+  return names
+end
+
 -- The known name that looks most like this one, or nil when none looks like it at all. One word of a name will do,
 -- but a whole name that is as near is preferred.
 function reference.nearest(name)

@@ -8,7 +8,7 @@
 --     world.streams(prefix)     names of streams, not too many
 --     world.types()             types of events          world.commands(stream)   of commands
 --     world.fields(stream)      fields of its state      world.files(prefix)      paths
---     world.env                 the names that Lua sees
+--     world.options(name)       options of a function     world.env              the names that Lua sees
 
 local values = require "moonfold.values"
 
@@ -78,6 +78,24 @@ local function value_of(chain, env)
   return object
 end
 
+--- The function whose table of options is being written, where the next name is one of them: what stands before the
+--- cursor is `name(..., { key = value, wor`.
+local function options_of(before)
+  local open = {}
+  local plain = before:gsub('\\.', "__"):gsub('"[^"]*"', function(quoted) return ("_"):rep(#quoted) end)
+    :gsub("'[^']*'", function(quoted) return ("_"):rep(#quoted) end)
+  for at, bracket in plain:gmatch("()([%(%){}])") do
+    if bracket == "(" or bracket == "{" then open[#open + 1] = at else open[#open] = nil end
+  end
+  local at = open[#open]
+  if not at or plain:sub(at, at) ~= "{" then return nil end
+  if not plain:sub(at + 1):gsub("^.*[,;]", ""):find("^%s*[%w_]*$") then return nil end   -- a value is being written
+  local called = plain:sub(1, at - 1):match("([%a_][%w_]*)%s*$")
+  local call = open[#open - 1]
+  if called or not call or plain:sub(call, call) ~= "(" then return called end
+  return plain:sub(1, call - 1):match("([%a_][%w_]*)%s*$")
+end
+
 local function complete_name(before, world)
   local chain, separator, word = before:match("([%a_][%w_%.%[%]\"]*)([.:])([%w_]*)$")
   if chain then
@@ -94,6 +112,9 @@ local function complete_name(before, world)
     return beginning_with(word, names), #before - #word + 1
   end
   word = before:match("[%a_][%w_]*$") or ""
+  local called = options_of(before)
+  local options = called and world.options(called) or {}
+  if #options > 0 then return beginning_with(word, options), #before - #word + 1 end
   if word == "" then return {}, #before + 1 end
   local names = names_in(world.env)
   table.move(keywords, 1, #keywords, #names + 1, names)

@@ -29,7 +29,7 @@ local function find(name)
 end
 
 local groups <const> = {
-  { "look", "streams", "events", "types", "watch" },
+  { "look", "streams", "events", "types", "timeline", "watch" },
   { "travel in time", "use", "state", "diff", "step", "why", "find", "code" },
   { "what if", "try", "branch", "do", "fixture" },
   { "the shell", "open", "save", "source", "once", "mode", "timer", "tutorial", "help", "quit" },

@@ -51,6 +51,15 @@ local stream_columns <const> = {
   { key = "activity", title = "", style = "cyan" },
 }
 
+--- On a narrow terminal the picture goes first, then the time of the first event.
+local function columns_that_fit(self)
+  local columns = table.move(stream_columns, 1, #stream_columns, 1, {})
+  if self.mode ~= "table" or self:width() >= 80 then return columns end
+  table.remove(columns)
+  if self:width() < 64 then table.remove(columns, 3) end
+  return columns
+end
+
 add {
   name = "streams", usage = ".streams [GLOB]", takes = { "STREAM" },
   summary = "the streams: how many events, when, and a picture of their activity",
@@ -60,7 +69,7 @@ add {
     local store, count = self.store, 0
     local wanted, prefix = glob(words[1])
     local first, last = span(store)
-    local list = self:list(stream_columns)
+    local list = self:list(columns_that_fit(self))
     for name, version in store:streams(prefix) do
       if wanted(name) then
         count = count + 1

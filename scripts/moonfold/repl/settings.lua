@@ -2,6 +2,7 @@
 
 local nearest = require "moonfold.nearest"
 local session = require "moonfold.repl.session"
+local timeline = require "moonfold.timeline"
 local typed = require "moonfold.repl.typed"
 
 local fail = session.fail
@@ -48,9 +49,8 @@ add {
   summary = "print what comes next into a file",
   run = function(self, rest)
     local path = typed.need(rest, "the file", ".once FILE")
-    local file, problem = io.open(path, "w")
-    if not file then fail("%s", problem) end
-    self.once = file
+    if self.once then self.once:close() end
+    self.once = typed.file(path)
   end,
 }
 
@@ -103,6 +103,20 @@ add {
     if not self.place.scratch then return self:say("copied to %s", path) end
     self:open(path, {})
     self:say("saved: the store is %s from now on", path)
+  end,
+}
+
+add {
+  name = "timeline", usage = ".timeline FILE [GLOB]", takes = { "FILE", "STREAM" },
+  summary = "draw the streams into a picture: lanes, marks, a time axis",
+  text = "FILE gets an SVG picture, which a browser shows. GLOB chooses streams, as for .streams.",
+  example = ".timeline shop.svg cart-*",
+  run = function(self, _, words)
+    local path = typed.need(words[1], "the file", ".timeline FILE [GLOB]")
+    if self.host.kind(path) == "folder" then fail("%s is a folder, and a picture is a file", path) end
+    local title = self.place.path and self.place.path:match("([^/]+)$") or "a scratch store"
+    typed.write_file(path, timeline(self.store, { streams = words[2], title = title }))
+    self:say("drawn into %s", path)
   end,
 }
 

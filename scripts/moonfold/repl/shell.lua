@@ -28,8 +28,9 @@ local function protected(session, f, ...)
   local start = session.host.monotonic()
   local fine, problem = session.host.guard(f, ...)
   if session.out.file then
-    session.out.file:close()
+    local closed, why = session.out.file:close()
     session.out.file = nil
+    if fine and not closed then fine, problem = false, { message = why } end   -- a full disk may show only now
   end
   if not fine and interrupted(problem) then
     session.out.unpaged = true
@@ -43,8 +44,37 @@ local function protected(session, f, ...)
   return fine or problem == sessions.STOP
 end
 
+--- Whether values are what `for ... in` takes from a store: store:streams() and the like.
+local function is_iterator(results)
+  return results.n == 4 and type(results[1]) == "function" and type(results[2]) == "userdata"
+    and results[3] == nil and results[4] == results[2]
+end
+
+--- An event as one reads it, and anything else as it is.
+local function one_line(session, value)
+  local is_event = type(value) == "table" and value.stream_position and value.type
+  if not is_event then return type(value) == "string" and values.scalar(value) or show.short(value, session:width()) end
+  local data = value.data ~= nil and show.short(value.data, session:width()) or ""
+  return ("%s@%d %s %s"):format(session.host.printable(value.stream_name), value.stream_position, value.type, data)
+end
+
+--- An iterator that one types alone is gone through as far as a reader would, and closed.
+local function show_iterator(session, next_one, object, _, closing)
+  local MOST <const>, found, more = 30, {}, false
+  for first, second in next_one, object, nil, closing do
+    more = #found == MOST
+    if more then break end
+    found[#found + 1] = first
+    session:say("%s%s", one_line(session, first), second ~= nil and "  " .. show.short(second) or "")
+  end
+  session:remember(found)
+  if #found == 0 then session:remark("nothing") end
+  if more then session:remark("... and more: for one in ... do ... end goes through all") end
+end
+
 local function evaluate_chunk(session, chunk)
   local results = table.pack(chunk())
+  if is_iterator(results) then return show_iterator(session, table.unpack(results, 1, 4)) end
   for i = 1, results.n do
     if i == 1 then session:remember(results[1]) end
     session:show(results[i])
@@ -228,6 +258,7 @@ local function world_of(session)
     end
     return names
   end
+  world.options = reference.options
   function world.pages()
     local names = {}
     for _, name in ipairs(reference.names()) do

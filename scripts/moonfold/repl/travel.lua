@@ -1,6 +1,5 @@
 -- Dot commands that travel in time: use, state, diff, step, why, find. See dots.lua.
 
-local nearest = require "moonfold.nearest"
 local evaluate = require "moonfold.repl.evaluate"
 local session = require "moonfold.repl.session"
 local typed = require "moonfold.repl.typed"
@@ -142,13 +141,36 @@ add {
     end
     if #steps > 0 then return end
     local state = self:past():at(stream).state
-    local near = type(state) == "table" and nearest.of(path, values.keys(state))
     local present = values.get(state, values.parse_path(path) or {}) ~= nil
     if present then return self:say("no event changed %s: it is as it began", path) end
-    self:say("there never was %s in the state of %s%s", path, stream,
-      near and (": did you mean %s?"):format(near) or "")
+    self:say("there never was %s in the state of %s%s", path, stream, typed.hint_of_path(state, path))
   end,
 }
+
+--- A predicate that does not hold where it fails: fields come and go. Returns it, and a function that raises the last
+--- failure when it failed on the last state.
+local function tolerant(self, predicate, source, state)
+  local failure
+  local function holds(now)
+    local fine, result = pcall(predicate, now)
+    if not fine and type(result) == "string" and result:find("interrupted$") then error(result, 0) end
+    failure = not fine and result or nil
+    return fine and result
+  end
+  local function check()
+    holds(state)
+    if failure == nil then return end
+    local problem = type(failure) == "string" and failure:gsub("^expression:1: ", "") or failure
+    for path in source:gsub('"[^"]*"', ""):gsub("'[^']*'", ""):gmatch("[%a_][%w_.]*") do
+      local keys = values.parse_path(path)
+      local missing = keys and self.env[keys[1]] == nil and values.get(state, keys) == nil
+      local hint = missing and typed.hint_of_path(state, path) or ""
+      if hint ~= "" then fail("%s. There is no %s in the state%s", problem, path, hint) end
+    end
+    error(problem, 0)
+  end
+  return holds, check
+end
 
 add {
   name = "find", usage = ".find STREAM EXPRESSION", takes = { "STREAM", rest = "EXPRESSION" },
@@ -162,10 +184,15 @@ add {
     typed.must_exist(self, stream)
     local predicate, problem = evaluate.predicate(source, self.env)
     if not predicate then fail("that is no expression: %s", problem) end
-    local field = evaluate.only_field(source, past:at(stream).state)
-    local step = past:find(stream, field and function(part) return predicate { [field] = part } end or predicate,
+    local state = past:at(stream).state
+    local field = evaluate.only_field(source, state)
+    local holds, check = tolerant(self, predicate, source, state)
+    local step = past:find(stream, field and function(part) return holds { [field] = part } end or holds,
       { path = field and { field } or nil })
-    if not step then return self:say("it holds after no event of %s", stream) end
+    if not step then
+      check()
+      return self:say("it holds after no event of %s", stream)
+    end
     print_step(self, step)
   end,
 }

@@ -1,6 +1,8 @@
 -- Reading the words behind a dot command.
 
+local nearest = require "moonfold.nearest"
 local session = require "moonfold.repl.session"
+local values = require "moonfold.values"
 
 local fail = session.fail
 local typed = {}
@@ -48,6 +50,55 @@ end
 function typed.must_exist(self, stream)
   if self.store:stream_exists(stream) then return end
   self:past():at(stream, 0)   -- raises not_found, with the nearest
+end
+
+--- Whether a file is a store, by the mark that LMDB's files bear.
+local function is_store(path)
+  local file <close> = io.open(path, "rb")
+  local size = file and file:seek("end")   -- a terminal has no end, and would be waited for
+  local head = size and size > 0 and file:seek("set") and file:read(20) or ""
+  return head:sub(17) == "\xDE\xC0\xEF\xBE" or head:sub(17) == "\xBE\xEF\xC0\xDE"
+end
+
+--- A file to write into: what it held is lost, so no store is taken for one.
+function typed.file(path)
+  if is_store(path) then fail("%s is a store, which would be lost: choose another name", path) end
+  local file, problem = io.open(path, "w")
+  if not file then fail("%s", problem) end
+  return file
+end
+
+function typed.write_file(path, content)
+  local file = typed.file(path)
+  local written, problem = file:write(content)
+  local closed, late = file:close()
+  if not (written and closed) then fail("%s: %s", path, problem or late) end
+end
+
+--- What to say of a path that is not in a state: the nearest there is, or what there is where it ends. "" for neither.
+function typed.hint_of_path(state, path)
+  local keys, parent = values.parse_path(path) or {}, state
+  for i, key in ipairs(keys) do
+    local part = type(parent) == "table" and parent[key]
+    if part == nil or part == false and i < #keys or type(parent) ~= "table" then
+      local known, place = {}, table.move(keys, 1, i - 1, 1, {})
+      for _, name in ipairs(type(parent) == "table" and values.keys(parent) or {}) do
+        if type(name) == "string" then known[#known + 1] = name end
+      end
+      if #known == 0 then return "" end
+      local near = nearest.of(tostring(key), known)
+      if near then
+        place[i] = near
+        return (": did you mean %s?"):format(values.path(place))
+      end
+      local MOST <const> = 12
+      if #known > MOST then known[MOST], known[MOST + 1] = "...", nil end
+      local names = table.concat(known, ", ", 1, math.min(#known, MOST))
+      return i == 1 and (": it has %s"):format(names) or (": %s has %s"):format(values.path(place), names)
+    end
+    parent = part
+  end
+  return ""
 end
 
 return typed

@@ -13,12 +13,6 @@ local dots = {}
 
 local function add(dot) dots[#dots + 1] = dot end
 
-local function write_file(path, content)
-  local file <close>, problem = io.open(path, "w")
-  if not file then fail("%s", problem) end
-  assert(file:write(content))
-end
-
 local function command_of(self, rest, usage)
   local stream = typed.need(rest:match("^%S+"), "the stream", usage)
   local kind = typed.need(rest:match("^%S+%s+([^%s{(]+)"), "the command", usage)
@@ -88,7 +82,7 @@ local function save_branch(self, path)
   if #names == 0 then fail("no command was handled on this branch: .do STREAM COMMAND") end
   for i, stream in ipairs(names) do
     local target = i == 1 and path or path:gsub("_spec%.lua$", "") .. "_" .. stream:gsub("[^%w]", "_") .. "_spec.lua"
-    write_file(target, branch:spec(stream))
+    typed.write_file(target, branch:spec(stream))
     self:say("wrote %s", target)
   end
 end
@@ -132,7 +126,7 @@ add {
     local options = { version = math.type(at) and at or nil, time = type(at) == "table" and at.time or nil }
     local spec = self:past():fixture(stream, options)
     if not words[2] then return self.out:write(spec) end
-    write_file(words[2], spec)
+    typed.write_file(words[2], spec)
     self:say("wrote %s", words[2])
   end,
 }
