@@ -55,16 +55,20 @@ static void notice_size(void) {
   el_resize(editor.line);
 }
 
-/* Prints what Lua has to tell above the line that is being edited. */
-static void print_news(void) {
+/* Prints what Lua has to tell above the line that is being edited. Returns whether there may be
+ * more: while nobody watches, nobody needs to be woken ten times a second. */
+static bool print_news(void) {
   lua_State *L = editor.L;
   lua_rawgeti(L, LUA_REGISTRYINDEX, editor.news);
-  if (lua_pcall(L, 0, 1, 0) == LUA_OK && lua_isstring(L, -1) && lua_rawlen(L, -1) > 0) {
+  int rc = lua_pcall(L, 0, 1, 0);
+  bool watching = rc != LUA_OK || !lua_isnil(L, -1);
+  if (rc == LUA_OK && lua_isstring(L, -1) && lua_rawlen(L, -1) > 0) {
     printf("\r\033[J%s", lua_tostring(L, -1));
     fflush(stdout);
     el_set(editor.line, EL_REFRESH);
   }
   lua_pop(L, 1);
+  return watching;
 }
 
 /* Whether Ctrl-C was pressed: main.c's handler has set a hook. It may have come just before the
@@ -78,11 +82,12 @@ static bool is_interrupted(void) {
 /* Waits until there is something to read; false when a signal came first. */
 static bool wait_for_input(void) {
   struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+  bool watching = editor.news != LUA_NOREF;
   for (;;) {
-    int rc = poll(&input, 1, editor.news == LUA_NOREF ? -1 : NEWS_MILLISECONDS);
+    int rc = poll(&input, 1, watching ? NEWS_MILLISECONDS : -1);
     if (is_interrupted() || rc < 0) return false;
     if (rc > 0) return true;
-    print_news();
+    watching = print_news();
   }
 }
 
@@ -277,7 +282,7 @@ static bool make_editor(void) {
 }
 
 /* host.edit_start(complete, news): complete(line, cursor) -> words, from; news() -> text, asked for
- * ten times a second while a line is edited. */
+ * ten times a second while a line is edited; nil when there will be none for this line. */
 static int edit_start(lua_State *L) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
   luaL_checktype(L, 2, LUA_TFUNCTION);

@@ -216,6 +216,8 @@ describe("the REPL in a terminal", function()
     shell:tmux("resize-window -x 40 -y 12")
     print_numbers()
     shell:expect('{\n  "aaaaaaaaaaaaaaaaaaaa",\n  "bbbbbbbbbbbbbbbbbbbb"\n}')
+    shell:enter(".streams cart")
+    shell:expect("\nstream  events  last\ncart-1       2  20")
     shell:enter("'" .. ("x"):rep(60) .. "'")   -- a line that the terminal breaks
     shell:expect('"' .. ("x"):rep(60) .. '"')
   end)
@@ -273,6 +275,10 @@ describe("the REPL in a terminal", function()
     shell:expect_last("-- more: any key; q ends --")
     shell:press "q"
     shell:expect_last("shop>")
+    shell:enter(".events long")
+    shell:expect_last("-- more: any key; q ends --")
+    shell:press "C-c"
+    shell:expect("\nstopped\nshop>")
     assert.is_nil(shell:screen():find("Ticked  1000", 1, true))
   end)
 

@@ -51,12 +51,27 @@ local stream_columns <const> = {
   { key = "activity", title = "", style = "cyan" },
 }
 
---- On a narrow terminal the picture goes first, then the time of the first event.
-local function columns_that_fit(self)
+--- How wide the first names are that will be listed.
+local function widest_name(store, wanted, prefix)
+  local FIRST <const> = 200
+  local widest, looked = #"stream", 0
+  for name in store:streams(prefix) do
+    looked = looked + 1
+    if wanted(name) then widest = math.max(widest, text.width(name)) end
+    if looked == FIRST then break end
+  end
+  return widest
+end
+
+--- On a terminal that is too narrow the picture goes first, then the time of the first event.
+local function columns_that_fit(self, wanted, prefix)
+  local COUNT <const>, TIME <const> = 9, 21
   local columns = table.move(stream_columns, 1, #stream_columns, 1, {})
-  if self.mode ~= "table" or self:width() >= 80 then return columns end
-  table.remove(columns)
-  if self:width() < 64 then table.remove(columns, 3) end
+  if self.mode ~= "table" then return columns end
+  local room = self:width() - widest_name(self.store, wanted, prefix) - COUNT
+  if room < 2 * TIME + BARS + 1 then table.remove(columns) end
+  if room < 2 * TIME then table.remove(columns, 3) end
+  if room < TIME then table.remove(columns) end
   return columns
 end
 
@@ -69,7 +84,7 @@ add {
     local store, count = self.store, 0
     local wanted, prefix = glob(words[1])
     local first, last = span(store)
-    local list = self:list(columns_that_fit(self))
+    local list = self:list(columns_that_fit(self, wanted, prefix))
     for name, version in store:streams(prefix) do
       if wanted(name) then
         count = count + 1

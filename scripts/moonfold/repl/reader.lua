@@ -54,9 +54,12 @@ local function asker(host)
   return function()
     io.stdout:write("-- more: any key; q ends --")
     io.stdout:flush()
+    -- Ctrl-C raises in here; what is written in its way is removed, too.
+    local _ <close> = setmetatable({}, { __close = function()
+      io.stdout:write("\r                           \r")
+      io.stdout:flush()
+    end })
     local key = host.read_key()
-    io.stdout:write("\r                           \r")
-    io.stdout:flush()
     return key ~= nil and key ~= "q" and key ~= "Q" and key ~= "\3" and key ~= "\4" and key ~= "\27"
   end
 end

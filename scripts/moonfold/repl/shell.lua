@@ -358,7 +358,7 @@ function shell.run(host, store, place, reader)
     read_settings(session)
     greet(session)
     if reader.start then reader.start(function(...) return shell.complete(session, ...) end, function()
-      return watched(session)
+      return session.watching and watched(session)   -- nil: nobody watches
     end) end
     talk(session, reader)
     well = true
