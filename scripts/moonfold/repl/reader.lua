@@ -56,7 +56,7 @@ local function asker(host)
     io.stdout:flush()
     -- Ctrl-C raises in here; what is written in its way is removed, too.
     local _ <close> = setmetatable({}, { __close = function()
-      io.stdout:write("\r                           \r")
+      io.stdout:write("\r\27[K")
       io.stdout:flush()
     end })
     local key = host.read_key()
