@@ -224,7 +224,8 @@ static void mark_reached(search *s) {
   const mf__remains *r = s->remains;
   for (size_t i = 0; i < r->log.count; i++) {
     uint64_t number = r->log.list[i].place / r->page_size;
-    if (r->log.list[i].place % r->page_size == 16) s->reached[number / 8] |= 1 << number % 8;
+    uint8_t *eight = &s->reached[number / 8];
+    if (r->log.list[i].place % r->page_size == 16) *eight = (uint8_t)(*eight | 1 << number % 8);
   }
 }
 
