@@ -66,16 +66,20 @@ static bool get_field(importer *im, const char *key) {
   return false;
 }
 
-static part text_field(importer *im, const char *key, bool needed) {
+/* Raises invalid_argument about a field: `"type" is text`. `at`: the key to point at, or NULL. */
+static void bad_field(importer *im, const char *at, const char *key, const char *what) {
   char why[96];
+  snprintf(why, sizeof why, "\"%s\" %s", key, what);
+  bad_line(im, at, why);
+}
+
+static part text_field(importer *im, const char *key, bool needed) {
   part p = {0, 0, false};
   if (!get_field(im, key)) {
-    snprintf(why, sizeof why, "\"%s\" is missing", key);
-    if (needed) bad_line(im, NULL, why);
+    if (needed) bad_field(im, NULL, key, "is missing");
     return p;
   }
-  snprintf(why, sizeof why, "\"%s\" is text", key);
-  if (lua_type(im->L, -1) != LUA_TSTRING) bad_line(im, key, why);
+  if (lua_type(im->L, -1) != LUA_TSTRING) bad_field(im, key, key, "is text");
   size_t size;
   const char *text = lua_tolstring(im->L, -1, &size);
   p = keep(im, text, size);
@@ -84,10 +88,8 @@ static part text_field(importer *im, const char *key, bool needed) {
 }
 
 static int64_t integer_field(importer *im, const char *key, int64_t otherwise) {
-  char why[96];
   if (!get_field(im, key)) return otherwise;
-  snprintf(why, sizeof why, "\"%s\" is a whole number", key);
-  if (!lua_isinteger(im->L, -1)) bad_line(im, key, why);
+  if (!lua_isinteger(im->L, -1)) bad_field(im, key, key, "is a whole number");
   int64_t value = lua_tointeger(im->L, -1);
   lua_pop(im->L, 1);
   return value;

@@ -391,6 +391,13 @@ static unsigned parse_escape(parser *j) {
 static void parse_string(parser *j) {
   const char *at = j->p++;
   mfr_buffer *out = j->text;
+  while (j->p < j->end && *j->p != '"' && *j->p != '\\' && (unsigned char)*j->p >= 0x20)
+    j->p++;
+  if (j->p < j->end && *j->p == '"') { /* most have no escapes, and are pushed as they stand */
+    lua_pushlstring(j->L, at + 1, (size_t)(j->p++ - at - 1));
+    return;
+  }
+  j->p = at + 1;
   out->size = 0;
   for (;;) {
     if (j->p >= j->end) refuse(j, at, "the string that begins here does not end");
