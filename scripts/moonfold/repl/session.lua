@@ -188,6 +188,27 @@ function Session:scratch(options)
   self:make_env()
 end
 
+--- What is looked at, as a whole: it can be set aside for something else, and taken up again.
+local view <const> = { "store", "place", "loaded", "branch", "walk", "watching" }
+
+--- Looks at a scratch store without rules until come_back is called; what is looked at now stays open.
+function Session:set_aside(options)
+  if not self.aside then
+    self.aside = {}
+    for _, name in ipairs(view) do self.aside[name] = self[name] end
+    self.store = nil
+  end
+  self.loaded = {}
+  self:scratch(options)
+end
+
+function Session:come_back()
+  self:close()
+  for _, name in ipairs(view) do self[name] = self.aside[name] end
+  self.aside = nil
+  self:make_env()
+end
+
 function Session:last_position()
   for event in self.store:all_events { backwards = true, max_count = 1 } do return event.global_position end -- luacheck: ignore
   return 0

@@ -2,6 +2,7 @@
 
 local nearest = require "moonfold.nearest"
 local session = require "moonfold.repl.session"
+local text = require "moonfold.cli.text"
 local timeline = require "moonfold.timeline"
 local typed = require "moonfold.repl.typed"
 
@@ -84,6 +85,12 @@ add {
   name = "open", usage = ".open [FILE] [read-only]", takes = { "FILE", "read-only" },
   summary = "look at another store; without a name, a scratch store",
   run = function(self, _, words)
+    local position = self.place.scratch and not self.aside and self:last_position() or 0
+    if position > 0 and self.warned ~= position then
+      self.warned = position
+      fail("the scratch store has %s that would be lost: .save FILE keeps it, the same .open again drops it",
+        text.plural(position, "event"))
+    end
     if not words[1] then
       self:scratch()
       return self:say("a scratch store, empty; .save FILE keeps it")

@@ -363,6 +363,7 @@ function shell.run(host, store, place, reader)
     talk(session, reader)
     well = true
   end)
+  if session.aside then session.aside.store:close() end
   if session.store then session.store:close() end
   session.out:flush()
   if not fine then error(problem, 0) end

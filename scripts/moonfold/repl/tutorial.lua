@@ -2,6 +2,8 @@
 
 local moonfold = require "moonfold"
 
+local fail = require("moonfold.repl.session").fail
+
 local tutorial = {}
 
 --- A clock that began hours ago, and on which some minutes pass with each look: so that the tour has a past.
@@ -54,7 +56,8 @@ local function ask(self)
     self.tour = nil
     self:say("")
     self:tell("Well done: that was the tour. What next? .help tells all commands, ?store all functions; .open FILE "
-      .. "opens a store of yours, and \"moonfold new NAME\" in a shell begins rules of your own.")
+      .. "opens a store of yours, and \"moonfold new NAME\" in a shell begins rules of your own. .tutorial off goes "
+      .. "back to %s.", self.aside.place.path or "the scratch store of before")
     return
   end
   self:say("")
@@ -67,10 +70,13 @@ local function first_word(line) return line:match("^%s*(%S+)") end
 --- Begins the tour, or ends it.
 function tutorial.run(self, word)
   if word == "off" then
+    if not self.aside then fail("no tour has begun: .tutorial begins it") end
     self.tour = nil
-    return self:say("the tour is over")
+    self:come_back()
+    return self:say("the tour is over: back on %s", self.place.path or "the scratch store")
   end
-  self:scratch { clock = clock_of(self.host) }
+  if word then fail("%q is nothing that .tutorial knows: off", word) end
+  self:set_aside { clock = clock_of(self.host) }
   local deciders = fill(self.store)
   self.loaded = { { domain = { deciders = deciders } } }
   self.tour_step = 0

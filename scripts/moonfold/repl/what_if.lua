@@ -56,6 +56,9 @@ add {
   run = function(self, rest)
     local stream, command = command_of(self, rest, ".do STREAM COMMAND DATA")
     local decider = self:decider(stream)
+    if self.place.read_only and not self.branch then
+      fail("%s was opened for reading only: .try tells what would happen, .branch begins a what-if", self.place.path)
+    end
     local before = self:past():run(function(store) return store:aggregate_stream(stream, decider).state end)
     local result, rejection
     if self.branch then
