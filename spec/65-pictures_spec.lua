@@ -26,6 +26,17 @@ describe("the picture of the REPL", function()
   end)
 end)
 
+describe("the picture of the timeline", function()
+  it("is what moonfold timeline draws of that shop, and stands in README.md", function()
+    local run = repl.stage()
+    local made = run("moonfold timeline shop.fold")
+    if os.getenv("MOONFOLD_WRITE") then support.write("spec/pictures/timeline.svg", made) end
+    assert.is_true(support.read("spec/pictures/timeline.svg") == made,
+      "it is out of date; run: MOONFOLD_WRITE=1 busted spec/65-pictures_spec.lua")
+    assert.matches("](spec/pictures/timeline.svg)", support.read("README.md"), 1, true)
+  end)
+end)
+
 describe("a picture of a session", function()
   it("has its colours, and nothing else of the terminal's language", function()
     local made = picture.of_session("$ moonfold <x>\nshop> 1 < 2\n\27[2mdim\27[0m & \27[36mblue\27[0m\n")
