@@ -216,21 +216,33 @@ end
 
 -- ## The rules
 
+--- Whether a script failed to load as a decider because it is something else: what other scripts require, or a program.
+local function is_helper(problem)
+  local message = tostring(problem)
+  return message:find("returns no decider", 1, true) or message:find("decider: the script returned ", 1, true)
+end
+
+--- Where one of many scripts fails, its first line tells enough.
+local function first_line(message) return (message:match("^[^\n]*"):gsub(", for example$", "")) end
+
 --- Of a folder in which not everything loads, what does: each script by itself.
 local function use_what_loads(self, folder, problem)
-  local domain, last = { path = folder, deciders = {} }, problem
+  local domain, helpers, last = { path = folder, deciders = {} }, {}, problem
   for _, name in ipairs(self.host.list(folder)) do
     if name:find("%.lua$") and not name:find("_spec%.lua$") then
       local fine, one = pcall(self.store.use, self.store, folder .. "/" .. name)
       if fine then
         table.move(one.deciders, 1, #one.deciders, #domain.deciders + 1, domain.deciders)
-      elseif not tostring(one):find("returns no decider", 1, true) then
+      elseif is_helper(one) then
+        helpers[#helpers + 1] = name
+      else
         last = one
-        self:remark("%s does not load: %s", name, self:explain(one))
+        self:remark("%s", first_line(("%s does not load: %s"):format(name, self:explain(one))))
       end
     end
   end
   if #domain.deciders == 0 then error(last, 0) end
+  if #helpers > 0 then self:remark("no deciders: %s", table.concat(helpers, ", ")) end
   return domain
 end
 
