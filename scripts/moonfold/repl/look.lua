@@ -203,10 +203,11 @@ add {
     local digest = event.code_digest
     if not digest then
       return self:say("%s was not decided by a script: it was appended, or decided by a table of functions",
-        event.type)
+        self.host.printable(event.type))
     end
     local code = self.store:code(digest)
-    self:remark("%s@%d %s was decided by %s (%s)", event.stream_name, event.stream_position, event.type,
+    self:remark("%s@%d %s was decided by %s (%s)", self.host.printable(event.stream_name),
+      event.stream_position, self.host.printable(event.type),
       code and code.path or "a script", digest)
     if not code then return self:say("its source is not in this store") end
     for _, source in ipairs(code.sources) do

@@ -50,12 +50,21 @@ local function is_iterator(results)
     and results[3] == nil and results[4] == results[2]
 end
 
+--- An event in one line, with its time where that is given.
+local function event_line(session, event, time)
+  local paint = function(style, piece) return session.out:paint(style, session.host.printable(piece)) end
+  local plain = ("%s%s@%d %s "):format(time and time .. " " or "", session.host.printable(event.stream_name),
+    event.stream_position, session.host.printable(event.type))
+  local room = math.max(20, session:width() - text.width(plain))
+  local data = event.data ~= nil and " " .. show.short(event.data, room) or ""
+  return ("%s%s@%d %s%s"):format(time and paint("dim", time) .. " " or "", paint("green", event.stream_name),
+    event.stream_position, paint("cyan", event.type), data)
+end
+
 --- An event as one reads it, and anything else as it is.
 local function one_line(session, value)
-  local is_event = type(value) == "table" and value.stream_position and value.type
-  if not is_event then return type(value) == "string" and values.scalar(value) or show.short(value, session:width()) end
-  local data = value.data ~= nil and show.short(value.data, session:width()) or ""
-  return ("%s@%d %s %s"):format(session.host.printable(value.stream_name), value.stream_position, value.type, data)
+  if type(value) == "table" and value.stream_position and value.type then return event_line(session, value) end
+  return type(value) == "string" and values.scalar(value) or show.short(value, session:width())
 end
 
 --- An iterator that one types alone is gone through as far as a reader would, and closed.
@@ -185,9 +194,7 @@ local function watched(session)
   end
   for event in session.store:all_events { from = watching.position + 1, to = last } do
     if not watching.stream or event.stream_name == watching.stream then
-      lines[#lines + 1] = ("%s %s@%d %s %s"):format(session.out:paint("dim", session:time(event.recorded_at)),
-        session.out:paint("green", session.host.printable(event.stream_name)), event.stream_position,
-        session.out:paint("cyan", event.type), event.data ~= nil and show.short(event.data, session:width()) or "")
+      lines[#lines + 1] = event_line(session, event, session:time(event.recorded_at))
     end
   end
   watching.position = last

@@ -48,10 +48,11 @@ function views.step_title(self, step)
   local event = step.event
   local title = ("%d"):format(step.version)
   if not event then return ("%s  before the first event"):format(title) end
-  local head = ("%s  %s  %s "):format(title, self:time(event.recorded_at), event.type)
+  local kind = self.host.printable(event.type)
+  local head = ("%s  %s  %s "):format(title, self:time(event.recorded_at), kind)
   local room = math.max(20, self:width() - #head)
   return ("%s  %s  %s%s"):format(title, self.out:paint("dim", self:time(event.recorded_at)),
-    self.out:paint("cyan", event.type), event.data ~= nil and " " .. show.short(event.data, room) or "")
+    self.out:paint("cyan", kind), event.data ~= nil and " " .. show.short(event.data, room) or "")
 end
 
 return views

@@ -33,7 +33,7 @@ local function print_outcome(self, outcome)
   if #outcome.events == 0 then return self:say("nothing would happen") end
   for _, event in ipairs(outcome.events) do
     local data = event.data ~= nil and " " .. show.short(event.data, self:width() - #event.type - 1) or ""
-    self:say("%s%s", self.out:paint("cyan", event.type), data)
+    self:say("%s%s", self.out:paint("cyan", self.host.printable(event.type)), data)
   end
   views.print_changes(self, outcome.changes, "  ")
 end
