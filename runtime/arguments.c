@@ -126,6 +126,20 @@ static void unknown_option(lua_State *L, const mfr_state *state, const char *wha
              names[0] && names[1] ? "are" : "is", all[0] ? all : "none here");
 }
 
+bool mfr_among(const char *name, const char *const *names) {
+  for (; *names; names++) /* most differ in their first letter */
+    if (**names == *name && strcmp(*names, name) == 0) return true;
+  return false;
+}
+
+void mfr_join(char out[MFR_PATH_MAX], const char *path, const char *name) {
+  size_t size = strnlen(path, 60), more = strnlen(name, MFR_PATH_MAX - 62);
+  memcpy(out, path, size);
+  out[size] = '.';
+  memcpy(out + size + 1, name, more);
+  out[size + 1 + more] = '\0';
+}
+
 bool mfr_check_options(lua_State *L, const mfr_state *state, int index, const char *what,
                        const char *const *names) {
   if (lua_isnoneornil(L, index)) return false;
@@ -133,9 +147,7 @@ bool mfr_check_options(lua_State *L, const mfr_state *state, int index, const ch
     mfr_misuse(L, state, what, "a table is needed, this is %s", mfr_type_name(L, index));
   lua_pushnil(L);
   while (lua_next(L, index)) {
-    bool known = false;
-    for (const char *const *name = names; !known && *name; name++)
-      known = lua_type(L, -2) == LUA_TSTRING && strcmp(lua_tostring(L, -2), *name) == 0;
+    bool known = lua_type(L, -2) == LUA_TSTRING && mfr_among(lua_tostring(L, -2), names);
     if (!known) unknown_option(L, state, what, names);
     lua_pop(L, 1);
   }
@@ -159,9 +171,10 @@ bool mfr_option_boolean(lua_State *L, const mfr_state *state, int index, const c
                         bool otherwise) {
   char path[64];
   if (!get_option(L, index, name)) return otherwise;
-  option_path(path, name);
-  if (lua_type(L, -1) != LUA_TBOOLEAN)
+  if (lua_type(L, -1) != LUA_TBOOLEAN) {
+    option_path(path, name);
     mfr_misuse(L, state, path, "true or false is needed, this is %s", luaL_typename(L, -1));
+  }
   bool value = lua_toboolean(L, -1);
   lua_pop(L, 1);
   return value;

@@ -288,12 +288,6 @@ static const char *const event_keys[] = {"type", "data", "metadata", "message_id
 static const char *const added_keys[] = {"stream_name", "stream_position", "global_position",
                                          "recorded_at", "code_digest",     NULL};
 
-static bool among(const char *name, const char *const *names) {
-  for (; *names; names++)
-    if (strcmp(name, *names) == 0) return true;
-  return false;
-}
-
 static void check_keys(lua_State *L, const mfr_state *state, int event, const char *path) {
   lua_pushnil(L);
   while (lua_next(L, event)) {
@@ -302,7 +296,7 @@ static void check_keys(lua_State *L, const mfr_state *state, int event, const ch
     if (!name)
       mfr_misuse(L, state, path, "an event's keys are names, and one of these is a %s",
                  luaL_typename(L, -1));
-    if (among(name, event_keys) || among(name, added_keys)) continue;
+    if (mfr_among(name, event_keys) || mfr_among(name, added_keys)) continue;
     char key_path[160];
     const char *nearest = mfr_nearest(name, event_keys);
     snprintf(key_path, sizeof key_path, "%.60s.%.80s", path, name);
@@ -315,9 +309,9 @@ static void check_keys(lua_State *L, const mfr_state *state, int event, const ch
 
 static mf_bytes check_text(lua_State *L, const mfr_state *state, const char *path, const char *name,
                            size_t most) {
-  char text_path[96];
+  char text_path[MFR_PATH_MAX];
   size_t size;
-  snprintf(text_path, sizeof text_path, "%.60s.%s", path, name);
+  mfr_join(text_path, path, name);
   if (lua_type(L, -1) != LUA_TSTRING)
     mfr_misuse(L, state, text_path, "a string is needed, this is %s",
                lua_isnil(L, -1) ? "nothing" : luaL_typename(L, -1));
@@ -344,12 +338,12 @@ static mf_bytes keep_text(lua_State *L, mfr_state *state, mfr_buffer *buffer, mf
 /* Encodes a field of the event into the buffer. */
 static mf_bytes encode_field(lua_State *L, mfr_state *state, mfr_buffer *buffer, int event,
                              const char *path, const char *name) {
-  char field_path[96];
+  char field_path[MFR_PATH_MAX];
   size_t before = buffer->size;
   mf_bytes bytes = {NULL, 0};
   lua_pushstring(L, name);
   if (lua_rawget(L, event) != LUA_TNIL) {
-    snprintf(field_path, sizeof field_path, "%.60s.%s", path, name);
+    mfr_join(field_path, path, name);
     mfr_encode(L, state, buffer, -1, field_path);
     bytes = (mf_bytes){"", buffer->size - before};
   }
@@ -378,8 +372,8 @@ static void check_event(lua_State *L, mfr_state *state, mfr_buffer *buffer, int 
   lua_pushliteral(L, "metadata");
   int type = lua_rawget(L, event);
   if (type != LUA_TNIL && type != LUA_TTABLE) {
-    char field_path[96];
-    snprintf(field_path, sizeof field_path, "%.60s.metadata", path);
+    char field_path[MFR_PATH_MAX];
+    mfr_join(field_path, path, "metadata");
     mfr_misuse(L, state, field_path, "metadata is a table, this is %s", luaL_typename(L, -1));
   }
   lua_pop(L, 1);
@@ -412,7 +406,7 @@ static size_t check_list(lua_State *L, const mfr_state *state, int index, const 
     lua_pop(L, 1);
     if (!lua_isinteger(L, -1)) {
       const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
-      if (name && among(name, event_keys))
+      if (name && mfr_among(name, event_keys))
         mfr_misuse(L, state, what, "it has \"%s\" and no \"type\": every event has a type", name);
       mfr_misuse(L, state, what,
                  "an event { type = ... } or a list of events is needed, this table has the key %s",
@@ -447,14 +441,13 @@ size_t mfr_check_events(lua_State *L, mfr_state *state, mfr_buffer *buffer, int 
   size_t count = single ? 1 : check_list(L, state, index, what);
   mf_new_event *events = lua_newuserdatauv(L, (count + 1) * sizeof *events, 0);
   for (size_t i = 0; i < count; i++) {
-    if (single) {
+    if (single)
       lua_pushvalue(L, index);
-      snprintf(path, sizeof path, "%.60s", what);
-    } else {
+    else {
       lua_rawgeti(L, index, (lua_Integer)i + 1);
       snprintf(path, sizeof path, "%.60s[%zu]", what, i + 1);
     }
-    check_event(L, state, buffer, lua_gettop(L), path, &events[i]);
+    check_event(L, state, buffer, lua_gettop(L), single ? what : path, &events[i]);
     lua_pop(L, 1);
   }
   place_fields(buffer, events, count);
@@ -465,9 +458,9 @@ size_t mfr_check_events(lua_State *L, mfr_state *state, mfr_buffer *buffer, int 
 /* ---- moonfold.event, moonfold.command, moonfold.reject ---- */
 
 static int message(lua_State *L, const char *what) {
-  char path[32];
+  char path[MFR_PATH_MAX];
   mfr_state *state = mfr_of(L);
-  snprintf(path, sizeof path, "%s.type", what);
+  mfr_join(path, what, "type");
   mfr_text type = mfr_check_string(L, state, 1, path);
   if (type.size < 1 || type.size > MF_TYPE_MAX)
     mfr_misuse(L, state, path, "it has 1 to %d bytes, this one has %zu", MF_TYPE_MAX, type.size);

@@ -60,20 +60,11 @@ enum { CALL = 1, STORE, DECIDER, COMMANDS, WORK };
 
 static const char *const command_keys[] = {"type", "data", "metadata", "command_id", "time", NULL};
 
-/* path.name, for messages: made for every field of every command, so not by printf. */
-static void join(char out[96], const char *path, const char *name) {
-  size_t size = strnlen(path, 60), more = strnlen(name, 30);
-  memcpy(out, path, size);
-  out[size] = '.';
-  memcpy(out + size + 1, name, more);
-  out[size + 1 + more] = '\0';
-}
-
 static mfr_text text_field(lua_State *L, const mfr_state *state, int table, const char *path,
                            const char *name, size_t most, bool required) {
-  char field_path[96];
+  char field_path[MFR_PATH_MAX];
   mfr_text text = {NULL, 0};
-  join(field_path, path, name);
+  mfr_join(field_path, path, name);
   lua_pushstring(L, name);
   int type = lua_rawget(L, table);
   if (type == LUA_TNIL && !required) {
@@ -94,11 +85,11 @@ static mfr_text text_field(lua_State *L, const mfr_state *state, int table, cons
  */
 static size_t encode_field(lua_State *L, mfr_state *state, mfr_buffer *out, int table,
                            const char *path, const char *field) {
-  char field_path[96];
+  char field_path[MFR_PATH_MAX];
   size_t before = out->size;
   lua_pushstring(L, field);
   bool there = lua_rawget(L, table) != LUA_TNIL;
-  join(field_path, path, field);
+  mfr_join(field_path, path, field);
   if (there)
     mfr_encode(L, state, out, -1, field_path);
   else
@@ -126,7 +117,7 @@ static void digest_command(lua_State *L, mfr_state *state, int table, const char
 /* Checks the command on top and replaces it by the one that decide sees, with its time. */
 static void check_command(lua_State *L, mfr_state *state, const char *path, int64_t now,
                           mfr_buffer *kept, command *out) {
-  char field_path[96];
+  char field_path[MFR_PATH_MAX];
   int given = lua_gettop(L);
   if (lua_type(L, given) != LUA_TTABLE)
     mfr_misuse(L, state, path, "a command is a table { type = ..., data = ... }, this is %s",
@@ -137,13 +128,13 @@ static void check_command(lua_State *L, mfr_state *state, const char *path, int6
   out->id = text_field(L, state, given, path, "command_id", MF_ID_MAX, false);
   lua_pushliteral(L, "metadata");
   int type = lua_rawget(L, given);
-  join(field_path, path, "metadata");
+  mfr_join(field_path, path, "metadata");
   if (type != LUA_TNIL && type != LUA_TTABLE)
     mfr_misuse(L, state, field_path, "metadata is a table, this is %s", lua_typename(L, type));
   lua_pushliteral(L, "time");
   type = lua_rawget(L, given);
   int time = lua_gettop(L);
-  join(field_path, path, "time");
+  mfr_join(field_path, path, "time");
   if (type != LUA_TNIL && !lua_isinteger(L, -1))
     mfr_misuse(L, state, field_path,
                "microseconds since the epoch are needed, an integer: this is %s",
@@ -192,7 +183,7 @@ static void keep_texts(lua_State *L, int commands) {
 /* Pushes the list of commands and the work. [-0, +2] */
 static work *check_commands(lua_State *L, mfr_state *state, int index, int64_t now,
                             mfr_buffer *kept) {
-  char path[32];
+  char path[32] = "command";
   if (lua_type(L, index) != LUA_TTABLE)
     mfr_misuse(L, state, "command",
                "a command { type = ..., data = ... } or a list of commands is needed, this is %s",
@@ -220,7 +211,7 @@ static work *check_commands(lua_State *L, mfr_state *state, int index, int64_t n
       lua_pushvalue(L, index);
     else
       lua_rawgeti(L, index, (lua_Integer)i + 1);
-    snprintf(path, sizeof path, single ? "command" : "commands[%zu]", i + 1);
+    if (!single) snprintf(path, sizeof path, "commands[%zu]", i + 1);
     check_command(L, state, path, now, kept, &w->commands[i]);
     lua_rawseti(L, list, (lua_Integer)i + 1);
   }

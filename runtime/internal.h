@@ -40,6 +40,7 @@
 #include <string.h>
 
 enum {
+  MFR_PATH_MAX = 96, /* of the path of a value, as messages show it */
   MFR_DEPTH_MAX = 128,   /* nesting of values */
   MFR_KEY_SLOTS = 512,   /* of the cache of map keys */
   MFR_KEY_MAX = 24,      /* bytes of a key that is cached */
@@ -124,6 +125,11 @@ mfr_text mfr_check_string(lua_State *L, const mfr_state *state, int index, const
 /* A path: not empty, without NULs. */
 mfr_text mfr_check_path(lua_State *L, const mfr_state *state, int index, const char *what);
 mfr_text mfr_check_stream(lua_State *L, const mfr_state *state, int index);
+/* Whether the name is one of the list, which ends with NULL. */
+bool mfr_among(const char *name, const char *const *names);
+/* path.name, for messages: it is made for every field of every command and event, so not by printf.
+ * What is too long is cut. */
+void mfr_join(char out[MFR_PATH_MAX], const char *path, const char *name);
 /* Checks that the table (or nothing) at index has only the named keys. False: there is nothing. */
 bool mfr_check_options(lua_State *L, const mfr_state *state, int index, const char *what,
                        const char *const *names);
