@@ -40,7 +40,7 @@
 #include <string.h>
 
 enum {
-  MFR_PATH_MAX = 96, /* of the path of a value, as messages show it */
+  MFR_PATH_MAX = 96,     /* of the path of a value, as messages show it */
   MFR_DEPTH_MAX = 128,   /* nesting of values */
   MFR_KEY_SLOTS = 512,   /* of the cache of map keys */
   MFR_KEY_MAX = 24,      /* bytes of a key that is cached */
