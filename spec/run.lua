@@ -113,6 +113,9 @@ else
       make .. "build/step_spec_tsan && " .. plain .. " build/step_spec_tsan")
     tap("two stores, four runtimes, four threads, under ThreadSanitizer",
       make .. "build/threads_spec_tsan && " .. plain .. " build/threads_spec_tsan")
+    for _, name in ipairs { "runtime_spec", "step_spec", "embedding_spec" } do
+      tap(name .. " under valgrind", "valgrind -q --error-exitcode=9 --leak-check=full build/" .. name)
+    end
     tap("faults", make .. "build/faults/faults && build/faults/faults all --folder build/faults")
     tap("commands and kill -9", "build/moonfold run spec/faults/commands.lua 8")
     tap("planted bugs", "lua5.4 spec/faults/plant.lua build gcc")
