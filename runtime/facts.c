@@ -40,10 +40,7 @@ int mfr_host_stats(lua_State *L) {
   const mfr_store *store = mfr_check_store(L, state, 1);
   mf_stats stats = {.size = sizeof stats};
   mf_error error;
-  if (mf_stats_of(store->store, &stats, &error) != MF_OK) {
-    mfr_push_store_error(L, state, &error, NULL, 0, 0);
-    return lua_error(L);
-  }
+  if (mf_stats_of(store->store, &stats, &error) != MF_OK) mfr_raise_store_error(L, state, &error);
   lua_createtable(L, 0, 16);
   mfr_set_integer(L, "events", stats.events);
   mfr_set_integer(L, "streams", stats.streams);
