@@ -244,10 +244,7 @@ int mfr_code(lua_State *L) {
                HEX);
   mf_code_record *record = push_record(L);
   int status = mf_find_code(store->store, store->txn, digest_bytes, record, &error);
-  if (status < 0) {
-    mfr_push_store_error(L, state, &error, NULL, 0, 0);
-    return lua_error(L);
-  }
+  if (status < 0) mfr_raise_store_error(L, state, &error);
   if (status == MF_DONE)
     lua_pushnil(L);
   else
@@ -288,10 +285,7 @@ int mfr_codes(lua_State *L) {
     }
     lua_rawseti(L, 2, at);
   }
-  if (status < 0) {
-    mfr_push_store_error(L, state, &error, NULL, 0, 0);
-    return lua_error(L);
-  }
+  if (status < 0) mfr_raise_store_error(L, state, &error);
   lua_settop(L, 2);
   return 1;
 }
@@ -304,10 +298,7 @@ int mfr_kept(lua_State *L) {
   mf_error error;
   mf_beside_stats stats;
   const mfr_store *store = mfr_check_store(L, state, 1);
-  if (mf_beside(store->store, &stats, &error) != MF_OK) {
-    mfr_push_store_error(L, state, &error, NULL, 0, 0);
-    return lua_error(L);
-  }
+  if (mf_beside(store->store, &stats, &error) != MF_OK) mfr_raise_store_error(L, state, &error);
   lua_createtable(L, 0, 6);
   mfr_set_integer(L, "codes", stats.codes);
   mfr_set_integer(L, "code_bytes", stats.code_bytes);
@@ -332,10 +323,8 @@ int mfr_drop_snapshots(lua_State *L) {
   if (store->txn)
     mfr_misuse(L, state, "store",
                "snapshots are not dropped in a transaction: it would wait for itself");
-  if (mf_drop_snapshots(store->store, all ? NULL : digest_bytes, &count, &error) != MF_OK) {
-    mfr_push_store_error(L, state, &error, NULL, 0, 0);
-    return lua_error(L);
-  }
+  if (mf_drop_snapshots(store->store, all ? NULL : digest_bytes, &count, &error) != MF_OK)
+    mfr_raise_store_error(L, state, &error);
   lua_pushinteger(L, count);
   return 1;
 }

@@ -119,6 +119,11 @@ void mfr_push_store_error(lua_State *L, const mfr_state *state, const mf_error *
   }
 }
 
+int mfr_raise_store_error(lua_State *L, const mfr_state *state, const mf_error *error) {
+  mfr_push_store_error(L, state, error, NULL, 0, 0);
+  return lua_error(L);
+}
+
 void mfr_set_event_id(lua_State *L, const mf_error *error, const mf_new_event *events) {
   if (error->code != MF_ID_CONFLICT || error->event_index == SIZE_MAX) return;
   const mf_bytes *id = &events[error->event_index].message_id;

@@ -62,14 +62,6 @@ int mfr_host_stats(lua_State *L) {
   }
   set_reading(L, &stats);
   set_snapshots(L, state, store->store);
-  mf_beside_stats beside;
-  if (mf_beside(store->store, &beside, &error) != MF_OK) mfr_raise_store_error(L, state, &error);
-  mfr_set_integer(L, "codes", beside.codes);
-  mfr_set_integer(L, "code_bytes", beside.code_bytes);
-  mfr_set_integer(L, "snapshots", beside.snapshots);
-  mfr_set_integer(L, "snapshot_bytes", beside.snapshot_bytes);
-  mfr_set_integer(L, "kept_commands", beside.commands);
-  mfr_set_integer(L, "kept_command_bytes", beside.command_bytes);
   return 1;
 }
 

@@ -584,10 +584,8 @@ static void keep_code(lua_State *L, mfr_state *state, const work *w) {
   const mfr_loaded *loaded = w->call.loaded;
   if (mfr_code_is_kept(loaded)) return;
   mf_bytes code = {loaded->code.data, loaded->code.size};
-  if (mf_put_code(w->call.txn, loaded->digests.script, code, &committed, &error) != MF_OK) {
-    mfr_push_store_error(L, state, &error, NULL, 0, 0);
-    lua_error(L);
-  }
+  if (mf_put_code(w->call.txn, loaded->digests.script, code, &committed, &error) != MF_OK)
+    mfr_raise_store_error(L, state, &error);
   if (committed) mfr_note_code_kept(loaded);
 }
 
@@ -771,10 +769,7 @@ static void decide_all(lua_State *L, mfr_state *state, work *w, mfr_decider *d, 
   w->first_version = w->version;
   int status =
       mf_last_position(mfr_live(L, state, w->call.store), w->call.txn, &w->position, &error);
-  if (status != MF_OK) {
-    mfr_push_store_error(L, state, &error, NULL, 0, 0);
-    lua_error(L);
-  }
+  if (status != MF_OK) mfr_raise_store_error(L, state, &error);
   if (w->call.past && w->position > w->call.as_of) w->position = w->call.as_of;
   for (size_t i = 0; i < w->count; i++) {
     if (w->commands[i].known)

@@ -23,11 +23,6 @@ bool mfr_read_hex(const char *text, uint8_t *bytes, size_t size) {
   return text[2 * size] == '\0';
 }
 
-void mfr_raise_store_error(lua_State *L, const mfr_state *state, const mf_error *error) {
-  mfr_push_store_error(L, state, error, NULL, 0, 0);
-  lua_error(L);
-}
-
 void mfr_need_room(lua_State *L, const mfr_state *state, mfr_buffer *out, size_t size) {
   if (mfr_buffer_reserve(out, size)) return;
   mfr_push_error(L, state, MF_NO_MEMORY, "no memory for the text of an event");
@@ -72,8 +67,7 @@ static int host_create(lua_State *L) {
     mf_close(store);
     return 0;
   }
-  mfr_push_store_error(L, mfr_of(L), &error, NULL, 0, 0);
-  return lua_error(L);
+  return mfr_raise_store_error(L, mfr_of(L), &error);
 }
 
 /* ---- the table ---- */

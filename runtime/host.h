@@ -22,7 +22,6 @@ void mfr_host_open(lua_State *L);
 
 /* Makes room in a buffer, or raises no_memory. */
 void mfr_need_room(lua_State *L, const mfr_state *state, mfr_buffer *out, size_t size);
-void mfr_raise_store_error(lua_State *L, const mfr_state *state, const mf_error *error);
 void mfr_write_hex(char *out, const uint8_t *bytes, size_t size); /* with a NUL */
 /* False when the text is not exactly so many bytes as hexadecimal digits. */
 bool mfr_read_hex(const char *text, uint8_t *bytes, size_t size);

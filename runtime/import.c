@@ -366,10 +366,8 @@ static int import_body(lua_State *L) {
   importer im = {.L = L, .state = state, .call = call, .line = (size_t)lua_tointeger(L, 4)};
   im.as_new = lua_toboolean(L, 5);
   mfr_call_begin(L, state, call, true);
-  if (mf_last_position(call->store->store, call->txn, &im.position, &error) != MF_OK) {
-    mfr_push_store_error(L, state, &error, NULL, 0, 0);
-    return lua_error(L);
-  }
+  if (mf_last_position(call->store->store, call->txn, &im.position, &error) != MF_OK)
+    mfr_raise_store_error(L, state, &error);
   im.stored_end = im.position;
   im.bytes = mfr_borrow(L, state);
   im.events = mfr_borrow(L, state);

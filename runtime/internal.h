@@ -98,6 +98,8 @@ int mfr_misuse(lua_State *L, const mfr_state *state, const char *path, const cha
  * 0. [-0, +1] */
 void mfr_push_store_error(lua_State *L, const mfr_state *state, const mf_error *error,
                           const char *stream, size_t stream_size, int expected);
+/* Raises it, where no stream is at fault. Does not return. */
+int mfr_raise_store_error(lua_State *L, const mfr_state *state, const mf_error *error);
 /* id_conflict: adds the id of the event at fault to the error on top. */
 void mfr_set_event_id(lua_State *L, const mf_error *error, const mf_new_event *events);
 bool mfr_is_error(lua_State *L, const mfr_state *state, int index);

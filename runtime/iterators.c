@@ -66,8 +66,7 @@ static mfr_iterator *check_iterator(lua_State *L, const mfr_state *state, int re
 static int raise_and_close(lua_State *L, mfr_state *state, mfr_iterator *it,
                            const mf_error *error) {
   close_iterator(it);
-  mfr_push_store_error(L, state, error, NULL, 0, 0);
-  return lua_error(L);
+  return mfr_raise_store_error(L, state, error);
 }
 
 /*
@@ -228,10 +227,7 @@ int mfr_streams(lua_State *L) {
   mfr_iterator *it = new_iterator(L, state->stream_iterator_ref);
   int status = mf_streams_open(mfr_live(L, state, store), store->txn,
                                (mf_bytes){prefix.data, prefix.size}, &it->streams, &error);
-  if (status != MF_OK) {
-    mfr_push_store_error(L, state, &error, NULL, 0, 0);
-    return lua_error(L);
-  }
+  if (status != MF_OK) mfr_raise_store_error(L, state, &error);
   iterator_opened(it, store);
   return return_iterator(L, next_stream);
 }
@@ -278,10 +274,7 @@ int mfr_commands(lua_State *L) {
   mfr_iterator *it = new_iterator(L, state->stream_iterator_ref);
   int status = mf_commands_open(mfr_live(L, state, store), since,
                                 (mf_bytes){prefix.data, prefix.size}, &it->commands, &error);
-  if (status != MF_OK) {
-    mfr_push_store_error(L, state, &error, NULL, 0, 0);
-    return lua_error(L);
-  }
+  if (status != MF_OK) mfr_raise_store_error(L, state, &error);
   iterator_opened(it, store);
   return return_iterator(L, next_command);
 }

@@ -65,7 +65,10 @@ local function time_of(store, options)
 end
 
 local function collect(call, store)
-  local facts = call.host.stats(store)
+  local facts, kept = call.host.stats(store), store:kept()
+  facts.codes, facts.code_bytes = kept.codes, kept.code_bytes
+  facts.snapshots, facts.snapshot_bytes = kept.snapshots, kept.snapshot_bytes
+  facts.kept_commands, facts.kept_command_bytes = kept.commands, kept.command_bytes
   local last = lines.last_position(store)
   facts.event_types, facts.decided_by = census(call, store, last)
   facts.largest_streams = largest(store)
