@@ -239,7 +239,7 @@ $(BUILD)/store_spec: spec/store_spec.c $(STORE_OBJECTS)
 $(BUILD)/beside_spec: spec/beside_spec.c $(STORE_OBJECTS)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(filter %.c %.o,$^) -o $@ $(STORE_LIBS)
 
-$(BUILD)/store_spec_tsan: spec/store_spec.c $(STORE_SOURCES) store/internal.h store/store.h
+$(BUILD)/store_spec_tsan: spec/store_spec.c $(STORE_SOURCES) store/internal.h store/store.h spec/check.h
 	$(CC) -std=c11 -O1 -g -fsanitize=thread -D_GNU_SOURCE -Istore $(DEP_CFLAGS) $(filter %.c,$^) -o $@ $(STORE_LIBS)
 
 # The lexer of Lua, with Lua's own compiler as the judge.
@@ -256,7 +256,7 @@ $(BUILD)/runtime_spec: spec/runtime_spec.c $(OBJECTS)
 $(BUILD)/queue_spec $(BUILD)/step_spec $(BUILD)/embedding_spec $(BUILD)/threads_spec: $(BUILD)/%: spec/%.c $(OBJECTS)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ -o $@ $(LUA_LIBS) $(STORE_LIBS) -lm -ldl
 
-$(BUILD)/runtime_spec_tsan $(BUILD)/queue_spec_tsan $(BUILD)/step_spec_tsan $(BUILD)/embedding_spec_tsan $(BUILD)/threads_spec_tsan: $(BUILD)/%_tsan: spec/%.c $(STORE_SOURCES) $(RUNTIME_SOURCES) $(BUILD)/embedded.c $(wildcard store/*.h runtime/*.h)
+$(BUILD)/runtime_spec_tsan $(BUILD)/queue_spec_tsan $(BUILD)/step_spec_tsan $(BUILD)/embedding_spec_tsan $(BUILD)/threads_spec_tsan: $(BUILD)/%_tsan: spec/%.c $(STORE_SOURCES) $(RUNTIME_SOURCES) $(BUILD)/embedded.c $(wildcard store/*.h runtime/*.h spec/*.h)
 	$(CC) -std=c11 -O1 -g -fsanitize=thread -D_GNU_SOURCE -Iruntime -Istore $(DEP_CFLAGS) $(filter %.c,$^) -o $@ \
 	  $(LUA_LIBS) $(STORE_LIBS) -lm -ldl
 
@@ -390,7 +390,7 @@ big: all
 	MOONFOLD_BIG=1 busted spec/66-repl_many_spec.lua
 
 format:
-	clang-format -i store/*.[ch] runtime/*.[ch] spec/*.c spec/faults/*.[ch] spec/damage/*.[ch]
+	clang-format -i store/*.[ch] runtime/*.[ch] spec/*.[ch] spec/faults/*.[ch] spec/damage/*.[ch]
 
 # What a rockspec builds and installs: the module for a stock lua5.4 alone.
 .PHONY: module install-module

@@ -1,4 +1,5 @@
 /* Specs of what stands beside the log: code, snapshots, kept commands. Prints TAP. */
+#include "check.h"
 #include "store.h"
 
 #include <fcntl.h>
@@ -9,13 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static int number, failures;
 static char path[300];
-
-static void check(int fine, const char *sentence) {
-  printf("%sok %d - %s\n", fine ? "" : "not ", ++number, sentence);
-  if (!fine) failures++;
-}
 
 static mf_bytes bytes(const char *text) {
   return (mf_bytes){text, strlen(text)};

@@ -1,17 +1,11 @@
 /* Specs of the digests of deciders. Prints TAP. */
+#include "check.h"
 #include "digest.h"
 #include "tokens.h"
 
 #include <lualib.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-static int number, failures;
-
-static void check(bool fine, const char *sentence) {
-  printf("%sok %d - %s\n", fine ? "" : "not ", ++number, sentence);
-  if (!fine) failures++;
-}
 
 /* ---- loading ---- */
 

@@ -3,6 +3,7 @@
  * scripts, memory, a clock, and rules that are edited. Prints TAP. Also built under
  * ThreadSanitizer.
  */
+#include "check.h"
 #include "runtime.h"
 
 #include <stdio.h>
@@ -11,18 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int number, failures;
 static char folder[] = "/tmp/moonfold-embedding-XXXXXX";
-
-static void check(int fine, const char *sentence) {
-  printf("%s %d - %s\n", fine ? "ok" : "not ok", ++number, sentence);
-  fflush(stdout);
-  failures += !fine;
-}
-
-static int has(const char *text, const char *part) {
-  return text && strstr(text, part) != NULL;
-}
 
 static mf_store *open_store(const char *path) {
   mf_store *store;

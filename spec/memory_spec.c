@@ -4,6 +4,7 @@
  * the call says so, nothing of it is recorded, nothing is leaked (valgrind and the sanitizers
  * look), and the next call works. Prints TAP. Built with --wrap for malloc and its like.
  */
+#include "check.h"
 #include "runtime.h"
 
 #include <lauxlib.h>
@@ -12,14 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int number, failures;
-
-static void check(int fine, const char *sentence) {
-  printf("%s %d - %s\n", fine ? "ok" : "not ok", ++number, sentence);
-  fflush(stdout);
-  failures += !fine;
-}
 
 /* ---- allocations that fail ---- */
 

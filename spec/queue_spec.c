@@ -1,6 +1,7 @@
 /*
  * Specs of queued commands (runtime.h). Prints TAP. Also built under ThreadSanitizer.
  */
+#include "check.h"
 #include "runtime.h"
 
 #include <pthread.h>
@@ -12,14 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static int number, failures;
 static char path[256];
-
-static void check(int fine, const char *sentence) {
-  printf("%s %d - %s\n", fine ? "ok" : "not ok", ++number, sentence);
-  fflush(stdout);
-  failures += !fine;
-}
 
 static const char counter[] =
     "local moonfold = require 'moonfold'\n"

@@ -2,6 +2,7 @@
  * Specs of the runtime's C API (runtime.h), as a host without Lua uses it, and of runtimes in
  * several threads on one store. Prints TAP. Also built under ThreadSanitizer.
  */
+#include "check.h"
 #include "runtime.h"
 
 #include <pthread.h>
@@ -10,18 +11,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static int number, failures;
-
-static void check(int fine, const char *sentence) {
-  printf("%s %d - %s\n", fine ? "ok" : "not ok", ++number, sentence);
-  fflush(stdout);
-  failures += !fine;
-}
-
-static int has(const char *text, const char *part) {
-  return text && strstr(text, part) != NULL;
-}
 
 /* ---- scripts ---- */
 

@@ -6,19 +6,12 @@
  * It is linked so that every allocation of the runtime, the store and the Lua states of scripts
  * passes here (--wrap=malloc and others), to be made to fail.
  */
+#include "check.h"
 #include "library.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int number, failures;
-
-static void check(bool fine, const char *sentence) {
-  printf("%s %d - %s\n", fine ? "ok" : "not ok", ++number, sentence);
-  fflush(stdout);
-  failures += !fine;
-}
 
 /* ---- allocations that fail ---- */
 

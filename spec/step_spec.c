@@ -2,20 +2,13 @@
  * Specs of work in slices and of subscriptions (runtime.h). Prints TAP. Also built under
  * ThreadSanitizer.
  */
+#include "check.h"
 #include "runtime.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int number, failures;
-
-static void check(int fine, const char *sentence) {
-  printf("%s %d - %s\n", fine ? "ok" : "not ok", ++number, sentence);
-  fflush(stdout);
-  failures += !fine;
-}
 
 static const char counter[] =
     "return {\n"

@@ -2,6 +2,7 @@
  * Specs of store/ alone, in C: what the Lua specs cannot reach, above all threads. Prints TAP and
  * ends with status 1 when one fails. `make test` runs it plain and under ThreadSanitizer.
  */
+#include "check.h"
 #include "store.h"
 
 #include <pthread.h>
@@ -11,14 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static int number, failures;
 static char path[256];
-
-static void check(int fine, const char *sentence) {
-  printf("%s %d - %s\n", fine ? "ok" : "not ok", ++number, sentence);
-  fflush(stdout);
-  failures += !fine;
-}
 
 static mf_bytes bytes(const char *text) {
   return (mf_bytes){text, strlen(text)};

@@ -5,6 +5,7 @@
  * again that are edited meanwhile, and call a function of the host. In the end the sums are right.
  * Prints TAP. Meant for ThreadSanitizer.
  */
+#include "check.h"
 #include "runtime.h"
 
 #include <pthread.h>
@@ -18,18 +19,11 @@
 
 enum { STORES = 2, THREADS = 4, STREAMS = 3 };
 
-static int number, failures;
 static char folder[] = "/tmp/moonfold-threads-XXXXXX";
 static mf_store *stores[STORES];
 static mf_queue *queue; /* of the second store */
 static time_t end;
 static atomic_int edits;
-
-static void check(int fine, const char *sentence) {
-  printf("%s %d - %s\n", fine ? "ok" : "not ok", ++number, sentence);
-  fflush(stdout);
-  failures += !fine;
-}
 
 __attribute__((noreturn)) static void give_up(const char *what, const mf_error *error) {
   printf("not ok %d - %s: %s\n", ++number, what, error->message);

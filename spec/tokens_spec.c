@@ -3,6 +3,7 @@
  * accepts, the lexer accepts, and the tokens written out again, without comments and layout,
  * compile to the same code.
  */
+#include "check.h"
 #include "tokens.h"
 
 #include <lauxlib.h>
@@ -11,13 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int number, failures;
-
-static void check(bool fine, const char *sentence) {
-  printf("%sok %d - %s\n", fine ? "" : "not ", ++number, sentence);
-  if (!fine) failures++;
-}
 
 /* ---- a text in short form: "name:x int:5 ..." ---- */
 

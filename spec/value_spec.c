@@ -2,20 +2,13 @@
  * Specs of values for C hosts: what a builder makes is canonical and reads back as what was put in.
  * Prints TAP.
  */
+#include "check.h"
 #include "runtime.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static int number, failures;
-
-static void check(int fine, const char *sentence) {
-  printf("%s %d - %s\n", fine ? "ok" : "not ok", ++number, sentence);
-  fflush(stdout);
-  failures += !fine;
-}
 
 static mf_value field(mf_value v, const char *name) {
   return mf_value_field(v, name);
