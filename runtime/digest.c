@@ -32,7 +32,7 @@ typedef struct item { /* a token */
   uint8_t shape; /* what the rest wants to know of it */
 } item;
 
-enum { OTHER, FUNCTION, LOCAL, OPENS, UNTIL, END, ENDS_EXPRESSION, ACCESS, REQUIRE, HOST, ENV };
+enum { OTHER, FUNCTION, LOCAL, OPENS, ELSE, UNTIL, END, STATEMENT, ACCESS, REQUIRE, HOST, ENV };
 
 typedef struct span { /* a function */
   int first_line, last_line;
@@ -42,7 +42,14 @@ typedef struct span { /* a function */
 typedef struct constant { /* of `local NAME <const> = ...` */
   size_t name;            /* a token */
   size_t from, to;        /* the tokens of the whole statement, at least */
+  size_t end;             /* of its scope: a token */
+  size_t until;           /* of the `repeat` around it, whose condition still sees it; 0: none */
 } constant;
+
+typedef struct visible { /* from where a function stands */
+  size_t constant;
+  bool named; /* by it, or by another one that is */
+} visible;
 
 typedef struct source {
   const mfr_chunk *chunk;
@@ -97,6 +104,10 @@ static constant *constant_at(const walk *w, size_t i) {
   return (constant *)(void *)w->constants->data + i;
 }
 
+static size_t constant_count(const walk *w) {
+  return w->constants->size / sizeof(constant);
+}
+
 static source *source_at(const walk *w, size_t i) {
   return (source *)(void *)w->sources->data + i;
 }
@@ -122,13 +133,13 @@ static uint8_t shape_of(const mfr_token *token) {
                 {"repeat", MFR_TOKEN_KEYWORD, OPENS},
                 {"until", MFR_TOKEN_KEYWORD, UNTIL},
                 {"end", MFR_TOKEN_KEYWORD, END},
-                {"return", MFR_TOKEN_KEYWORD, ENDS_EXPRESSION},
-                {"for", MFR_TOKEN_KEYWORD, ENDS_EXPRESSION},
-                {"while", MFR_TOKEN_KEYWORD, ENDS_EXPRESSION},
-                {"goto", MFR_TOKEN_KEYWORD, ENDS_EXPRESSION},
-                {"break", MFR_TOKEN_KEYWORD, ENDS_EXPRESSION},
-                {"else", MFR_TOKEN_KEYWORD, ENDS_EXPRESSION},
-                {"elseif", MFR_TOKEN_KEYWORD, ENDS_EXPRESSION},
+                {"else", MFR_TOKEN_KEYWORD, ELSE},
+                {"elseif", MFR_TOKEN_KEYWORD, ELSE},
+                {"return", MFR_TOKEN_KEYWORD, STATEMENT},
+                {"for", MFR_TOKEN_KEYWORD, STATEMENT},
+                {"while", MFR_TOKEN_KEYWORD, STATEMENT},
+                {"goto", MFR_TOKEN_KEYWORD, STATEMENT},
+                {"break", MFR_TOKEN_KEYWORD, STATEMENT},
                 {".", MFR_TOKEN_SYMBOL, ACCESS},
                 {":", MFR_TOKEN_SYMBOL, ACCESS},
                 {"require", MFR_TOKEN_NAME, REQUIRE},
@@ -158,23 +169,6 @@ static int line_defined(const walk *w, size_t i) {
   return is_local && i + 2 < item_count(w) ? item_at(w, i + 2)->line : item_at(w, i)->line;
 }
 
-/* Finds the functions: each `end` or `until` closes what was opened last. */
-static void find_spans(walk *w, const source *s) {
-  mfr_buffer *open = w->used; /* a stack of tokens */
-  open->size = 0;
-  for (size_t i = s->from; i < s->to; i++) {
-    uint8_t shape = item_at(w, i)->shape;
-    if (shape == FUNCTION || shape == OPENS) add(w, open, &i, sizeof i);
-    if ((shape != END && shape != UNTIL) || open->size == 0) continue;
-    size_t opener;
-    open->size -= sizeof opener;
-    memcpy(&opener, open->data + open->size, sizeof opener);
-    if (item_at(w, opener)->shape != FUNCTION) continue;
-    span found = {line_defined(w, opener), item_at(w, i)->line, opener, i + 1};
-    add(w, w->spans, &found, sizeof found);
-  }
-}
-
 static bool is_symbol(const walk *w, size_t i, char symbol) {
   if (i >= item_count(w) || item_at(w, i)->kind != MFR_TOKEN_SYMBOL) return false;
   mf_bytes bytes = item_bytes(w, i);
@@ -186,27 +180,57 @@ static bool is_symbol(const walk *w, size_t i, char symbol) {
 static size_t statement_end(const walk *w, const source *s, size_t i) {
   for (i++; i < s->to; i++) {
     uint8_t shape = item_at(w, i)->shape;
-    if (shape != OTHER && shape != ACCESS && shape < REQUIRE) break;
+    if (shape != OTHER && shape < ACCESS) break;
   }
   return i;
 }
 
-static void find_constants(walk *w, const source *s) {
-  for (size_t i = s->from; i < s->to; i++) {
-    if (item_at(w, i)->shape != LOCAL) continue;
-    size_t end = 0;
-    for (size_t j = i + 1; j < s->to && item_at(w, j)->kind == MFR_TOKEN_NAME;) {
-      bool attributed = is_symbol(w, j + 1, '<');
-      if (attributed) {
-        if (!end) end = statement_end(w, s, i);
-        constant found = {j, i, end};
-        add(w, w->constants, &found, sizeof found);
-      }
-      j += attributed ? 4 : 1;
-      if (!is_symbol(w, j, ',')) break;
-      j++;
+/* Notes the constants of the statement `local ...` at i. */
+static void find_constants(walk *w, const source *s, size_t i) {
+  size_t to = 0;
+  for (size_t j = i + 1; j < s->to && item_at(w, j)->kind == MFR_TOKEN_NAME;) {
+    bool attributed = is_symbol(w, j + 1, '<');
+    if (attributed) {
+      if (!to) to = statement_end(w, s, i);
+      constant found = {j, i, to, 0, 0};
+      add(w, w->constants, &found, sizeof found);
     }
+    j += attributed ? 4 : 1;
+    if (!is_symbol(w, j, ',')) break;
+    j++;
   }
+}
+
+/* The block ends at the token i: so does the scope of its constants. */
+static void end_scopes(walk *w, const source *s, size_t opener, size_t i) {
+  bool until = i < s->to && item_at(w, i)->shape == UNTIL;
+  for (size_t n = constant_count(w); n > s->first_constant; n--) {
+    constant *c = constant_at(w, n - 1);
+    if (c->from < opener) break;
+    if (until && !c->until) c->until = i;
+    if (!until && !c->end) c->end = i;
+  }
+}
+
+/* Finds the functions and the constants: each `end` or `until` closes what was opened last. */
+static void find_blocks(walk *w, const source *s) {
+  mfr_buffer *open = w->used; /* a stack of tokens */
+  size_t opener = s->from;
+  open->size = 0;
+  for (size_t i = s->from; i < s->to; i++) {
+    uint8_t shape = item_at(w, i)->shape;
+    if (shape == LOCAL) find_constants(w, s, i);
+    if (shape == FUNCTION || shape == OPENS) add(w, open, &i, sizeof i);
+    if ((shape != ELSE && shape != END && shape != UNTIL) || open->size == 0) continue;
+    memcpy(&opener, open->data + open->size - sizeof opener, sizeof opener);
+    end_scopes(w, s, opener, i);
+    if (shape == ELSE) continue;
+    open->size -= sizeof opener;
+    if (item_at(w, opener)->shape != FUNCTION) continue;
+    span found = {line_defined(w, opener), item_at(w, i)->line, opener, i + 1};
+    add(w, w->spans, &found, sizeof found);
+  }
+  end_scopes(w, s, s->from, s->to);
 }
 
 /* ---- doubt ---- */
@@ -229,10 +253,7 @@ static void note_doubt(walk *w, const char *format, ...) {
 static void read_source(walk *w, const mfr_chunk *chunk) {
   mfr_lexer lexer;
   mfr_token token;
-  source s = {chunk, item_count(w),
-              0,     w->spans->size / sizeof(span),
-              0,     w->constants->size / sizeof(constant),
-              0};
+  source s = {chunk, item_count(w), 0, w->spans->size / sizeof(span), 0, constant_count(w), 0};
   /* The lexer's memory is freed before anything is raised: room is made first. */
   mfr_lexer_init(&lexer, chunk->source, chunk->size);
   while (mfr_lexer_next(&lexer, &token)) {
@@ -247,10 +268,9 @@ static void read_source(walk *w, const mfr_chunk *chunk) {
   if (lexer.error) note_doubt(w, "%s cannot be read as Lua", chunk->name);
   mfr_lexer_free(&lexer);
   s.to = item_count(w);
-  find_spans(w, &s);
-  find_constants(w, &s);
+  find_blocks(w, &s);
   s.end_span = w->spans->size / sizeof(span);
-  s.end_constant = w->constants->size / sizeof(constant);
+  s.end_constant = constant_count(w);
   add(w, w->sources, &s, sizeof s);
 }
 
@@ -275,6 +295,7 @@ enum {
 };
 
 static bool add_value(walk *w, int index);
+static bool add_object(walk *w, int index, bool globals);
 
 typedef struct table_key {
   int type;
@@ -417,49 +438,69 @@ static void add_items(walk *w, size_t from, size_t to) {
   add_text(w, w->out, w->bytes->data + start, (size_t)(end - (w->bytes->data + start)));
 }
 
-/* Marks the constants that the tokens name. */
-static bool mark_constants(walk *w, const source *s, size_t from, size_t to) {
-  bool any = false;
-  char *used = w->used->data;
-  for (size_t i = from; i < to && s->first_constant < s->end_constant; i++) {
+/* Notes in w->used the constants that a function at the token `from` sees, by their number. Those
+ * inside of it are among its tokens. */
+static size_t find_visible(walk *w, const source *s, size_t from) {
+  w->used->size = 0;
+  for (size_t i = s->first_constant; i < s->end_constant; i++) {
+    const constant *c = constant_at(w, i);
+    visible found = {i, false};
+    if (c->from < from && from < c->end) add(w, w->used, &found, sizeof found);
+  }
+  return w->used->size / sizeof(visible);
+}
+
+/* Marks those of the visible constants that the tokens name. */
+static void mark_named(walk *w, size_t count, size_t from, size_t to) {
+  visible *all = (visible *)(void *)w->used->data;
+  for (size_t i = from; i < to; i++) {
     if (item_at(w, i)->kind != MFR_TOKEN_NAME) continue;
     if (i > from && item_at(w, i - 1)->shape == ACCESS) continue;
     mf_bytes name = item_bytes(w, i);
-    for (size_t c = s->first_constant; c < s->end_constant; c++) {
-      mf_bytes other = item_bytes(w, constant_at(w, c)->name);
-      if (used[c] || name.size != other.size || memcmp(name.data, other.data, name.size) != 0)
-        continue;
-      used[c] = 1;
-      any = true;
+    for (size_t k = 0; k < count; k++) {
+      mf_bytes other = item_bytes(w, constant_at(w, all[k].constant)->name);
+      if (name.size == other.size && memcmp(name.data, other.data, name.size) == 0)
+        all[k].named = true;
     }
   }
-  return any;
 }
 
-/* Adds the statements of the compile-time constants that the tokens name, and of those that these
- * name in turn. */
-static void add_constants(walk *w, const source *s, size_t from, size_t to) {
-  if (s->first_constant == s->end_constant) return;
-  w->used->size = 0;
-  for (size_t c = 0; c < s->end_constant; c++)
-    add_byte(w, w->used, 0);
-  bool any = mark_constants(w, s, from, to), more = any;
-  while (more) {
-    more = false;
-    for (size_t c = s->first_constant; c < s->end_constant; c++)
-      if (w->used->data[c] == 1) {
-        w->used->data[c] = 2;
-        more = mark_constants(w, s, constant_at(w, c)->from, constant_at(w, c)->to) || more;
-      }
+/* Adds the statements of the compile-time constants that a function names, and of those that these
+ * name in turn, in their order: of equal names the last one counts. */
+static bool add_constants(walk *w, const source *s, size_t from, size_t to) {
+  size_t count = find_visible(w, s, from);
+  if (count == 0) return true;
+  const visible *all = (const visible *)(const void *)w->used->data;
+  mark_named(w, count, from, to);
+  for (size_t k = count; k-- > 0;) { /* they name earlier ones only */
+    const constant *c = constant_at(w, all[k].constant);
+    if (all[k].named) mark_named(w, count, c->from, c->to);
   }
-  for (size_t c = s->first_constant; any && c < s->end_constant; c++)
-    if (w->used->data[c]) add_items(w, constant_at(w, c)->from, constant_at(w, c)->to);
+  for (size_t k = 0; k < count; k++) {
+    const constant *c = constant_at(w, all[k].constant);
+    if (!all[k].named) continue;
+    if (c->until && from > c->until)
+      return in_doubt(w,
+                      "%s:%d: whether a function behind the loop uses this constant of its "
+                      "cannot be told: rename it",
+                      s->chunk->name + 1, item_at(w, c->name)->line);
+    add_items(w, c->from, c->to);
+  }
+  return true;
 }
 
+/* The source of this name; NULL where there is none, or another one of that name. */
 static const source *find_source(const walk *w, const char *name) {
-  for (size_t i = 0; i < w->sources->size / sizeof(source); i++)
-    if (strcmp(source_at(w, i)->chunk->name, name) == 0) return source_at(w, i);
-  return NULL;
+  const source *found = NULL;
+  for (size_t i = 0; i < w->sources->size / sizeof(source); i++) {
+    const source *other = source_at(w, i);
+    if (strcmp(other->chunk->name, name) != 0) continue;
+    if (found && (found->chunk->size != other->chunk->size ||
+                  memcmp(found->chunk->source, other->chunk->source, other->chunk->size) != 0))
+      return NULL;
+    found = other;
+  }
+  return found;
 }
 
 /* The function of these lines; NULL where there is none, or more than one. */
@@ -478,7 +519,7 @@ static const span *find_span(const walk *w, const source *s, const lua_Debug *in
 /* The tokens of a function. */
 static bool find_code(walk *w, const lua_Debug *info, const source **s, size_t *from, size_t *to) {
   *s = find_source(w, info->source);
-  if (!*s) return in_doubt(w, "the source of %s is not known", info->short_src);
+  if (!*s) return in_doubt(w, "which source %s is cannot be told", info->short_src);
   *from = (*s)->from;
   *to = (*s)->to;
   if (strcmp(info->what, "main") == 0) return true;
@@ -491,11 +532,13 @@ static bool find_code(walk *w, const lua_Debug *info, const source **s, size_t *
   return true;
 }
 
-/* `require` in a function reaches what no upvalue tells of. */
-static bool requires(const walk *w, size_t from, size_t to) {
-  for (size_t i = from; i < to; i++)
-    if (item_at(w, i)->shape == REQUIRE && !(i > from && item_at(w, i - 1)->shape == ACCESS))
-      return true;
+/* `require` and `_ENV` in a function reach what no upvalue tells of. */
+static bool reaches_more(const walk *w, size_t from, size_t to) {
+  for (size_t i = from; i < to; i++) {
+    uint8_t shape = item_at(w, i)->shape;
+    if (shape == ENV) return true;
+    if (shape == REQUIRE && !(i > from && item_at(w, i - 1)->shape == ACCESS)) return true;
+  }
   return false;
 }
 
@@ -521,8 +564,11 @@ static bool add_upvalues(walk *w, int index) {
   for (int i = 1; (name = lua_getupvalue(L, index, i)); i++) {
     add_byte(w, w->out, UPVALUE);
     add_text(w, w->out, name, strlen(name));
+    /* A function that does not name _ENV itself reaches only the globals that its tokens name. */
+    bool globals = strcmp(name, "_ENV") == 0 && lua_type(L, -1) == LUA_TTABLE;
     lua_pushlightuserdata(L, lua_upvalueid(L, index, i)); /* shared, or only equal? */
-    bool fine = seen_before(w) || add_value(w, lua_gettop(L));
+    bool fine = seen_before(w) ||
+                (globals ? add_object(w, lua_gettop(L), true) : add_value(w, lua_gettop(L)));
     lua_pop(L, 1);
     if (!fine) return false;
   }
@@ -539,12 +585,12 @@ static bool add_function(walk *w, int index) {
   if (lua_iscfunction(L, index))
     return in_doubt(w, "evolve reaches a C function that the script library does not name");
   if (!find_code(w, &info, &s, &from, &to)) return false;
-  if (requires(w, from, to))
-    return in_doubt(w, "%s: it calls require: do that at the top of the script", info.short_src);
+  if (reaches_more(w, from, to))
+    return in_doubt(w, "%s:%d: it names require or _ENV: do that at the top of the script",
+                    info.short_src, info.linedefined);
   add_byte(w, w->out, CODE);
   add_items(w, from, to);
-  add_constants(w, s, from, to);
-  return add_upvalues(w, index);
+  return add_constants(w, s, from, to) && add_upvalues(w, index);
 }
 
 /* ---- the script library ---- */
@@ -567,8 +613,9 @@ static bool same_content(lua_State *L, int a, int b) {
   return true;
 }
 
-/* 1: the value belongs to the library, and its name was added; 0: it does not; -1: doubt. */
-static int add_library(walk *w, int index) {
+/* 1: the value belongs to the library, and its name was added; 0: it does not; -1: doubt. By
+ * require, and by the environment but for `globals`, a function reaches whatever was loaded. */
+static int add_library(walk *w, int index, bool globals) {
   lua_State *L = w->L;
   size_t size;
   if (!w->names) return 0;
@@ -579,7 +626,7 @@ static int add_library(walk *w, int index) {
     return 0;
   }
   const char *name = lua_tolstring(L, -1, &size);
-  bool fine = true;
+  bool fine = true, all = strcmp(name, "require") == 0 || (strcmp(name, "_ENV") == 0 && !globals);
   if (lua_type(L, index) == LUA_TTABLE &&
       lua_rawgetp(L, w->names, lua_topointer(L, index)) == LUA_TTABLE) {
     lua_pushvalue(L, index);
@@ -589,8 +636,10 @@ static int add_library(walk *w, int index) {
   add_byte(w, w->out, KNOWN);
   add_text(w, w->out, name, size);
   lua_settop(L, top);
-  if (fine) return 1;
-  note_doubt(w, "the script has globals of its own: make them local");
+  if (fine && !all) return 1;
+  note_doubt(w, "%s",
+             all ? "evolve reaches require or _ENV by another name"
+                 : "the script has globals of its own: make them local");
   return -1;
 }
 
@@ -648,9 +697,9 @@ void mfr_name_environment(lua_State *L, int names, int index, int library) {
 
 /* ---- the walk ---- */
 
-static bool add_object(walk *w, int index, int type) {
+static bool add_object(walk *w, int index, bool globals) {
   lua_State *L = w->L;
-  int known = add_library(w, index);
+  int type = lua_type(L, index), known = add_library(w, index, globals);
   if (known != 0) return known > 0;
   lua_pushvalue(L, index);
   if (seen_before(w)) return true;
@@ -690,7 +739,7 @@ static bool add_value(walk *w, int index) {
     return in_doubt(w, "evolve reaches an address");
   default:
     if (w->depth++ > DEPTH_MAX) return in_doubt(w, "what evolve reaches is nested too deep");
-    bool fine = add_object(w, index, type);
+    bool fine = add_object(w, index, false);
     w->depth--;
     return fine;
   }

@@ -150,5 +150,8 @@ void mfr_guard(lua_State *L, const char *name);
 int mfr_require(lua_State *L);
 /* Pushes the function of a chunk of text. Its upvalue 1 is the environment. [-0, +1] */
 void mfr_load_text(lua_State *L, const char *text, size_t size, const char *chunk_name);
+/* Takes out of the error on top which line of which file it tells of: a script that went on from
+ * there would depend on its layout. */
+void mfr_forget_place(lua_State *L);
 
 #endif

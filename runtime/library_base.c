@@ -1,7 +1,7 @@
 /*
  * The basic functions of scripts that cannot be Lua's own: pairs and next go in the order of the
- * keys, pcall stops neither the meter nor the host's troubles, tostring tells no addresses, and all
- * of them know read-only tables.
+ * keys, pcall stops neither the meter nor the host's troubles and tells no lines, tostring tells no
+ * addresses, and all of them know read-only tables.
  */
 #include "library.h"
 
@@ -279,6 +279,7 @@ static int base_pcall(lua_State *L) {
   sandbox->requiring = requiring;
   if (rc == LUA_OK) return lua_gettop(L);
   if (is_fatal(L, sandbox, rc)) return lua_error(L);
+  mfr_forget_place(L);
   lua_pushboolean(L, 0);
   lua_insert(L, -2);
   return 2;

@@ -250,6 +250,20 @@ static const char *next_piece(lua_State *L, void *data, size_t *size) {
   return piece;
 }
 
+/* In the registry: the names by which messages tell where in the scripts something happened. */
+static const char places[] = "moonfold.places";
+
+/* Notes the name of the chunk on top. [-0, +0] */
+static void note_place(lua_State *L) {
+  lua_Debug info;
+  lua_pushvalue(L, -1);
+  lua_getinfo(L, ">S", &info);
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, places);
+  lua_pushboolean(L, 1);
+  lua_setfield(L, -2, info.short_src);
+  lua_pop(L, 1);
+}
+
 void mfr_load_text(lua_State *L, const char *text, size_t size, const char *chunk_name) {
   static const char mark[] = "\xef\xbb\xbf";
   if (size >= 3 && memcmp(text, mark, 3) == 0) {
@@ -272,6 +286,43 @@ void mfr_load_text(lua_State *L, const char *text, size_t size, const char *chun
     lua_error(L);
   }
   if (replaced) lua_remove(L, -2);
+  note_place(L);
+}
+
+/* How many bytes of the message tell a place in the scripts: "cart.lua:12: ". */
+static size_t place_size(lua_State *L, const char *text) {
+  size_t name = 0, digits = 0, end = 0;
+  while (name < LUA_IDSIZE && text[name] && !end) {
+    if (text[name++] != ':') continue;
+    digits = strspn(text + name, "0123456789");
+    if (digits > 0 && strncmp(text + name + digits, ": ", 2) == 0) end = name + digits + 2;
+  }
+  if (!end) return 0;
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, places);
+  lua_pushlstring(L, text, name - 1);
+  bool known = lua_rawget(L, -2) != LUA_TNIL;
+  lua_pop(L, 2);
+  return known ? end : 0;
+}
+
+void mfr_forget_place(lua_State *L) {
+  int error = lua_gettop(L);
+  size_t size;
+  luaL_checkstack(L, 6, "error");
+  if (mfr_is_error(L, mfr_sandbox_of(L)->state, error)) {
+    static const char *const fields[] = {"where", "traceback"};
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) {
+      lua_pushstring(L, fields[i]);
+      lua_pushnil(L);
+      lua_rawset(L, error);
+    }
+  }
+  if (lua_type(L, error) != LUA_TSTRING) return;
+  const char *text = lua_tolstring(L, error, &size);
+  size_t place = place_size(L, text);
+  if (place == 0) return;
+  lua_pushlstring(L, text + place, size - place);
+  lua_replace(L, error);
 }
 
 /* Everything that the script can still reach becomes read-only. */

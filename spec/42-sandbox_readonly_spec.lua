@@ -83,8 +83,8 @@ describe("the state that decide is given", function()
       local fine, problem = pcall(function() state.items[1].n = 5 end)
       return fine, problem]], { state = state })
     local result = store:handle("s-1", script, moonfold.command("Run"))
-    assert.same({ false, "script.lua:5: decide must not change the state (state.items[1].n): return an event, and let "
-      .. "evolve do it" }, result.events[1].data.results)
+    assert.same({ false, "decide must not change the state (state.items[1].n): return an event, and let evolve do it" },
+      result.events[1].data.results)
     assert.equal(1, result.state.items[1].n)
   end)
 

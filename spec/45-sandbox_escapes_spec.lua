@@ -60,7 +60,7 @@ describe("a decision that looks at other streams", function()
     store:append_to_stream("ticks", ticks(1))
     local decider = looking("error({})", [[
       local _, problem = pcall(context.aggregate_stream, context, 'ticks', looked_at)
-      return { type = 'Told', data = problem.message .. problem.traceback }]])
+      return { type = 'Told', data = problem.message .. tostring(problem) }]])
     local told = store:handle("s-1", decider, { type = "Go" }).events[1].data
     assert.truthy(told:find("failed: table", 1, true))
     assert.falsy(told:find("0x"), told)
@@ -256,7 +256,7 @@ describe("a script", function()
       local _, second = pcall(require, "bad")
       local _, itself = pcall(require, "self")]]
     local first, second, itself = sandboxed.run("return first, second, itself", { before = before, files = files })
-    assert.truthy(first:find("^bad.lua:1: attempt to perform arithmetic"))
+    assert.truthy(first:find("^attempt to perform arithmetic"))
     assert.equal(first, second)
     assert.truthy(itself:find("requires itself"))
   end)

@@ -85,6 +85,82 @@ describe("the digests of a loaded decider", function()
     assert.equal(first.digest .. first.fold_digest, digests)
   end)
 
+  --- A script whose fold reaches the module "rules" in this way.
+  local function reaching(above, factor)
+    return above .. "\nreturn { initial_state = 0, evolve = {\nPaid = function(sum, event)\nreturn sum + event.data * "
+      .. factor .. "\nend } }"
+  end
+
+  it("change with a module, by whatever name the fold gets hold of it", function()
+    for above, factor in pairs {
+      ["local load = require load 'rules'"] = "load('rules').factor",
+      ["local t = { load = require } t.load 'rules'"] = "t.load('rules').factor",
+      ["local t = { require = require } t.require 'rules'"] = "t.require('rules').factor",
+      ["require 'rules'"] = "_ENV.require('rules').factor",
+      ["require 'rules' -- "] = "_ENV['req' .. 'uire']('rules').factor",
+      ["require 'rules' local all = _ENV"] = "all.require('rules').factor",
+      ["require 'rules' local all = { { _ENV } }"] = "all[1][1].require('rules').factor",
+      ["local _ENV = require 'rules'"] = "factor",
+      ["local _ENV = setmetatable({}, { __index = require 'rules' })"] = "factor",
+    } do
+      local text = reaching(above, factor)
+      assert.same({ false, false }, { same(load(text), load(text, "return { factor = 2 }")) }, above)
+    end
+  end)
+
+  it("change when code moves to where a constant's name means another one", function()
+    local inside = [[
+      local c <const> = 1
+      %s
+      do local c <const> = 2 %s end
+      if not c then local c <const> = 3 %s else local d <const> = 4 %s end
+      repeat local c <const> = 5 until %s
+      return { initial_state = 0, evolve = { Paid = f } }
+    ]]
+    local f <const>, seen = "\nf = function()\nreturn c\nend\n", {}
+    inside = "local f\n" .. inside
+    for i = 1, 5 do
+      local moved = { "", "", "", "", "true" }
+      moved[i] = i == 5 and "(function()" .. f .. "return true end)()" or f
+      local decider = load(inside:format(table.unpack(moved)))
+      assert.is_nil(seen[decider.fold_digest], "place " .. i)
+      seen[decider.fold_digest] = true
+    end
+  end)
+
+  it("stay with a constant that only decide sees, whatever else has its name", function()
+    local text = [[
+      return { initial_state = 0,
+        evolve = { Paid = function(sum) local c <const> = 1
+          return sum + c end },
+        decide = { Pay = function() local c <const> = 7
+          return { type = "Paid", data = c } end } }
+    ]]
+    assert.same({ false, true }, { same(load(text), load((text:gsub("7", "8")))) })
+  end)
+
+  it("stay when only lines move: what pcall catches tells none", function()
+    local text = [[
+      local moonfold = require "moonfold"
+      local function caught(...) return select(2, pcall(...)) end
+      return { initial_state = {}, evolve = { Paid = function(state)
+        state.text, state.number = caught(error, "x"), caught(function() error("x") end)
+        state.rejected = tostring(caught(function() moonfold.reject "no" end))
+        state.operation = caught(function() return nil + 1 end)
+        state.library = caught(function() return string.rep() end)
+      end } }
+    ]]
+    local store <close> = moonfold.open(":memory:")
+    store:append_to_stream("a", { type = "Paid" })
+    local before, after = load(text), load("\n\n-- a comment\n" .. text)
+    assert.same({ true, true }, { same(before, after) })
+    local state = store:aggregate_stream("a", before).state
+    assert.same(state, store:aggregate_stream("a", after).state)
+    assert.same({ text = "x", number = "x", rejected = "rejected: no",
+      operation = "attempt to perform arithmetic on a nil value",
+      library = "bad argument #1 to 'rep' (string expected, got no value)" }, state)
+  end)
+
   it("say in words why the fold's stands for the whole script", function()
     local doubtful = load("function step() return 1 end\n" .. script:gsub("rules.factor", "step()"))
     assert.matches("globals", doubtful.fold_doubt)
