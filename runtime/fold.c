@@ -381,7 +381,7 @@ static void upcast_and_evolve(lua_State *L, mfr_state *state, mfr_call *call,
 /* Folds call->event. */
 static void fold_event(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *d) {
   const mf_event *event = &call->event;
-  if (state->sandbox) mfr_sandbox_credit(L, state, 1, call->looking);
+  if (state->sandbox) mfr_sandbox_credit(L, state, event, call->looking);
   int type = push_handler(L, state, event, d);
   if (d->findings) {
     mfr_inspect_event(L, state, call, d);

@@ -215,9 +215,10 @@ bool mfr_plain_decider(lua_State *L, mfr_state *state, int index);
 void mfr_sandbox_charge(lua_State *L, const mfr_state *state, int64_t instructions);
 /* Whether a decision looks at a stream beside its own; and not for the first time. */
 typedef enum mfr_looking { MFR_LOOKS_NOT, MFR_LOOKS, MFR_LOOKS_AGAIN } mfr_looking;
-/* The budget grows with the events of a fold. Those that a decision looks at in other streams count
- * as well, but once, and not without end. */
-void mfr_sandbox_credit(lua_State *L, const mfr_state *state, int64_t events, mfr_looking looking);
+/* The budget grows with each event of a fold, its time also by what decoding it takes. Events that
+ * a decision looks at in other streams count as well, but once, and not without end. */
+void mfr_sandbox_credit(lua_State *L, const mfr_state *state, const mf_event *event,
+                        mfr_looking looking);
 /* Before a function of a script that takes at most so many instructions (0: nobody knows), after
  * it, with what the first returned, and after the last of them: the hook, which costs time, runs
  * where it is needed. */

@@ -47,6 +47,7 @@ struct mfr_sandbox {
   int64_t left;        /* instructions */
   int64_t unclocked;   /* charged since the clock was read */
   bool clocked;        /* the clock was read, and the next is an absolute time */
+  size_t used;         /* bytes that the sandbox held when the call began */
   int64_t clock_limit; /* the thread's clock, in ns, at the end of its time */
   int64_t clock_rests; /* until then, by the wall's clock, it cannot be over */
   int64_t clock_per_event;

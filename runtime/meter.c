@@ -17,6 +17,7 @@ enum {
   CLOCK_EVERY = 2000, /* instructions between looks at the clock */
   BYTES_PER_INSTRUCTION = 16,
   COLLECTING = 4, /* nanoseconds that a byte may take in a full collection, on a slow machine */
+  DECODING = 25,  /* the same for a byte of an event, with the garbage that it becomes */
   LOOKED_MOST = 1000 * 1000, /* events that a decision may look at and have credited */
 };
 
@@ -160,7 +161,8 @@ void mfr_meter_start(mfr_sandbox *sandbox) {
   sandbox->clocked = false;
   /* Lua may collect all that the sandbox holds in this call: states that are kept from others, too,
    * and that is no fault of this script. */
-  int64_t collecting = (int64_t)mfr_pool_used(sandbox->pool) * COLLECTING * SLOWER;
+  sandbox->used = mfr_pool_used(sandbox->pool);
+  int64_t collecting = (int64_t)sandbox->used * COLLECTING * SLOWER;
   int64_t own = times(limits->cpu_microseconds, 1000 * SLOWER);
   sandbox->clock_limit = own < INT64_MAX - collecting ? own + collecting : INT64_MAX;
   sandbox->clock_rests = 0;
@@ -187,18 +189,20 @@ void mfr_meter_stop(mfr_sandbox *sandbox) {
   mfr_pool_limit(sandbox->pool, 0, 0);
 }
 
-void mfr_sandbox_credit(lua_State *L, const mfr_state *state, int64_t events, mfr_looking looking) {
+void mfr_sandbox_credit(lua_State *L, const mfr_state *state, const mf_event *event,
+                        mfr_looking looking) {
   mfr_sandbox *sandbox = state->sandbox;
   if (!sandbox || !sandbox->running) return;
   if (looking) {
-    sandbox->looked += events;
+    sandbox->looked++;
     if (looking == MFR_LOOKS_AGAIN || sandbox->looked > LOOKED_MOST) {
-      mfr_charge(L, events * 100); /* what decoding them takes */
+      mfr_charge(L, 100); /* what decoding it takes */
       return;
     }
   }
-  sandbox->left = more(sandbox->left, times(events, sandbox->limits.instructions_per_event));
-  sandbox->clock_limit = more(sandbox->clock_limit, times(events, sandbox->clock_per_event));
+  int64_t decoding = (int64_t)(event->data.size + event->metadata.size) * DECODING * SLOWER;
+  sandbox->left = more(sandbox->left, sandbox->limits.instructions_per_event);
+  sandbox->clock_limit = more(sandbox->clock_limit, more(decoding, sandbox->clock_per_event));
 }
 
 /*

@@ -177,8 +177,9 @@ static int after_failure(mfr_sandbox *sandbox, int rc) {
   sandbox->spent = false;
   lua_pushcfunction(L, restore);
   if (lua_pcall(L, 0, 0, 0) != LUA_OK) lua_pop(L, 1);
-  /* So that the garbage of what has failed does not weigh on the next call. */
-  if (mfr_pool_used(sandbox->pool) > MFR_LARGE_STATE) lua_gc(L, LUA_GCCOLLECT);
+  /* So that the garbage of what has failed does not weigh on the next call. Refusals are failures,
+   * too, and frequent: what the sandbox held before, such as kept states, is no reason. */
+  if (mfr_pool_used(sandbox->pool) > sandbox->used + MFR_LARGE_STATE) lua_gc(L, LUA_GCCOLLECT);
   return status;
 }
 

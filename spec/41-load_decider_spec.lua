@@ -144,6 +144,24 @@ describe("options of loading:", function()
     assert.same({ count = 1 }, store:handle("counter-1", decider, command("Count", 1)).state)
   end)
 
+  it("nothing of the time that large events take to be decoded counts against the script", function()
+    local lists = support.load([[
+      return {
+        initial_state = { rows = 0 },
+        evolve = {
+          Listed = function(state, event)
+            for i = 1, #event.data, 10 do state.rows = state.rows + 10 end -- so long that the clock is looked at
+          end,
+        },
+      }
+    ]], { cache = false }, "lists.lua")
+    local list = {}
+    for i = 1, 10000 do list[i] = { id = i, name = "name" .. i } end
+    local store <close> = moonfold.open(":memory:")
+    for _ = 1, 60 do store:append_to_stream("lists", event("Listed", list)) end
+    assert.equal(600000, store:aggregate_stream("lists", lists).state.rows)
+  end)
+
   it("memory bounds the sandbox, and what is beyond it fails the call", function()
     local decider = support.load(counter, { memory = 1000000 })
     for _ = 1, 3 do

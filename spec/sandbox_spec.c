@@ -146,6 +146,42 @@ static void check_calls(void) {
   mfr_sandbox_free(NULL);
 }
 
+/* Leaves garbage of a size, and fails. */
+static int failing_body(lua_State *L) {
+  lua_newuserdatauv(L, *(size_t *)lua_touserdata(L, 1), 0);
+  return luaL_error(L, "refused");
+}
+
+/* Whether what nobody holds is still there after a call that has failed. */
+static bool is_left(mfr_sandbox *sandbox, size_t garbage) {
+  lua_State *S = mfr_sandbox_lua(sandbox);
+  lua_gc(S, LUA_GCCOLLECT);
+  lua_gc(S, LUA_GCSTOP); /* only who asks for a collection gets one */
+  lua_newtable(S);
+  lua_newtable(S);
+  lua_pushliteral(S, "v");
+  lua_setfield(S, -2, "__mode");
+  lua_setmetatable(S, -2);
+  lua_newtable(S);
+  lua_setfield(S, -2, "nobody's");
+  mfr_sandbox_call(sandbox, failing_body, &garbage);
+  lua_pop(S, 1);
+  bool left = lua_getfield(S, -1, "nobody's") == LUA_TTABLE;
+  lua_pop(S, 2);
+  lua_gc(S, LUA_GCRESTART);
+  return left;
+}
+
+static void check_garbage(void) {
+  mfr_sandbox *sandbox = new_or_die(NULL);
+  lua_State *S = mfr_sandbox_lua(sandbox);
+  lua_newuserdatauv(S, (size_t)8 << 20, 0); /* as states that are kept */
+  check(is_left(sandbox, 1000),
+        "a refusal does not collect what the sandbox holds: there are many");
+  check(!is_left(sandbox, (size_t)2 << 20), "a failure that leaves much garbage does");
+  mfr_sandbox_free(sandbox);
+}
+
 static void count_lines(void *context, const char *text, size_t size) {
   (void)text;
   *(size_t *)context += size;
@@ -314,6 +350,7 @@ static void check_memory(void) {
 
 int main(void) {
   check_calls();
+  check_garbage();
   check_print();
   check_size();
   check_memory();
