@@ -239,7 +239,7 @@ static int push_handler(lua_State *L, mfr_state *state, const mf_event *event, m
   if (type != LUA_TNIL) return type;
   lua_pop(L, 1);
   resolve_handler(L, event, d);
-  if (d->given >= WORTH_A_PLAN && !d->check_shapes && !d->findings &&
+  if (d->given >= WORTH_A_PLAN && !d->check_shapes && !(d->findings && d->event_shapes) &&
       d->plans[event->type_id % MFR_PLANS].type_id == 0 && lua_type(L, -1) == LUA_TFUNCTION)
     plan(L, state, d, event);
   lua_pushvalue(L, -1);
@@ -378,13 +378,43 @@ static void upcast_and_evolve(lua_State *L, mfr_state *state, mfr_call *call,
   evolve(L, state, call, d);
 }
 
+/* The plan is on top: [-1, +0]. False, and nothing is done but [-1, +1], the handler: it is not
+ * known that the event stays what it is. */
+static bool evolve_planned(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *d,
+                           bool inspected) {
+  int table = lua_gettop(L);
+  mfr_plan *its_plan = &d->plans[call->event.type_id % MFR_PLANS];
+  lua_rawgeti(L, table, PLAN_HANDLER);
+  lua_pushvalue(L, d->state);
+  push_planned(L, state, d, its_plan, &call->event, table);
+  if (inspected && !mfr_only_reads(L, d, its_plan->usage, lua_gettop(L))) {
+    lua_settop(L, table + 1);
+    lua_remove(L, table);
+    return false;
+  }
+  call->bounded = its_plan->usage->instructions;
+  evolve(L, state, call, d);
+  lua_pop(L, 1);
+  return true;
+}
+
+/* The same for an inspection, which looks at the event before and after, where it must. The answer
+ * of push_handler() is on top: [-1, +0]. */
+static void inspect_event(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *d) {
+  if (lua_type(L, -1) == LUA_TTABLE && evolve_planned(L, state, call, d, true))
+    mfr_inspect_state(L, state, call, d);
+  else
+    mfr_inspect_event(L, state, call, d);
+  if (++d->given == WORTH_A_PLAN) forget_handlers(L, d);
+}
+
 /* Folds call->event. */
 static void fold_event(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *d) {
   const mf_event *event = &call->event;
   if (state->sandbox) mfr_sandbox_credit(L, state, event, call->looking);
   int type = push_handler(L, state, event, d);
   if (d->findings) {
-    mfr_inspect_event(L, state, call, d);
+    inspect_event(L, state, call, d);
     return;
   }
   if (d->check_shapes || type == LUA_TBOOLEAN) {
@@ -393,16 +423,9 @@ static void fold_event(lua_State *L, mfr_state *state, mfr_call *call, mfr_decid
       return;
     }
     upcast_and_evolve(L, state, call, d);
-  } else if (type == LUA_TTABLE) {
-    int table = lua_gettop(L);
-    lua_rawgeti(L, table, PLAN_HANDLER);
-    lua_pushvalue(L, d->state);
-    mfr_plan *its_plan = &d->plans[event->type_id % MFR_PLANS];
-    push_planned(L, state, d, its_plan, event, table);
-    call->bounded = its_plan->usage->instructions;
-    evolve(L, state, call, d);
-    lua_pop(L, 1);
-  } else {
+  } else if (type == LUA_TTABLE)
+    evolve_planned(L, state, call, d, false);
+  else {
     lua_pushvalue(L, d->state);
     mfr_push_event(L, state, event, d->events, d->types);
     evolve(L, state, call, d);
@@ -694,6 +717,24 @@ static void aggregate_loaded(lua_State *L, mfr_state *state, mfr_call *call,
   push_result(L, &f);
   mfr_give_back(state, in);
   mfr_give_back(state, f.out);
+}
+
+int64_t mfr_fold_stream(lua_State *L, mfr_state *state, mfr_call *call, int store,
+                        int decider_index, int64_t to, bool inspect) {
+  static const mf_read_options defaults = MF_READ_OPTIONS_INIT;
+  mfr_decider decider;
+  folding f;
+  memset(&f, 0, sizeof f);
+  f.range.options = defaults;
+  f.range.options.to = to;
+  f.inspect = inspect;
+  mfr_unpack_decider(L, decider_index, store, &decider);
+  mfr_know_decider(L, state, call, decider_index, &decider);
+  lua_pushnil(L); /* no trace */
+  fold_range(L, state, call, &decider, &f);
+  lua_pushvalue(L, decider.state);
+  push_findings(L, &decider);
+  return f.version;
 }
 
 /* In the sandbox, for a C host. Arguments: call, store, decider, nothing, mfr_c_fold. */

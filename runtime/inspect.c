@@ -118,6 +118,33 @@ static bool is_unchanged(lua_State *L, mfr_state *state, const mfr_call *call, c
          is_integer_still(L, d, event, MFR_RECORDED_AT, call->event.recorded_at);
 }
 
+/* Whether the field that is on top holds a table, which whoever reads it may write to. [-1, +0] */
+static bool is_table(lua_State *L) {
+  bool table = lua_type(L, -1) == LUA_TTABLE;
+  lua_pop(L, 1);
+  return table;
+}
+
+bool mfr_only_reads(lua_State *L, const mfr_decider *d, const mfr_usage *usage, int event) {
+  bool table = false;
+  if (usage->data_kept) return false;
+  if (usage->fields & 1u << MFR_METADATA) {
+    mfr_push_field_name(L, d->events, MFR_METADATA);
+    lua_rawget(L, event);
+    if (is_table(L)) return false;
+  }
+  if (!(usage->fields & 1u << MFR_DATA)) return true;
+  mfr_push_field_name(L, d->events, MFR_DATA);
+  if (lua_rawget(L, event) == LUA_TTABLE)
+    for (int i = 0; i < usage->count && !table; i++) {
+      lua_pushlstring(L, usage->names[i].data, usage->names[i].size);
+      lua_rawget(L, -2);
+      table = is_table(L);
+    }
+  lua_pop(L, 1);
+  return !table;
+}
+
 /* Sets a field of the table on top to an encoded value, which may be absent. */
 static void set_encoded(lua_State *L, mfr_state *state, const char *field, mf_bytes bytes) {
   if (bytes.size && mfr_decode(L, state, bytes.data, bytes.size)) lua_setfield(L, -2, field);
@@ -148,7 +175,10 @@ static void tell_mutation(lua_State *L, mfr_state *state, int event, int type,
 static void evolve_and_compare(lua_State *L, mfr_state *state, mfr_call *call, const mfr_decider *d,
                                mfr_text type, bool upcast) {
   int event = lua_gettop(L), handler = event - 1, type_index = event - 2;
-  original was = original_of(L, state, call, d, event, upcast);
+  const mfr_usage *usage = mfr_usage_of(L, state, handler);
+  bool compared = !usage || !mfr_only_reads(L, d, usage, event);
+  original was = {{NULL, 0}, {NULL, 0}, 0};
+  if (compared) was = original_of(L, state, call, d, event, upcast);
   lua_pushvalue(L, handler);
   lua_pushvalue(L, d->state);
   lua_pushvalue(L, event);
@@ -157,7 +187,7 @@ static void evolve_and_compare(lua_State *L, mfr_state *state, mfr_call *call, c
     lua_pop(L, 1);
   else
     lua_replace(L, d->state);
-  if (!is_unchanged(L, state, call, d, event, type_index, &was, upcast) &&
+  if (compared && !is_unchanged(L, state, call, d, event, type_index, &was, upcast) &&
       note(L, call, d, "mutated_event", type))
     tell_mutation(L, state, event, type_index, &was);
   lua_settop(L, handler - 1);

@@ -10,6 +10,7 @@
  *   events.c     events from Lua to the store and back; upcasting
  *   usage.c      what a handler does with its event: whether it keeps it, which fields it reads
  *   fold.c       aggregate_stream: folding the events of a stream into a state
+ *   many.c       aggregate_streams: many folds, for which the log is read once
  *   inspect.c    a fold that lists what is wrong with it
  *   past.c       streams as they were
  *   shapes.c     shapes of the data of events and commands; invariants of states
@@ -219,6 +220,9 @@ typedef enum mfr_looking { MFR_LOOKS_NOT, MFR_LOOKS, MFR_LOOKS_AGAIN } mfr_looki
  * a decision looks at in other streams count as well, but once, and not without end. */
 void mfr_sandbox_credit(lua_State *L, const mfr_state *state, const mf_event *event,
                         mfr_looking looking);
+/* The call is over, as far as its scripts can tell: raises what its end would. What follows is
+ * measured as another one. */
+void mfr_sandbox_renew(lua_State *L, const mfr_state *state);
 /* Before a function of a script that takes at most so many instructions (0: nobody knows), after
  * it, with what the first returned, and after the last of them: the hook, which costs time, runs
  * where it is needed. */
@@ -326,6 +330,7 @@ typedef struct mfr_call {
   mf_savepoint savepoint;
   mfr_outcome *outcome; /* of what the call itself stages; made when somebody wants to know */
   mf_reader *reader;
+  mf_reader *gathered; /* has the stream's events in memory; NULL: they are read. Not the call's */
   struct mfr_context *context; /* the one that is valid, while decide runs */
   struct mfr_rolls *rolls;     /* what its chance gives; NULL: what the seed says */
   /* For messages: which script function runs, and on what. */
@@ -470,12 +475,24 @@ int mfr_aggregate_stream(lua_State *L);
 void mfr_aggregate(lua_State *L, mfr_state *state, mfr_call *call, int store, int decider,
                    int options);
 extern const char *const mfr_aggregate_options[];
+/* Folds call->stream up to a version, from its beginning or from what is kept of it; returns the
+ * version of the state. Leaves behind whatever, then the state and what an inspection has found, or
+ * nil, on top. `store`, `decider`: stack indices. */
+int64_t mfr_fold_stream(lua_State *L, mfr_state *state, mfr_call *call, int store, int decider,
+                        int64_t to, bool inspect);
+
+/* ---- many.c ---- */
+
+int mfr_aggregate_streams(lua_State *L);
 
 /* ---- inspect.c ---- */
 
 /* Folds call->event as any fold does, and notes what is wrong. The answer of push_handler() is on
  * top: [-1, +0]. */
 void mfr_inspect_event(lua_State *L, mfr_state *state, mfr_call *call, const mfr_decider *decider);
+/* Whether a handler that does not keep its event, the one at an index, cannot have written to it
+ * either: it is known to read fields, and what it reads of this one holds no table. */
+bool mfr_only_reads(lua_State *L, const mfr_decider *decider, const mfr_usage *usage, int event);
 /* Notes it when the invariant does not hold. */
 void mfr_inspect_state(lua_State *L, mfr_state *state, mfr_call *call, const mfr_decider *decider);
 

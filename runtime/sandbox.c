@@ -137,6 +137,11 @@ void mfr_check_left_behind(lua_State *L) {
   lua_error(L);
 }
 
+static void check_end(lua_State *L, const mfr_sandbox *sandbox) {
+  if (sandbox->spent) mfr_exceeded(L, "the budget of the call is gone");
+  mfr_check_left_behind(L);
+}
+
 /* Argument: the job. */
 static int run_job(lua_State *L) {
   const job *j = lua_touserdata(L, 1);
@@ -147,9 +152,13 @@ static int run_job(lua_State *L) {
   lua_pushlightuserdata(L, j->argument);
   lua_call(L, 1, LUA_MULTRET);
   int results = lua_gettop(L);
-  if (sandbox->spent) return mfr_exceeded(L, "the budget of the call is gone");
-  mfr_check_left_behind(L);
+  check_end(L, sandbox);
   return results;
+}
+
+void mfr_sandbox_renew(lua_State *L, const mfr_state *state) {
+  check_end(L, state->sandbox);
+  mfr_meter_start(state->sandbox);
 }
 
 /* Only puts back what was changed. */

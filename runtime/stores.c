@@ -311,6 +311,11 @@ void mfr_check_range(lua_State *L, mfr_state *state, int index, const char *cons
 void mfr_open_reader(lua_State *L, mfr_state *state, mfr_call *call, const mfr_range *range) {
   mf_error error;
   mf_txn *txn = call->txn ? call->txn : call->store->txn;
+  if (call->gathered) {
+    mf_reader_rewind(call->gathered, range->options.from, range->options.to);
+    call->reader = call->gathered;
+    return;
+  }
   int status =
       mf_reader_open(mfr_live(L, state, call->store), txn, &range->options, &call->reader, &error);
   if (status != MF_OK) call_failed(L, state, call, &error, range->expected);
@@ -688,6 +693,7 @@ static const luaL_Reg methods[] = {{"append_to_stream", append_to_stream},
                                    {"events", mfr_events_iterator},
                                    {"all_events", mfr_all_events},
                                    {"aggregate_stream", mfr_aggregate_stream},
+                                   {"aggregate_streams", mfr_aggregate_streams},
                                    {"stream_exists", stream_exists},
                                    {"stream_version", stream_version},
                                    {"streams", mfr_streams},

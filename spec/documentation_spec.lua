@@ -209,6 +209,9 @@ describe("documented options", function()
     ["store:events"] = function(store, options) for _ in store:events("s", options) do end end,
     ["store:all_events"] = function(store, options) for _ in store:all_events(options) do end end,
     ["store:aggregate_stream"] = function(store, options) store:aggregate_stream("s", counter, options) end,
+    ["store:aggregate_streams"] = function(store, options)
+      store:aggregate_streams({ { stream = "s", decider = counter } }, options)
+    end,
     ["store:handle"] = function(store, options) store:handle("s", counter, count, options) end,
     ["store:attempt"] = function(store, options) store:attempt("s", counter, count, options) end,
     ["check.run"] = function(store, options) check.run(store, counter, options) end,
@@ -231,7 +234,7 @@ describe("documented options", function()
     stream = "s", share = { index = 1, count = 2 }, finding = function() end,
     version = 1, time = 1, monotonic = true, path = "", script = "counter.lua",
     tamper_evident = true, link = "1:" .. ("0"):rep(64),
-    host = {}, host_version = "1", check_host = true,
+    hash = true, host = {}, host_version = "1", check_host = true,
   }
 
   local function refused(call, options)

@@ -32,6 +32,7 @@ typedef struct entry {
 struct mf_reader {
   mf_store *store;
   mf_txn *txn;
+  int references;           /* one for each mf_reader_close() that is due */
   int64_t version;          /* of the stream or the log when it was opened */
   uint64_t low, high, next; /* what is left: versions or positions; `next` walks */
   int64_t left;             /* how many may still be returned; -1: no limit */
@@ -398,6 +399,21 @@ static int check_read_options(const mf_read_options *o, mf_error *error) {
   return o->stream.data ? mf__check_name(o->stream, error) : MF_OK;
 }
 
+/* A reader that has not looked at anything. NULL: no memory. */
+static mf_reader *new_reader(mf_store *store, mf_txn *txn, mf_bytes stream) {
+  mf_reader *r = calloc(1, sizeof *r);
+  if (!r) return NULL;
+  r->store = store;
+  r->txn = txn;
+  r->references = 1;
+  r->left = -1;
+  r->batch = FIRST_BATCH;
+  memcpy(r->stream_name, stream.data ? stream.data : "", stream.size);
+  r->stream = mf__bytes(r->stream_name, stream.size);
+  mf__store_retain(store);
+  return r;
+}
+
 int mf_reader_open(mf_store *store, mf_txn *txn, const mf_read_options *given, mf_reader **out,
                    mf_error *error) {
   mf_read_options options = MF_READ_OPTIONS_INIT;
@@ -406,16 +422,10 @@ int mf_reader_open(mf_store *store, mf_txn *txn, const mf_read_options *given, m
   int status = txn ? mf__txn_usable(txn, error) : mf__store_usable(store, error);
   if (status == MF_OK) status = check_read_options(&options, error);
   if (status != MF_OK) return status;
-  mf_reader *r = calloc(1, sizeof *r);
+  mf_reader *r = new_reader(store, txn, options.stream);
   if (!r) return no_memory(error);
-  r->store = store;
-  r->txn = txn;
   r->left = options.max_count;
   r->backwards = options.backwards;
-  r->batch = FIRST_BATCH;
-  memcpy(r->stream_name, options.stream.data ? options.stream.data : "", options.stream.size);
-  r->stream = mf__bytes(r->stream_name, options.stream.size);
-  mf__store_retain(store);
   if (txn)
     status = mf__txn_note(txn, start(r, &txn->view, &options, error));
   else {
@@ -439,7 +449,7 @@ int64_t mf_reader_version(const mf_reader *reader) {
 }
 
 void mf_reader_close(mf_reader *r) {
-  if (!r) return;
+  if (!r || --r->references > 0) return;
   mf__store_release(r->store);
   mf__buffer_free(&r->bytes);
   free(r->entries);
@@ -518,6 +528,197 @@ size_t mf_message_id(uint64_t seed, const mf_event *event, char text[MF_ID_MAX +
   }
   mf__generated_id(seed, event->position, text);
   return 36;
+}
+
+/* ---- several streams at once ---- */
+
+/* Events of a stream that stand one after the other in the log. */
+typedef struct stretch {
+  uint64_t position;
+  uint32_t length, reader;
+} stretch;
+
+typedef struct gathering {
+  mf_store *store;
+  mf_txn *txn;
+  mf__view *view, own;
+  mf_reader **readers;
+  size_t bytes, most;
+  size_t events, looked; /* asked for; since the view was taken */
+  stretch *list, *spare;
+  size_t count, capacity;
+  mf__block block; /* the last one that was looked up in this view; count 0: none */
+} gathering;
+
+enum { MOST_GATHERED = 1 << 18 }; /* events */
+
+static bool add_stretch(gathering *g, uint64_t position, uint64_t length, size_t reader) {
+  if (g->count == g->capacity) {
+    size_t capacity = g->capacity ? g->capacity * 2 : 1024;
+    stretch *list = realloc(g->list, capacity * sizeof *list);
+    if (!list) return false;
+    g->list = list;
+    g->capacity = capacity;
+  }
+  g->list[g->count++] = (stretch){position, (uint32_t)length, (uint32_t)reader};
+  return true;
+}
+
+/* Where the events of a stream stand; it is left to others where there are too many. */
+static int locate(gathering *g, size_t i, int64_t to, mf_error *error) {
+  mf_read_options options = MF_READ_OPTIONS_INIT;
+  mf_reader *r = g->readers[i];
+  options.to = to;
+  int status = resolve(r, g->view, &options, error);
+  if (status != MF_OK) return status;
+  uint64_t events = r->high >= r->low ? r->high - r->low + 1 : 0;
+  if (events > MOST_GATHERED - g->events) {
+    mf_reader_close(r);
+    g->readers[i] = NULL;
+    return MF_OK;
+  }
+  g->events += events;
+  for (uint64_t version = r->low; version <= r->high;) {
+    status = load_chunk(r, g->view, version, error);
+    if (status != MF_OK) return status;
+    for (const run *one = find_run(r, version), *end = r->runs + r->run_count;
+         one < end && version <= r->high; one++) {
+      uint64_t last = one->version + one->length - 1;
+      if (last > r->high) last = r->high;
+      if (!add_stretch(g, one->position + (version - one->version), last - version + 1, i))
+        return no_memory(error);
+      version = last + 1;
+    }
+  }
+  free(r->runs);
+  r->runs = NULL;
+  r->run_count = r->run_capacity = 0;
+  r->entries = malloc((events + 1) * sizeof *r->entries);
+  r->entry_capacity = r->entries ? events + 1 : 0;
+  return r->entries ? MF_OK : no_memory(error);
+}
+
+/* By position, eleven bits at a time, the lowest first. */
+static bool sort_stretches(gathering *g) {
+  enum { BITS = 11, DIGITS = 1 << BITS };
+  uint64_t highest = 0;
+  if (g->count < 2) return true;
+  for (size_t i = 0; i < g->count; i++)
+    if (g->list[i].position > highest) highest = g->list[i].position;
+  g->spare = malloc(g->count * sizeof *g->spare);
+  if (!g->spare) return false;
+  for (unsigned shift = 0; shift < 64 && highest >> shift != 0; shift += BITS) {
+    size_t starts[DIGITS + 1] = {0};
+    for (size_t i = 0; i < g->count; i++)
+      starts[(g->list[i].position >> shift) % DIGITS + 1]++;
+    for (size_t digit = 0; digit < DIGITS; digit++)
+      starts[digit + 1] += starts[digit];
+    for (size_t i = 0; i < g->count; i++)
+      g->spare[starts[(g->list[i].position >> shift) % DIGITS]++] = g->list[i];
+    stretch *sorted = g->spare;
+    g->spare = g->list;
+    g->list = sorted;
+  }
+  return true;
+}
+
+/* No read transaction of our own lasts longer than the one of a reader. */
+static int renew_view(gathering *g, mf_error *error) {
+  if (g->txn || g->looked < MOST_SCANNED) return MF_OK;
+  mf__view_end(g->view);
+  g->view = NULL;
+  g->looked = 0;
+  g->block.count = 0;
+  int status = mf__view_begin(g->store->env, &g->own, error);
+  if (status == MF_OK) g->view = &g->own;
+  return status;
+}
+
+static int copy_stretch(gathering *g, mf_reader *r, const stretch *s, mf_error *error) {
+  uint64_t position = s->position, end = s->position + s->length;
+  while (position < end) {
+    if (g->view->staged && position > (uint64_t)g->view->staged->base_position) {
+      int status = add_staged(r, g->view, (int64_t)position++, r->next, error);
+      if (status != MF_OK) return status;
+      continue;
+    }
+    if (position < g->block.first || position - g->block.first >= g->block.count) {
+      g->block.count = 0;
+      int status = mf__view_block(g->view, (int64_t)position, &g->block, error);
+      if (status != MF_OK) return status;
+    }
+    uint64_t last = g->block.first + g->block.count - 1;
+    if (last >= end) last = end - 1;
+    int status = add_slice(r, g->view, &g->block, (uint32_t)(position - g->block.first),
+                           (uint32_t)(last - g->block.first), r->next, error);
+    if (status != MF_OK) return status;
+    position = last + 1;
+  }
+  g->looked += s->length;
+  return MF_OK;
+}
+
+/* Reads what stands in the list, in its order. */
+static int copy_all(gathering *g, mf_error *error) {
+  for (size_t i = 0; i < g->count; i++) {
+    mf_reader **r = &g->readers[g->list[i].reader];
+    if (!*r) continue;
+    if (g->bytes > g->most) { /* whoever lacks something goes without */
+      mf_reader_close(*r);
+      *r = NULL;
+      continue;
+    }
+    int status = renew_view(g, error);
+    size_t before = (*r)->bytes.size;
+    if (status == MF_OK) status = copy_stretch(g, *r, &g->list[i], error);
+    if (status != MF_OK) return status;
+    g->bytes += (*r)->bytes.size - before;
+  }
+  return MF_OK;
+}
+
+static int gather(gathering *g, const mf_bytes *streams, const int64_t *to, size_t count,
+                  mf_error *error) {
+  int status = mf__load_types(g->view, error);
+  for (size_t i = 0; i < count && status == MF_OK; i++) {
+    g->readers[i] = new_reader(g->store, g->txn, streams[i]);
+    status = g->readers[i] ? locate(g, i, to[i], error) : no_memory(error);
+  }
+  if (status == MF_OK && !sort_stretches(g)) status = no_memory(error);
+  return status == MF_OK ? copy_all(g, error) : status;
+}
+
+int mf_readers_open(mf_store *store, mf_txn *txn, const mf_bytes *streams, const int64_t *to,
+                    size_t count, size_t most, mf_reader **readers, mf_error *error) {
+  gathering g = {.store = store, .txn = txn, .readers = readers, .most = most};
+  memset(readers, 0, count * sizeof(mf_reader *));
+  int status = txn ? mf__txn_usable(txn, error) : mf__store_usable(store, error);
+  for (size_t i = 0; i < count && status == MF_OK; i++)
+    status = mf__check_name(streams[i], error);
+  if (status != MF_OK) return status;
+  g.view = txn ? &txn->view : &g.own;
+  if (!txn) status = mf__view_begin(store->env, &g.own, error);
+  if (status != MF_OK) return status;
+  status = gather(&g, streams, to, count, error);
+  if (txn)
+    mf__txn_note(txn, status);
+  else if (g.view)
+    mf__view_end(g.view);
+  free(g.list);
+  free(g.spare);
+  for (size_t i = 0; i < count && status != MF_OK; i++) {
+    mf_reader_close(readers[i]);
+    readers[i] = NULL;
+  }
+  return status;
+}
+
+void mf_reader_rewind(mf_reader *r, int64_t from, int64_t to) {
+  uint64_t low = from > 1 ? (uint64_t)from : 1, count = r->high - r->low + 1;
+  if (r->high < r->low) count = 0;
+  r->entry_count = (uint64_t)to < count ? (size_t)to : (size_t)count;
+  r->at = low - 1 < r->entry_count ? (size_t)low - 1 : r->entry_count;
+  r->references++;
 }
 
 /* ---- single look-ups ---- */

@@ -6,9 +6,10 @@
 --     local report = check.run(store, "cart.lua", { decide = true })                -- which decisions would?
 --     for _, finding in ipairs(report.findings) do print(check.describe(finding)) end
 --
--- Every stream is folded twice, in states of their own: once under inspection (see `inspect` of aggregate_stream), in
+-- Every stream is folded twice, in states of their own: once under inspection (see `inspect` of aggregate_streams), in
 -- the order of the streams, and once as the store does it every day, in two pieces and the other way round. Where the
--- two come to different ends, fresh states tell why. It only reads.
+-- two come to different ends, fresh states tell why. It only reads, and the log once for each batch of streams: all
+-- folds of a batch, those by old rules too, take their events from memory.
 
 local moonfold = require "moonfold"
 local failures = require "moonfold.failures"
@@ -18,8 +19,14 @@ local check = {}
 
 local refuse = failures.refuse
 
--- Streams that are folded in one order, then in the other.
-local BATCH <const> = 64
+-- What is looked at together: the log is read once for so many events, which are held in memory.
+local BATCH_EVENTS <const>, BATCH_STREAMS <const> = 1 << 16, 1 << 13
+-- Streams whose first pieces are folded before the second ones.
+local WOVEN <const> = 64
+-- Events that a sandbox has folded before what it folds is compared.
+local WARMED <const> = 1024
+-- Commands from one report of progress to the next.
+local COMMANDS <const> = 64
 -- How often a divergence is traced to its event with fresh states, which cost a sandbox each.
 local TRACED <const> = 20
 -- Fresh states that must agree before a divergence is put down to what was folded before.
@@ -107,24 +114,26 @@ local function failure_of(problem)
     event_type = problem.event_type or problem.type }
 end
 
---- { state, findings, hash } or { failure, hash }
+local function failed(problem)
+  local failure = failure_of(problem)
+  return { failure = failure, hash = "failed: " .. failure.message }
+end
+
+--- { findings, hash } or { failure, hash } of a result of aggregate_streams.
+local function outcome_of(result)
+  return result.failure and failed(result.failure) or result
+end
+
+--- { state, hash } or { failure, hash }
 local function fold(store, stream, decider, options)
   local fine, result = pcall(store.aggregate_stream, store, stream, decider, options)
   local hash
   if fine then
     fine, hash = pcall(moonfold.hash, result.state)
-    if fine then return { state = result.state, findings = result.findings, hash = hash } end
+    if fine then return { state = result.state, hash = hash } end
     result = hash
   end
-  local failure = failure_of(result)
-  return { failure = failure, hash = "failed: " .. failure.message }
-end
-
---- As the store does it: a part, and later what is new. In a sandbox a state that is kept stays what it is; one that is
---- given by hand is a copy, which a table decider's need not survive.
-local function fold_in_pieces(store, stream, decider, version)
-  if type(decider) == "userdata" and version > 1 then fold(store, stream, decider, { to = version // 2 }) end
-  return fold(store, stream, decider, { to = version })
+  return failed(result)
 end
 
 --- The first version at which two folds differ, when they do so at `version`: found by halving, so that it is the last
@@ -188,15 +197,22 @@ function Run:add_noted(stream, noted)
   end
 end
 
+--- The first version at which a stream's fold fails so.
+function Run:first_failing(stream, i, version, is_so)
+  local decider = self.first[i]
+  return parting(function() return { hash = false } end, function(at)
+    return { hash = not not is_so(fold(self.store, stream, decider, { to = at }).failure) }
+  end, version)
+end
+
 function Run:add_failure(stream, i, version, outcome)
   local failure = outcome.failure
   local position, kind = failure.position, "failing"
   if is_hidden_state(failure) then
     kind = "hidden_state"
-    local decider = self.first[i]
-    position = parting(function() return { hash = false } end, function(at)
-      return { hash = is_hidden_state(fold(self.store, stream, decider, { to = at }).failure) or false }
-    end, version)
+    position = self:first_failing(stream, i, version, is_hidden_state)
+  elseif not position then -- the state cannot be stored, which is found out in the end
+    position = self:first_failing(stream, i, version, function(problem) return problem end)
   end
   self:add { kind = kind, stream_name = stream, position = position, message = failure.message,
     event_type = failure.event_type or position and self:event_type(stream, position) }
@@ -242,15 +258,18 @@ function Run:add_divergence(stream, i, version)
   end
 end
 
+--- The old rules of a stream, where they may fold it otherwise.
+function Run:old_decider(stream, i)
+  local decider = self.old and self.old[owner(self.old, stream)]
+  if decider and type(decider) == "userdata" and decider.fold_digest == self.first[i].fold_digest then return nil end
+  return decider
+end
+
 --- Compares with the old rules.
-function Run:compare(stream, i, version, new)
-  local decider = self.old[owner(self.old, stream)]
-  if not decider then return end
-  if type(decider) == "userdata" and decider.fold_digest == self.first[i].fold_digest then return end
+function Run:compare(stream, i, version, decider)
   local function old_at(at) return fold(self.store, stream, decider, { to = at }) end
   local function new_at(at) return fold(self.store, stream, self.first[i], { to = at }) end
-  local old = old_at(version)
-  if old.hash == new.hash or old.failure and new.failure then return end
+  local old, new = old_at(version), new_at(version)
   local finding = { kind = "different", stream_name = stream, position = parting(old_at, new_at, version) }
   finding.event_type = self:event_type(stream, finding.position)
   if old.failure or new.failure then
@@ -262,31 +281,62 @@ function Run:compare(stream, i, version, new)
   self:add(finding)
 end
 
---- Looks at some streams, a list of { name, version, index of the decider }.
-function Run:fold_batch(batch)
-  local first, events = {}, 0
+--- The folds of a batch, a list of { name, version, index of the decider }, for aggregate_streams: `first` under
+--- inspection, `old` by the old rules, `second` in pieces and the other way round. Each is a map from the place in the
+--- batch to the place in the list.
+function Run:plan(batch)
+  local folds, first, old, second = {}, {}, {}, {}
+  local function add(stream, decider, to, inspect)
+    folds[#folds + 1] = { stream = stream, decider = decider, to = to, inspect = inspect }
+    return #folds
+  end
+  for k, each in ipairs(batch) do first[k] = add(each[1], self.first[each[3]], each[2], true) end
   for k, each in ipairs(batch) do
-    local stream, version, i = table.unpack(each)
-    local outcome = fold(self.store, stream, self.first[i], { to = version, inspect = true })
-    first[k] = outcome
-    events = events + version
-    if outcome.failure then
-      self:add_failure(stream, i, version, outcome)
-    else
-      self:add_noted(stream, outcome.findings)
-    end
-    if self.old then self:compare(stream, i, version, outcome) end
+    local decider = self:old_decider(each[1], each[3])
+    if decider then old[k] = add(each[1], decider, each[2]) end
   end
   if not self.warm then -- so that even of a single stream the second fold is not the first of its state
     self.warm = true
     local stream, version, i = table.unpack(batch[#batch])
-    fold(self.store, stream, self.second[i], { to = version })
+    local decider = self.second[i]
+    add(stream, decider, type(decider) == "userdata" and math.min(version, WARMED) or version)
   end
-  for k = #batch, 1, -1 do
-    local stream, version, i = table.unpack(batch[k])
-    local outcome, before = fold_in_pieces(self.store, stream, self.second[i], version), first[k]
-    if outcome.hash ~= before.hash and not before.failure then
-      self:add_divergence(stream, i, version)
+  for last = #batch, 1, -WOVEN do
+    local lowest = math.max(last - WOVEN + 1, 1)
+    -- In a sandbox a state that is kept stays what it is; one that is given by hand is a copy, which a table decider's
+    -- need not survive.
+    for k = last, lowest, -1 do
+      local stream, version, i = table.unpack(batch[k])
+      if type(self.second[i]) == "userdata" and version > 1 then add(stream, self.second[i], version // 2) end
+    end
+    for k = last, lowest, -1 do
+      local stream, version, i = table.unpack(batch[k])
+      second[k] = add(stream, self.second[i], version)
+    end
+  end
+  return folds, first, old, second
+end
+
+--- Looks at some streams.
+function Run:fold_batch(batch)
+  local folds, first, old, second = self:plan(batch)
+  local results = self.store:aggregate_streams(folds, { state = false, hash = true })
+  local events = 0
+  for k, each in ipairs(batch) do
+    local stream, version, i = table.unpack(each)
+    local one, other, before = outcome_of(results[first[k]]), outcome_of(results[second[k]]), results[old[k]]
+    events = events + version
+    if one.failure then
+      self:add_failure(stream, i, version, one)
+    else
+      self:add_noted(stream, one.findings)
+      if one.hash ~= other.hash then self:add_divergence(stream, i, version) end
+    end
+    if before then
+      before = outcome_of(before)
+      if before.hash ~= one.hash and not (before.failure and one.failure) then
+        self:compare(stream, i, version, folds[old[k]].decider)
+      end
     end
   end
   self.report.streams = self.report.streams + #batch
@@ -308,15 +358,16 @@ function Run:is_recent(stream)
 end
 
 function Run:fold_all()
-  local batch = {}
+  local batch, events = {}, 0
   for stream, version in self.store:streams(self.prefix) do
     if self:is_mine(stream) and self:is_recent(stream) then
       local i = owner(self.first, stream)
       if i then
         batch[#batch + 1] = { stream, version, i }
-        if #batch == BATCH then
+        events = events + version
+        if events >= BATCH_EVENTS or #batch == BATCH_STREAMS then
           self:fold_batch(batch)
-          batch = {}
+          batch, events = {}, 0
         end
       else
         self.report.streams_without_rules = self.report.streams_without_rules + 1
@@ -425,7 +476,7 @@ function Run:decide_all()
     if i and (type(deciders[i]) == "userdata" or deciders[i].decide) then
       self:decide_again(kept, deciders[i], old and old[owner(old, kept.stream_name)])
       done = done + 1
-      if self.progress and done % BATCH == 0 then self.progress(BATCH) end
+      if self.progress and done % COMMANDS == 0 then self.progress(COMMANDS) end
     end
   end
 end

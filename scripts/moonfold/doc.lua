@@ -581,6 +581,30 @@ print(store:aggregate_stream("cart-1", cart).state.total)                 --> 42
 print(store:aggregate_stream("cart-1", cart, { to = 1 }).state.total)     --> 30
 ]] },
 
+        { name = "store:aggregate_streams", kind = "method", since = since, touches = "read",
+          signature = "store:aggregate_streams(folds [, options]) -> results",
+          summary = "Folds many streams, and reads the log once for all of them.",
+          text = [[
+The events of all these streams are read in the order of the log, each block of it once, and are in memory while they
+are folded: up to 32 MiB and 262,144 events; streams for which there is no room are read one by one. So a few thousand
+short streams are a good number, and so is folding a stream several times. The folds are done in the order of the list,
+each as by `store:aggregate_stream`. One that fails raises nothing: its error is its result's `failure`.]],
+          parameters = {
+            { name = "folds", type = "Fold[]", text = "what to fold, by which rules, how far" },
+          },
+          options_class = "AggregateStreamsOptions",
+          options = {
+            option("state", "boolean", "true", "return the states; false spares the copies"),
+            option("hash", "boolean", "false", "return `moonfold.hash` of the states, which must be storable then"),
+          },
+          returns = { { name = "results", type = "FoldResult[]", text = "one for each fold, in their order" } },
+          errors = {},
+          example = [[
+for i = 1, 2 do store:append_to_stream("cart-" .. i, moonfold.event("ItemAdded", { price = 21 * i })) end
+local results = store:aggregate_streams { { stream = "cart-1", decider = cart }, { stream = "cart-2", decider = cart } }
+print(results[1].state.total, results[2].state.total)         --> 21 42
+]] },
+
         { name = "store:stream_exists", kind = "method", since = since, touches = "read",
           signature = "store:stream_exists(stream) -> boolean",
           summary = "Tells whether a stream has events.",
@@ -1295,7 +1319,8 @@ what is different from other rules. It only reads. `moonfold check` is the same 
           summary = "Folds all streams in several fresh states, decides kept commands again, and tells what it found.",
           text = [[
 Each stream is folded under inspection (option `inspect` of `store:aggregate_stream`), and again in another state, in
-another order and in pieces, as the store does it every day. Where the two end differently, fresh states tell whether
+another order and in pieces, as the store does it every day. The log is read in its order, once for all folds of every
+65,536 events (see `store:aggregate_streams`). Where two folds end differently, fresh states tell whether
 the rules are nondeterministic or hide a state. For that, rules are made anew: from a path, by a function. A decider
 that is given as a table has no fresh states, so that all its divergences count as nondeterministic.
 
@@ -1754,6 +1779,41 @@ print(#result.events, result.current_stream_version, result.stream_exists)   -->
           example = [[
 store:append_to_stream("cart-1", { moonfold.event("ItemAdded", { price = 1 }), moonfold.event("Paid") })
 print(store:aggregate_stream("cart-1", cart, { to = 1 }).current_stream_version)   --> 1
+]] },
+
+        { name = "Fold", kind = "shape", class = "Fold", since = since,
+          signature = "{ stream, decider, to, inspect }",
+          summary = "What `store:aggregate_streams` is to fold.",
+          fields = {
+            { name = "stream", type = "string", text = "the stream's name" },
+            { name = "decider", type = "Aggregate|Decider|LoadedDecider", text = "the rules" },
+            { name = "to", type = "integer", optional = true, text = "the last version to fold; else all" },
+            { name = "inspect", type = "boolean", optional = true,
+              text = "as the option `inspect` of `store:aggregate_stream`" },
+          },
+          example = [[
+store:append_to_stream("cart-1", { moonfold.event("ItemAdded", { price = 1 }), moonfold.event("Paid") })
+local folds = { { stream = "cart-1", decider = cart, to = 1 }, { stream = "cart-1", decider = cart, inspect = true } }
+print(store:aggregate_streams(folds)[2].findings["no_handler Paid"].position)   --> 2
+]] },
+
+        { name = "FoldResult", kind = "shape", class = "FoldResult", since = since,
+          signature = "{ state, hash, current_stream_version, findings, failure }",
+          summary = "What came of one of the folds of `store:aggregate_streams`.",
+          fields = {
+            { name = "state", type = "any", optional = true, text = "what the events fold into" },
+            { name = "hash", type = "string", optional = true, text = "of the state, with the option `hash`" },
+            { name = "current_stream_version", type = "integer", optional = true,
+              text = "the version at which the state stands" },
+            { name = "findings", type = "table<string, Finding>", optional = true, text = "of an inspection" },
+            { name = "failure", type = "any", optional = true,
+              text = "what the fold raised; the other fields are absent then" },
+          },
+          example = [[
+local broken = { initial_state = 0, evolve = function() error("no") end }
+store:append_to_stream("cart-1", moonfold.event("ItemAdded", { price = 1 }))
+local results = store:aggregate_streams { { stream = "cart-1", decider = broken }, { stream = "x", decider = cart } }
+print(results[1].failure.code, results[2].current_stream_version)   --> script_error 0
 ]] },
 
         { name = "HandleResult", kind = "shape", class = "HandleResult", since = since,
