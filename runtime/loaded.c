@@ -21,9 +21,10 @@ typedef struct host_domain {
   mfr_domain *past[PAST];             /* the newest first, with the states that they keep */
 } host_domain;
 
-/* User values of a domain: what can be read of it (path, and the list of its deciders), and why it
- * could not be loaded again (nil: it could). */
-enum { DOMAIN_FIELDS = 1, DOMAIN_PROBLEM };
+/* User values of a domain: what can be read of it (path, and the list of its deciders), why it
+ * could not be loaded again (nil: it could), and the stores' lists of domains in use that it has
+ * come to be in: a table with weak keys, or nil. */
+enum { DOMAIN_FIELDS = 1, DOMAIN_PROBLEM, DOMAIN_LISTS, DOMAIN_VALUES = DOMAIN_LISTS };
 
 /* A decider: user values 1 the domain, 2 what can be read of it. */
 typedef struct host_decider {
@@ -278,7 +279,7 @@ static int load_files(lua_State *L, mfr_state *state, mfr_domain *domain, const 
 static host_domain *load_domain(lua_State *L, mfr_state *state, int index) {
   mfr_load_options options;
   mfr_text path = check_path(L, state, index);
-  host_domain *host = lua_newuserdatauv(L, sizeof *host, DOMAIN_PROBLEM);
+  host_domain *host = lua_newuserdatauv(L, sizeof *host, DOMAIN_VALUES);
   memset(host, 0, sizeof *host);
   host->log_ref = LUA_NOREF;
   host->state = state;
@@ -492,6 +493,53 @@ static int check_all_there(mfr_domain *domain, mfr_domain *fresh) {
   return MF_OK;
 }
 
+/* A decider of `mine` whose category one of `other`, *taken, has, too; or NULL. */
+static const mfr_loaded *find_taken(const mfr_domain *mine, mfr_domain *other,
+                                    const mfr_loaded **taken) {
+  for (size_t i = 0; i < mfr_domain_count(mine); i++) {
+    const mfr_loaded *one = mfr_domain_decider(mine, i);
+    *taken = one->category ? mfr_has_category(&other, 1, one->category) : NULL;
+    if (*taken) return one;
+  }
+  return NULL;
+}
+
+#define CATEGORY_IN_USE "the category \"%.80s\" is in use: %.200s has it, and so has %.200s"
+
+/* The other domains of a store's list (on top) that has the domain must not have a category of the
+ * fresh one. [-0, +0] */
+static int check_list(lua_State *L, const host_domain *host, mfr_domain *fresh) {
+  int status = MF_OK, list = lua_gettop(L);
+  lua_Integer count = (lua_Integer)lua_rawlen(L, list);
+  bool in_use = false;
+  for (lua_Integer i = 1; i <= count; i++, lua_pop(L, 1)) {
+    lua_rawgeti(L, list, i);
+    const host_domain *other = lua_touserdata(L, -1);
+    const mfr_loaded *taken, *mine = NULL;
+    in_use |= other == host;
+    if (other != host && other->domain) mine = find_taken(fresh, other->domain, &taken);
+    if (mine)
+      status = mfr_domain_fail(fresh, MF_INVALID_ARGUMENT, CATEGORY_IN_USE, mine->category,
+                               taken->path, mine->path);
+  }
+  return in_use ? status : MF_OK;
+}
+
+/* What the domain at index would become must not have a category that another domain has which the
+ * same store uses. */
+static int check_categories(lua_State *L, int index, mfr_domain *fresh) {
+  const host_domain *host = lua_touserdata(L, index);
+  int status = MF_OK, top = lua_gettop(L);
+  luaL_checkstack(L, 8, "reload");
+  if (lua_getiuservalue(L, index, DOMAIN_LISTS) == LUA_TTABLE)
+    for (lua_pushnil(L); status == MF_OK && lua_next(L, top + 1);) {
+      lua_pop(L, 1);
+      status = check_list(L, host, fresh);
+    }
+  lua_settop(L, top);
+  return status;
+}
+
 /* The domain that takes the place of the present one: the fresh one, or one of the past that is the
  * same and has kept its states. */
 static void replace_domain(host_domain *host, mfr_domain *fresh) {
@@ -532,6 +580,7 @@ static int load_again(lua_State *L, mfr_state *state, int index, bool *changed) 
   mfr_domain_set_host(host->domain, L); /* through it the log function is found */
   int status = load_files(L, state, fresh, mfr_domain_path(host->domain));
   if (status == MF_OK) status = check_all_there(host->domain, fresh);
+  if (status == MF_OK) status = check_categories(L, index, fresh);
   if (status != MF_OK) {
     mfr_cross_error(L, state, fresh, status);
     mfr_watch_merge(mfr_domain_watch(host->domain), mfr_domain_watch(fresh));
@@ -729,16 +778,29 @@ static lua_Integer place_of(lua_State *L, const mfr_state *state, int list,
       place = i;
       continue;
     }
-    for (size_t k = 0; k < mfr_domain_count(host->domain); k++) {
-      const mfr_loaded *mine = mfr_domain_decider(host->domain, k), *taken = NULL;
-      if (mine->category) taken = mfr_has_category(&other->domain, 1, mine->category);
-      if (taken)
-        mfr_misuse(L, state, "path",
-                   "the category \"%.80s\" is in use: %.200s has it, and so has %.200s",
-                   mine->category, taken->path, mine->path);
-    }
+    const mfr_loaded *taken, *mine = find_taken(host->domain, other->domain, &taken);
+    if (mine)
+      mfr_misuse(L, state, "path", CATEGORY_IN_USE, mine->category, taken->path, mine->path);
   }
   return place;
+}
+
+/* The domain at index is in a store's list. */
+static void note_list(lua_State *L, int index, int list) {
+  if (lua_getiuservalue(L, index, DOMAIN_LISTS) != LUA_TTABLE) {
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "k");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, index, DOMAIN_LISTS);
+  }
+  lua_pushvalue(L, list);
+  lua_pushboolean(L, 1);
+  lua_rawset(L, -3);
+  lua_pop(L, 1);
 }
 
 static void must_have_categories(lua_State *L, const mfr_state *state, const host_domain *host) {
@@ -767,6 +829,7 @@ int mfr_use(lua_State *L) {
     lua_replace(L, 5);
   }
   lua_Integer place = place_of(L, state, 5, host);
+  note_list(L, 4, 5);
   lua_pushvalue(L, 4);
   lua_rawseti(L, 5, place);
   lua_settop(L, 4);
