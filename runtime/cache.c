@@ -266,7 +266,8 @@ static int64_t recall_snapshot(lua_State *L, mfr_state *state, mfr_call *call, m
   bool copied = status == MF_OK && mfr_buffer_reserve(bytes, found.state.size);
   if (copied) memcpy(bytes->data, found.state.data, found.state.size);
   if (status == MF_OK) mf_free(found.state);
-  bool fine = copied && mfr_decode(L, state, bytes->data, found.state.size) && !lua_isnil(L, -1);
+  bool fine =
+      copied && mfr_decode_exactly(L, state, bytes->data, found.state.size) && !lua_isnil(L, -1);
   if (fine) lua_replace(L, d->state);
   mfr_give_back(state, bytes);
   lua_settop(L, top);
@@ -377,7 +378,7 @@ static bool inspect(inspection *in) {
   int value = lua_gettop(L), type = lua_type(L, value);
   if (type == LUA_TNIL || type == LUA_TBOOLEAN || type == LUA_TNUMBER || type == LUA_TSTRING)
     return true;
-  if (type == LUA_TLIGHTUSERDATA && lua_touserdata(L, value) == in->state->null) return true;
+  if (type == LUA_TUSERDATA && lua_touserdata(L, value) == in->state->null) return true;
   if (type != LUA_TTABLE) {
     in->why = "it holds a function or something else that cannot be stored";
     return false;
@@ -410,23 +411,33 @@ static bool inspect(inspection *in) {
   return true;
 }
 
-/* Argument: the buffer; the state. Raises what mfr_encode() does not take. */
-static int encode_state(lua_State *L) {
-  mfr_encode(L, mfr_of(L), lua_touserdata(L, 1), 2, "state");
+/* Arguments: the buffer, the value. Raise what cannot be stored. */
+static int encode(lua_State *L) {
+  mfr_encode(L, mfr_of(L), lua_touserdata(L, 1), 2, "value");
   return 0;
 }
 
-bool mfr_try_encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index) {
+static int encode_exactly(lua_State *L) {
+  mfr_encode_exactly(L, mfr_of(L), lua_touserdata(L, 1), 2, "state");
+  return 0;
+}
+
+static bool try(lua_State *L, mfr_state *state, lua_CFunction encoding, mfr_buffer *out,
+                int index) {
   size_t before = out->size;
   index = lua_absindex(L, index);
   lua_rawgetp(L, LUA_REGISTRYINDEX, state->sandbox);
-  lua_pushcclosure(L, encode_state, 1);
+  lua_pushcclosure(L, encoding, 1);
   lua_pushlightuserdata(L, out);
   lua_pushvalue(L, index);
   if (lua_pcall(L, 2, 0, 0) == LUA_OK) return true;
   lua_pop(L, 1);
   out->size = before;
   return false;
+}
+
+bool mfr_try_encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index) {
+  return try(L, state, encode, out, index);
 }
 
 const char *mfr_encode_state(lua_State *L, mfr_state *state, mfr_buffer *out, int index) {
@@ -438,7 +449,7 @@ const char *mfr_encode_state(lua_State *L, mfr_state *state, mfr_buffer *out, in
   inspect(&in);
   lua_settop(L, top);
   if (in.why) return in.why;
-  if (!mfr_try_encode(L, state, out, index))
+  if (!try(L, state, encode_exactly, out, index))
     in.why = "it holds a key or a number that cannot be stored (NaN, infinity, a boolean key)";
   return in.why;
 }

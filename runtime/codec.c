@@ -58,6 +58,9 @@ bool mfr_buffer_reserve(mfr_buffer *buffer, size_t more) {
   return true;
 }
 
+/* The byte that MessagePack never uses. */
+enum { NEVER_USED = 0xc1 };
+
 /* ---- encoding ---- */
 
 typedef struct step {
@@ -79,6 +82,7 @@ typedef struct encoder {
   mfr_buffer *out;
   const char *path;
   int depth, most;
+  bool exact; /* see mfr_encode_exactly() */
   step steps[MFR_DEPTH_MAX + 2];
 } encoder;
 
@@ -341,6 +345,7 @@ static void put_table(encoder *e) {
     e->depth--;
     refuse(e, "it is marked as an array and has keys other than 1 to n");
   }
+  if (count > 0 && marked && e->exact) put_number(e, NEVER_USED, 0, 0);
   if (count > 0 ? list : marked)
     put_list(e, count);
   else
@@ -389,11 +394,11 @@ void mfr_encode_absent(lua_State *L, mfr_state *state, mfr_buffer *out) {
   e.L = L;
   e.state = state;
   e.out = out;
-  put_number(&e, 0xc1, 0, 0); /* the byte that MessagePack never uses */
+  put_number(&e, NEVER_USED, 0, 0);
 }
 
 static void encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index, const char *path,
-                   int most) {
+                   int most, bool exact) {
   encoder e;
   e.L = L;
   e.state = state;
@@ -401,6 +406,7 @@ static void encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index, c
   e.path = path;
   e.depth = 0;
   e.most = most;
+  e.exact = exact;
   luaL_checkstack(L, 8, "value");
   lua_pushvalue(L, index);
   size_t before = out->size;
@@ -410,11 +416,16 @@ static void encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index, c
 }
 
 void mfr_encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index, const char *path) {
-  encode(L, state, out, index, path, MFR_DEPTH_MAX);
+  encode(L, state, out, index, path, MFR_DEPTH_MAX, false);
+}
+
+void mfr_encode_exactly(lua_State *L, mfr_state *state, mfr_buffer *out, int index,
+                        const char *path) {
+  encode(L, state, out, index, path, MFR_DEPTH_MAX, true);
 }
 
 void mfr_encode_event(lua_State *L, mfr_state *state, mfr_buffer *out, int index) {
-  encode(L, state, out, index, "event", MFR_DEPTH_MAX + 1);
+  encode(L, state, out, index, "event", MFR_DEPTH_MAX + 1, false);
 }
 
 /* ---- decoding ---- */
@@ -423,7 +434,8 @@ typedef struct decoder {
   lua_State *L;
   mfr_state *state;
   const unsigned char *p, *end;
-  int keys; /* stack index of the table of cached keys */
+  int keys;   /* stack index of the table of cached keys */
+  bool exact; /* see mfr_encode_exactly() */
 } decoder;
 
 static bool get_number(decoder *d, unsigned size, uint64_t *value) {
@@ -510,12 +522,15 @@ static int presize(const decoder *d, uint64_t count, unsigned least) {
   return n > 4096 ? 4096 : (int)n; /* what is larger grows as it comes */
 }
 
+/* Marks the table on top as an array. */
+static void mark(const decoder *d) {
+  lua_rawgeti(d->L, LUA_REGISTRYINDEX, d->state->array_ref);
+  lua_setmetatable(d->L, -2);
+}
+
 static bool get_list(decoder *d, uint64_t count, int depth) {
   lua_createtable(d->L, presize(d, count, 1), 0);
-  if (count == 0) {
-    lua_rawgeti(d->L, LUA_REGISTRYINDEX, d->state->array_ref);
-    lua_setmetatable(d->L, -2);
-  }
+  if (count == 0) mark(d);
   for (uint64_t i = 1; i <= count; i++) {
     if (!get_value(d, depth)) return false;
     lua_rawseti(d->L, -2, (lua_Integer)i);
@@ -550,6 +565,12 @@ static bool get_map(decoder *d, uint64_t count, int depth) {
     if (!get_value(d, depth)) return false;
     lua_rawset(d->L, -3);
   }
+  return true;
+}
+
+static bool get_marked(decoder *d, int depth) {
+  if (!get_value(d, depth) || lua_type(d->L, -1) != LUA_TTABLE) return false;
+  mark(d);
   return true;
 }
 
@@ -607,14 +628,15 @@ static bool get_value(decoder *d, int depth) {
     return get_number(d, tag == 0xdc ? 2 : 4, &n) && get_list(d, n, depth + 1);
   if (tag == 0xde || tag == 0xdf)
     return get_number(d, tag == 0xde ? 2 : 4, &n) && get_map(d, n, depth + 1);
+  if (tag == NEVER_USED && d->exact) return get_marked(d, depth + 1);
   return false;
 }
 
-bool mfr_decode(lua_State *L, mfr_state *state, const void *data, size_t size) {
+static bool decode(lua_State *L, mfr_state *state, const void *data, size_t size, bool exact) {
   int top = lua_gettop(L);
   luaL_checkstack(L, 8, "value");
   lua_rawgeti(L, LUA_REGISTRYINDEX, state->key_cache_ref);
-  decoder d = {L, state, data, (const unsigned char *)data + size, top + 1};
+  decoder d = {L, state, data, (const unsigned char *)data + size, top + 1, exact};
   if (get_value(&d, 0) && d.p == d.end) {
     lua_replace(L, top + 1);
     lua_settop(L, top + 1);
@@ -622,6 +644,14 @@ bool mfr_decode(lua_State *L, mfr_state *state, const void *data, size_t size) {
   }
   lua_settop(L, top);
   return false;
+}
+
+bool mfr_decode(lua_State *L, mfr_state *state, const void *data, size_t size) {
+  return decode(L, state, data, size, false);
+}
+
+bool mfr_decode_exactly(lua_State *L, mfr_state *state, const void *data, size_t size) {
+  return decode(L, state, data, size, true);
 }
 
 /* ---- decoding a part ---- */
@@ -716,7 +746,7 @@ static bool get_fields(decoder *d, uint64_t count, const mfr_usage *usage, int t
 int mfr_decode_fields(lua_State *L, mfr_state *state, const void *data, size_t size,
                       const mfr_usage *usage, int table, int names, int first) {
   uint64_t count;
-  decoder d = {L, state, data, (const unsigned char *)data + size, 0};
+  decoder d = {L, state, data, (const unsigned char *)data + size, 0, false};
   if (!get_map_head(&d, &count)) return 0;
   int top = lua_gettop(L);
   luaL_checkstack(L, 8, "value");

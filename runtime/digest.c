@@ -19,7 +19,7 @@ enum {
   DIGEST_FORMAT = 1,
   /* Part of every fold's digest: to be raised when the codec, or a function of the script library,
    * comes to give other results. */
-  FOLD_SEMANTICS = 1,
+  FOLD_SEMANTICS = 2,
   DEPTH_MAX = 400
 };
 
@@ -362,8 +362,8 @@ static void add_number(walk *w, int index) {
     return;
   }
   double number = lua_tonumber(L, index);
-  uint64_t bits = UINT64_MAX; /* every NaN is one */
-  if (number == number) memcpy(&bits, &number, sizeof bits);
+  uint64_t bits; /* of a NaN, too: `..` shows its sign */
+  memcpy(&bits, &number, sizeof bits);
   add_byte(w, w->out, FLOAT);
   add_u64(w, w->out, bits);
 }
@@ -730,13 +730,6 @@ static bool add_value(walk *w, int index) {
     add_byte(w, w->out, STRING);
     add_text(w, w->out, text, size);
     return true;
-  case LUA_TLIGHTUSERDATA: /* moonfold.null; an address means nothing elsewhere */
-    if (lua_touserdata(L, index) == w->state->null) {
-      add_byte(w, w->out, KNOWN);
-      add_text(w, w->out, "null", 4);
-      return true;
-    }
-    return in_doubt(w, "evolve reaches an address");
   default:
     if (w->depth++ > DEPTH_MAX) return in_doubt(w, "what evolve reaches is nested too deep");
     bool fine = add_object(w, index, false);

@@ -650,7 +650,7 @@ static void keep_state(lua_State *L, mfr_state *state, work *w, mfr_decider *d) 
   if (w->put_aside <= 0) return;
   const mfr_buffer *bytes = lua_touserdata(L, w->aside);
   mfr_decider before = *d;
-  if (!mfr_decode(L, state, bytes->data, bytes->size)) return;
+  if (!mfr_decode_exactly(L, state, bytes->data, bytes->size)) return;
   before.state = lua_gettop(L);
   mfr_remember(L, state, &w->call, &before, w->first_version, false);
   lua_pop(L, 1);

@@ -165,12 +165,19 @@ mfr_buffer *mfr_borrow(lua_State *L, mfr_state *state);
 void mfr_give_back(mfr_state *state, mfr_buffer *buffer);
 /* Appends the encoding of the value at index. `path` names the value in errors, which raise. */
 void mfr_encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index, const char *path);
+/*
+ * The same of a state that is folded on: a list that was marked as an array, and is not empty yet,
+ * keeps its mark. For mfr_decode_exactly() alone.
+ */
+void mfr_encode_exactly(lua_State *L, mfr_state *state, mfr_buffer *out, int index,
+                        const char *path);
 /* The same of an event, whose data may be nested as deep as any value is. */
 void mfr_encode_event(lua_State *L, mfr_state *state, mfr_buffer *out, int index);
 /* What stands for an absent value, where encodings follow one another to be hashed. */
 void mfr_encode_absent(lua_State *L, mfr_state *state, mfr_buffer *out);
 /* Pushes the value. False (and nothing pushed) when the bytes are no encoding. [-0, +1|0] */
 bool mfr_decode(lua_State *L, mfr_state *state, const void *data, size_t size);
+bool mfr_decode_exactly(lua_State *L, mfr_state *state, const void *data, size_t size);
 struct mfr_usage;
 /*
  * Sets in the table at `table` those fields of an encoded map that `usage` names, all others are

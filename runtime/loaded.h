@@ -241,7 +241,7 @@ void mfr_remember(lua_State *L, mfr_state *state, mfr_call *call, const mfr_deci
                   int64_t version, bool decided);
 /* mfr_encode() in a sandbox; false, and nothing added, where that would raise. */
 bool mfr_try_encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index);
-/* Encodes a state, if that loses nothing of it; else returns why not. */
+/* Encodes a state for mfr_decode_exactly(), if that loses nothing of it; else returns why not. */
 const char *mfr_encode_state(lua_State *L, mfr_state *state, mfr_buffer *out, int index);
 /* Take a snapshot when one is due: in the transaction of the call, or in one of its own. */
 void mfr_snapshot_with(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *d,

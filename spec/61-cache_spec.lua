@@ -262,6 +262,40 @@ support.everywhere(function(open)
       assert.same(store:aggregate_stream("a", cold).state, state)
     end)
 
+    it("keeps null, and lists that are marked as arrays: once empty they are [] again", function()
+      local text = [[
+        local moonfold = require "moonfold"
+        return {
+          initial_state = { list = moonfold.array {}, lists = {}, nothing = moonfold.null, zero = -0.0 },
+          evolve = {
+            Added = function(state, event)
+              if #state.list < 20 then table.insert(state.list, event.data) end
+              table.insert(state.lists, event.stream_position)
+              state.lists = moonfold.array(state.lists)
+            end,
+            Cleared = function(state)
+              for i = #state.list, 1, -1 do state.list[i] = nil end
+              for i = #state.lists, 1, -1 do state.lists[i] = nil end
+            end,
+            Told = false,
+          },
+          decide = { Tell = function(_, state) return { type = "Told", data = state } end },
+        }
+      ]]
+      local file = support.write(support.path("arrays.lua"), text)
+      local function fresh() return load(file, { budget = 1000000000 }) end
+      local keeps, looks = fresh(), fresh()
+      store:aggregate_stream("a", keeps)
+      assert.is_nil(keeps.snapshot_refusal)
+      assert.equal(1, snapshots())
+      store:decide("a", looks, command "Tell") -- what is looked at is put aside, and taken up again
+      store:append_to_stream("a", event "Cleared")
+      for _, decider in ipairs { keeps, looks, fresh() } do
+        local told = store:decide("a", decider, command "Tell").events[1].data
+        assert.equal('{"list":[],"lists":[],"nothing":null,"zero":-0.0}', moonfold.to_json(told))
+      end
+    end)
+
     it("can be refused", function()
       store:aggregate_stream("a", load(path, { snapshots = false }))
       assert.equal(0, snapshots())
