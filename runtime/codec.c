@@ -80,7 +80,7 @@ typedef struct encoder {
   lua_State *L;
   mfr_state *state;
   mfr_buffer *out;
-  const char *path;
+  const char *path, *field; /* where the value stands; the field may be NULL */
   int depth, most;
   bool exact; /* see mfr_encode_exactly() */
   step steps[MFR_DEPTH_MAX + 2];
@@ -113,6 +113,10 @@ static void write_step(char *out, size_t room, const step *s) {
 static void refuse(encoder *e, const char *why) {
   char path[512];
   size_t used = (size_t)snprintf(path, sizeof path, "%s", e->path);
+  if (e->field) {
+    mfr_join(path, e->path, e->field);
+    used = strlen(path);
+  }
   for (int i = 0; i < e->depth && used < sizeof path - 80; i++) {
     if (i >= 8 && i < e->depth - 4) {
       if (i == 8) used += (size_t)snprintf(path + used, sizeof path - used, "...");
@@ -281,13 +285,20 @@ static void put_list(encoder *e, size_t count) {
   }
 }
 
+static void put_key(encoder *e, const map_key *key) {
+  set_step(e, key->text, key->size, key->integer);
+  if (key->text)
+    put_string(e, key->text, key->size);
+  else
+    put_integer(e, key->integer);
+}
+
 static void put_map(encoder *e, size_t count) {
   lua_State *L = e->L;
-  map_key few[32];
   put_count(e, false, count);
   /* A userdata, so that an error on the way frees it. */
-  map_key *keys = count <= 32 ? few : lua_newuserdatauv(L, count * sizeof *keys, 0);
-  if (count > 32) lua_insert(L, -2); /* below the table */
+  map_key *keys = lua_newuserdatauv(L, count * sizeof *keys, 0);
+  lua_insert(L, -2); /* below the table */
   size_t n = 0;
   lua_pushnil(L);
   while (n < count && lua_next(L, -2)) {
@@ -300,19 +311,71 @@ static void put_map(encoder *e, size_t count) {
   if (n < count || lua_next(L, -2)) refuse(e, "the table was changed while it was being stored");
   qsort(keys, n, sizeof *keys, compare_keys);
   for (size_t i = 0; i < n; i++) {
-    set_step(e, keys[i].text, keys[i].size, keys[i].integer);
-    if (keys[i].text) {
-      put_string(e, keys[i].text, keys[i].size);
+    put_key(e, &keys[i]);
+    if (keys[i].text)
       lua_pushlstring(L, keys[i].text, keys[i].size);
-    } else {
-      put_integer(e, keys[i].integer);
+    else
       lua_pushinteger(L, keys[i].integer);
-    }
     lua_rawget(L, -2);
     put_value(e);
     lua_pop(L, 1);
   }
-  if (count > 32) lua_remove(L, -2);
+  lua_remove(L, -2);
+}
+
+/* ---- small tables: what stands in them is taken out in one pass ---- */
+
+enum { FEW = 12 };
+
+typedef struct pair {
+  map_key key;
+  int value; /* stack index; the key stands before it */
+} pair;
+
+typedef struct pairs {
+  size_t count;
+  pair of[FEW];
+} pairs;
+
+/* Keys are in order but for the last one, which finds its place. */
+static void place_last(pairs *few) {
+  size_t i = few->count - 1;
+  pair last = few->of[i];
+  for (; i > 0 && compare_keys(&few->of[i - 1].key, &last.key) > 0; i--)
+    few->of[i] = few->of[i - 1];
+  few->of[i] = last;
+}
+
+/* Pushes the pairs of the table on top, and notes them by their keys. False, and nothing pushed,
+ * when they are many, a list's, or not such as can be stored. */
+static bool take_pairs(lua_State *L, pairs *few) {
+  int table = lua_gettop(L);
+  few->count = 0;
+  lua_pushnil(L);
+  while (lua_next(L, table)) {
+    int value = lua_gettop(L);
+    if (few->count == FEW || lua_type(L, value - 1) != LUA_TSTRING) {
+      lua_settop(L, table);
+      return false;
+    }
+    pair *next = &few->of[few->count++];
+    next->key.text = lua_tolstring(L, value - 1, &next->key.size);
+    next->key.integer = 0;
+    next->value = value;
+    place_last(few);
+    lua_pushvalue(L, value - 1);
+  }
+  return true;
+}
+
+static void put_pairs(encoder *e, const pairs *few) {
+  put_count(e, false, few->count);
+  for (size_t i = 0; i < few->count; i++) {
+    put_key(e, &few->of[i].key);
+    lua_pushvalue(e->L, few->of[i].value);
+    put_value(e);
+    lua_pop(e->L, 1);
+  }
 }
 
 static bool is_event(lua_State *L, int index) {
@@ -334,13 +397,23 @@ static void put_table(encoder *e) {
   for (int i = 0; i < e->depth; i++)
     if (e->steps[i].table == table) refuse(e, "a table contains itself: that cannot be stored");
   if (e->depth == e->most) refuse(e, "values are nested at most 128 tables deep");
-  luaL_checkstack(L, 8, "value");
-  if (is_event(L, -1)) mfr_flatten_event(L);
+  luaL_checkstack(L, 8 + 2 * FEW, "value");
+  bool plain = !lua_getmetatable(L, -1);
+  if (!plain) lua_pop(L, 1);
+  if (!plain && is_event(L, -1)) mfr_flatten_event(L);
   e->steps[e->depth].table = table;
   e->depth++;
+  pairs few;
+  int top = lua_gettop(L);
+  if (plain && take_pairs(L, &few)) {
+    put_pairs(e, &few);
+    lua_settop(L, top);
+    e->depth--;
+    return;
+  }
   bool list;
   size_t count = count_keys(e, &list);
-  bool marked = mfr_has_metatable(L, -1, e->state->array_ref);
+  bool marked = !plain && mfr_has_metatable(L, -1, e->state->array_ref);
   if (marked && !list) {
     e->depth--;
     refuse(e, "it is marked as an array and has keys other than 1 to n");
@@ -398,12 +471,13 @@ void mfr_encode_absent(lua_State *L, mfr_state *state, mfr_buffer *out) {
 }
 
 static void encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index, const char *path,
-                   int most, bool exact) {
+                   const char *field, int most, bool exact) {
   encoder e;
   e.L = L;
   e.state = state;
   e.out = out;
   e.path = path;
+  e.field = field;
   e.depth = 0;
   e.most = most;
   e.exact = exact;
@@ -416,16 +490,21 @@ static void encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index, c
 }
 
 void mfr_encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index, const char *path) {
-  encode(L, state, out, index, path, MFR_DEPTH_MAX, false);
+  encode(L, state, out, index, path, NULL, MFR_DEPTH_MAX, false);
+}
+
+void mfr_encode_field(lua_State *L, mfr_state *state, mfr_buffer *out, int index, const char *path,
+                      const char *field) {
+  encode(L, state, out, index, path, field, MFR_DEPTH_MAX, false);
 }
 
 void mfr_encode_exactly(lua_State *L, mfr_state *state, mfr_buffer *out, int index,
                         const char *path) {
-  encode(L, state, out, index, path, MFR_DEPTH_MAX, true);
+  encode(L, state, out, index, path, NULL, MFR_DEPTH_MAX, true);
 }
 
 void mfr_encode_event(lua_State *L, mfr_state *state, mfr_buffer *out, int index) {
-  encode(L, state, out, index, "event", MFR_DEPTH_MAX + 1, false);
+  encode(L, state, out, index, "event", NULL, MFR_DEPTH_MAX + 1, false);
 }
 
 /* ---- decoding ---- */

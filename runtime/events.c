@@ -310,12 +310,13 @@ static void check_keys(lua_State *L, const mfr_state *state, int event, const ch
 static mf_bytes check_text(lua_State *L, const mfr_state *state, const char *path, const char *name,
                            size_t most) {
   char text_path[MFR_PATH_MAX];
-  size_t size;
-  mfr_join(text_path, path, name);
-  if (lua_type(L, -1) != LUA_TSTRING)
+  size_t size = 0;
+  bool is_text = lua_type(L, -1) == LUA_TSTRING;
+  const char *text = is_text ? lua_tolstring(L, -1, &size) : NULL;
+  if (size < 1 || size > most) mfr_join(text_path, path, name);
+  if (!is_text)
     mfr_misuse(L, state, text_path, "a string is needed, this is %s",
                lua_isnil(L, -1) ? "nothing" : luaL_typename(L, -1));
-  const char *text = lua_tolstring(L, -1, &size);
   if (size < 1 || size > most)
     mfr_misuse(L, state, text_path, "it has 1 to %zu bytes, this one has %zu", most, size);
   lua_pop(L, 1); /* the event keeps it */
@@ -338,13 +339,11 @@ static mf_bytes keep_text(lua_State *L, mfr_state *state, mfr_buffer *buffer, mf
 /* Encodes a field of the event into the buffer. */
 static mf_bytes encode_field(lua_State *L, mfr_state *state, mfr_buffer *buffer, int event,
                              const char *path, const char *name) {
-  char field_path[MFR_PATH_MAX];
   size_t before = buffer->size;
   mf_bytes bytes = {NULL, 0};
   lua_pushstring(L, name);
   if (lua_rawget(L, event) != LUA_TNIL) {
-    mfr_join(field_path, path, name);
-    mfr_encode(L, state, buffer, -1, field_path);
+    mfr_encode_field(L, state, buffer, -1, path, name);
     bytes = (mf_bytes){"", buffer->size - before};
   }
   lua_pop(L, 1);
@@ -427,9 +426,22 @@ static bool has_a_name(lua_State *L, int table) {
   return name;
 }
 
+/* "events[12]": made for every event that is appended, whether or not it is ever shown. */
+static void item_path(char out[MFR_PATH_MAX], const char *what, size_t i) {
+  char digits[20], *first = digits + sizeof digits;
+  size_t size = strnlen(what, 60);
+  for (; i > 0; i /= 10)
+    *--first = (char)('0' + i % 10);
+  size_t count = (size_t)(digits + sizeof digits - first);
+  memcpy(out, what, size);
+  out[size] = '[';
+  memcpy(out + size + 1, first, count);
+  memcpy(out + size + 1 + count, "]", 2);
+}
+
 size_t mfr_check_events(lua_State *L, mfr_state *state, mfr_buffer *buffer, int index,
                         const char *what, mf_new_event **out) {
-  char path[96];
+  char path[MFR_PATH_MAX];
   if (lua_type(L, index) != LUA_TTABLE)
     mfr_misuse(L, state, what, "an event { type = ... } or a list of events is needed, this is %s",
                mfr_type_name(L, index));
@@ -445,7 +457,7 @@ size_t mfr_check_events(lua_State *L, mfr_state *state, mfr_buffer *buffer, int 
       lua_pushvalue(L, index);
     else {
       lua_rawgeti(L, index, (lua_Integer)i + 1);
-      snprintf(path, sizeof path, "%.60s[%zu]", what, i + 1);
+      item_path(path, what, i + 1);
     }
     check_event(L, state, buffer, lua_gettop(L), single ? what : path, &events[i]);
     lua_pop(L, 1);

@@ -171,6 +171,9 @@ void mfr_encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index, cons
  */
 void mfr_encode_exactly(lua_State *L, mfr_state *state, mfr_buffer *out, int index,
                         const char *path);
+/* mfr_encode() of what stands at `path`.`field`. */
+void mfr_encode_field(lua_State *L, mfr_state *state, mfr_buffer *out, int index, const char *path,
+                      const char *field);
 /* The same of an event, whose data may be nested as deep as any value is. */
 void mfr_encode_event(lua_State *L, mfr_state *state, mfr_buffer *out, int index);
 /* What stands for an absent value, where encodings follow one another to be hashed. */

@@ -603,7 +603,7 @@ void mfr_push_view(lua_State *L, mfr_state *state, int index) {
     lua_pushvalue(L, index);
     return;
   }
-  lua_newtable(L);
+  lua_createtable(L, 0, 4);
   push_view(L, index, lua_gettop(L));
   lua_remove(L, -2);
 }
