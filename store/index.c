@@ -62,7 +62,9 @@ int mf__view_chunk(mf__view *view, uint64_t stream_id, uint64_t version, uint64_
   mf__be64_write(wanted, stream_id);
   mf__be64_write(wanted + 8, version);
   MDB_val key = {sizeof wanted, wanted}, value;
-  int rc = mdb_cursor_get(view->postings, &key, &value, MDB_SET_RANGE);
+  int rc = view->postings ? 0 : mdb_cursor_open(view->db, view->env->postings, &view->postings);
+  if (rc != 0) return mf__fail_db(error, rc, view->env->path);
+  rc = mdb_cursor_get(view->postings, &key, &value, MDB_SET_RANGE);
   bool exact = rc == 0 && key.mv_size == 16 && memcmp(key.mv_data, wanted, 16) == 0;
   if (!exact && (rc == 0 || rc == MDB_NOTFOUND))
     rc = mdb_cursor_get(view->postings, &key, &value, rc == 0 ? MDB_PREV : MDB_LAST);

@@ -685,7 +685,7 @@ void mf__env_settle(mf__env *env);
 typedef struct mf__view {
   mf__env *env;
   MDB_txn *db;
-  MDB_cursor *log, *postings;
+  MDB_cursor *log, *postings; /* of a write transaction, postings is opened by its first look-up */
   MDB_cursor *heads; /* of a write transaction: neighbours are found from where it stands */
   mf__slot *slot;
   struct mf_txn *staged; /* or NULL */
@@ -771,6 +771,8 @@ typedef struct mf__undo {
   mf__head head;
 } mf__undo;
 
+#define MF__NOT_KNOWN UINT64_MAX /* not asked yet, because nothing is staged that is new */
+
 struct mf_txn {
   mf_store *store;
   struct mf_txn *next; /* of a read transaction: in env->reading */
@@ -780,9 +782,9 @@ struct mf_txn {
       durability; /* of the commit: the strongest that those who share it have asked for */
   bool write;
   int doomed;
-  int64_t base_position; /* the log's end when the transaction began */
-  uint64_t base_stream_id, base_type_id;
-  mf_bytes last_type; /* the stored type that was staged last, and its id */
+  int64_t base_position;                 /* the log's end when the transaction began */
+  uint64_t base_stream_id, base_type_id; /* how many are stored, or: */
+  mf_bytes last_type;                    /* the stored type that was staged last, and its id */
   uint32_t last_type_id;
 
   mf__buffer bytes; /* staged records, back to back */

@@ -83,7 +83,7 @@ static void set_durability(mf__env *env, mf_durability level) {
   mdb_env_set_flags(env->db, MDB_NOMETASYNC, level == MF_RELAXED);
 }
 
-/* Begins LMDB's transaction and opens the cursors of the view. */
+/* Begins LMDB's transaction and opens the cursors of the view that every append needs. */
 static int begin_db(mf_txn *txn, mf_error *error) {
   mf__env *env = txn->view.env;
   int rc;
@@ -95,7 +95,6 @@ static int begin_db(mf_txn *txn, mf_error *error) {
   }
   if (rc != 0) return mf__fail_db(error, rc, env->path);
   rc = mdb_cursor_open(txn->view.db, env->log, &txn->view.log);
-  if (rc == 0) rc = mdb_cursor_open(txn->view.db, env->postings, &txn->view.postings);
   if (rc == 0) rc = mdb_cursor_open(txn->view.db, env->streams, &txn->view.heads);
   if (rc == 0) return MF_OK;
   mdb_txn_abort(txn->view.db);
@@ -103,11 +102,9 @@ static int begin_db(mf_txn *txn, mf_error *error) {
 }
 
 static int read_base(mf_txn *txn, mf_error *error) {
-  MDB_stat stat;
   mf__view stored = txn->view;
   stored.staged = NULL;
-  int status = mf__load_types(&stored, error);
-  if (status == MF_OK) status = mf__view_last_position(&stored, &txn->base_position, error);
+  int status = mf__view_last_position(&stored, &txn->base_position, error);
   if (status != MF_OK) return status;
   if (txn->base_position > 0) {
     /* What is appended goes on from here: the last event's checksum vouches for its position. */
@@ -115,10 +112,18 @@ static int read_base(mf_txn *txn, mf_error *error) {
     status = mf__view_record(&stored, txn->base_position, &last, error);
     if (status != MF_OK) return status;
   }
-  txn->base_type_id = txn->view.env->type_count;
+  txn->base_type_id = txn->base_stream_id = MF__NOT_KNOWN;
+  return MF_OK;
+}
+
+/* How many streams there are: asked when one is created. Nobody else creates any meanwhile. */
+static int know_streams(mf_txn *txn, mf_error *error) {
+  MDB_stat stat;
+  if (txn->base_stream_id != MF__NOT_KNOWN) return MF_OK;
   int rc = mdb_stat(txn->view.db, txn->view.env->names, &stat);
+  if (rc != 0) return mf__fail_db(error, rc, txn->view.env->path);
   txn->base_stream_id = stat.ms_entries;
-  return mf__fail_db(error, rc, txn->view.env->path);
+  return MF_OK;
 }
 
 static void let_go(mf_txn *txn) {
@@ -651,6 +656,8 @@ static int stage_type(mf_txn *txn, mf_bytes name, uint32_t *id, mf_error *error)
   int status = mf__type_id(&txn->view, name, id, error);
   if (status == MF_OK && *id != 0) remember_type(txn, *id);
   if (status != MF_OK || *id != 0) return status;
+  /* The look-up has just loaded all that are stored. */
+  if (txn->base_type_id == MF__NOT_KNOWN) txn->base_type_id = txn->view.env->type_count;
   uint64_t next = txn->base_type_id + txn->type_count + 1;
   if (next > MF_TYPES_MAX)
     return mf__fail(error, MF_INVALID_ARGUMENT,
@@ -855,6 +862,7 @@ static int append(mf_txn *txn, mf_bytes stream, const mf_new_event *events, size
   if (status != MF_OK) return status;
   *result = (mf_append_result){(int64_t)to.head.version, 0, 0, false, false};
   if (count == 0) return MF_OK;
+  if (to.head.version == 0 && (status = know_streams(txn, error)) != MF_OK) return status;
   mf_savepoint before = mf_save(txn);
   status = stage_append(txn, &to, events, count, options, result, error);
   if (status != MF_OK) mf_rollback(txn, before);
@@ -864,9 +872,12 @@ static int append(mf_txn *txn, mf_bytes stream, const mf_new_event *events, size
 /* From its first append on, a read transaction has a staging of its own, which nobody will ever
  * write. */
 static int stage_on_read(mf_txn *txn, mf_error *error) {
-  int status = read_base(txn, error);
-  if (status == MF_OK) txn->view.staged = txn;
-  return status;
+  int status = mf__load_types(&txn->view, error);
+  if (status == MF_OK) status = read_base(txn, error);
+  if (status != MF_OK) return status;
+  txn->base_type_id = txn->view.env->type_count; /* others may add more, which are not seen here */
+  txn->view.staged = txn;
+  return MF_OK;
 }
 
 /* The command that an envelope tells of is recorded as if it were given; its code is that of the
