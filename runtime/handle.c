@@ -19,7 +19,7 @@ typedef struct command {
   uint8_t digest[16]; /* of type, data and metadata: the same command */
   bool known;         /* recorded before */
   struct {
-    size_t at, size; /* in work.in; no size: absent */
+    size_t at, size; /* in work.bytes; no size: absent */
   } data, metadata;
   size_t recorded; /* events that it has led to in this call */
   mf_command_record record;
@@ -33,14 +33,15 @@ typedef struct work {
   int64_t expected_version;
   mfr_text expected_name;    /* when it was given as a string */
   int64_t version, position; /* of the stream and the log, as the work goes on */
+  int64_t current;           /* of the stream, when the transaction had begun */
   int64_t first_version;     /* when it began */
   int64_t last;              /* version to decide at; MF_LAST: the present */
   int64_t time;
-  /* The outcome. With `out`, the recorded events stand there and not in a Lua list, and behind them
-   * the encoded state, from `state_at` on. */
-  mfr_buffer *out;
-  mfr_buffer *in; /* the commands' data and metadata, encoded, for a loaded decider; else NULL */
-  size_t state_at;
+  /* The commands, encoded; of a loaded decider, from `events_at` on, the recorded events, which
+   * then stand in no Lua list, and from `state_at` on the encoded state. NULL for a C host. */
+  mfr_buffer *bytes;
+  size_t events_at, state_at;
+  bool kept; /* events go there */
   int64_t last_position;
   bool created;
   int aside;        /* stack index of a buffer; see put_aside() */
@@ -60,24 +61,42 @@ enum { CALL = 1, STORE, DECIDER, COMMANDS, WORK };
 
 static const char *const command_keys[] = {"type", "data", "metadata", "command_id", "time", NULL};
 
+/* Where the texts of a command are kept, which the work points at: a script may take them out of
+ * its command, and a finalizer out of the caller's. */
+typedef struct keeper {
+  int index; /* on the stack: a table, or a userdata with user values; 0: the caller keeps them */
+  int slot;  /* of the type; that of the id is the next one */
+} keeper;
+
+/* [-1, +0] */
+static void keep_text(lua_State *L, const keeper *k, int slot) {
+  if (k->index == 0)
+    lua_pop(L, 1);
+  else if (lua_type(L, k->index) == LUA_TTABLE)
+    lua_rawseti(L, k->index, slot);
+  else
+    lua_setiuservalue(L, k->index, slot);
+}
+
 static mfr_text text_field(lua_State *L, const mfr_state *state, int table, const char *path,
-                           const char *name, size_t most, bool required) {
+                           const char *name, size_t most, bool required, const keeper *k,
+                           int slot) {
   char field_path[MFR_PATH_MAX];
   mfr_text text = {NULL, 0};
-  mfr_join(field_path, path, name);
   lua_pushstring(L, name);
   int type = lua_rawget(L, table);
   if (type == LUA_TNIL && !required) {
     lua_pop(L, 1);
     return text;
   }
+  if (type == LUA_TSTRING) text.data = lua_tolstring(L, -1, &text.size);
+  if (text.size < 1 || text.size > most) mfr_join(field_path, path, name);
   if (type != LUA_TSTRING)
     mfr_misuse(L, state, field_path, "a string is needed, this is %s",
                type == LUA_TNIL ? "nothing" : lua_typename(L, type));
-  text.data = lua_tolstring(L, -1, &text.size);
   if (text.size < 1 || text.size > most)
     mfr_misuse(L, state, field_path, "it has 1 to %zu bytes, this one has %zu", most, text.size);
-  lua_pop(L, 1);
+  keep_text(L, k, slot);
   return text;
 }
 
@@ -85,23 +104,20 @@ static mfr_text text_field(lua_State *L, const mfr_state *state, int table, cons
  */
 static size_t encode_field(lua_State *L, mfr_state *state, mfr_buffer *out, int table,
                            const char *path, const char *field) {
-  char field_path[MFR_PATH_MAX];
   size_t before = out->size;
   lua_pushstring(L, field);
   bool there = lua_rawget(L, table) != LUA_TNIL;
-  mfr_join(field_path, path, field);
   if (there)
-    mfr_encode(L, state, out, -1, field_path);
+    mfr_encode_field(L, state, out, -1, path, field);
   else
     mfr_encode_absent(L, state, out);
   lua_pop(L, 1);
   return there ? out->size - before : 0;
 }
 
-/* Digests the command, whose encoding stays in `kept`, if there is such a buffer. */
+/* Encodes the command, and digests that. */
 static void digest_command(lua_State *L, mfr_state *state, int table, const char *path,
-                           mfr_buffer *kept, command *c) {
-  mfr_buffer *out = kept ? kept : mfr_borrow(L, state);
+                           mfr_buffer *out, command *c) {
   size_t start = out->size;
   encode_field(L, state, out, table, path, "type");
   c->data.at = out->size;
@@ -109,14 +125,11 @@ static void digest_command(lua_State *L, mfr_state *state, int table, const char
   c->metadata.at = out->size;
   c->metadata.size = encode_field(L, state, out, table, path, "metadata");
   mfr_hash_bytes(out->data + start, out->size - start, c->digest);
-  if (kept) return;
-  mfr_give_back(state, out);
-  lua_pop(L, 1);
 }
 
-/* Checks the command on top and replaces it by the one that decide sees, with its time. */
+/* Checks the command on top and encodes it into the buffer. */
 static void check_command(lua_State *L, mfr_state *state, const char *path, int64_t now,
-                          mfr_buffer *kept, command *out) {
+                          mfr_buffer *buffer, const keeper *k, command *out) {
   char field_path[MFR_PATH_MAX];
   int given = lua_gettop(L);
   if (lua_type(L, given) != LUA_TTABLE)
@@ -124,22 +137,30 @@ static void check_command(lua_State *L, mfr_state *state, const char *path, int6
                mfr_type_name(L, given));
   mfr_check_options(L, state, given, path, command_keys);
   memset(out, 0, sizeof *out);
-  out->type = text_field(L, state, given, path, "type", MF_TYPE_MAX, true);
-  out->id = text_field(L, state, given, path, "command_id", MF_ID_MAX, false);
+  out->type = text_field(L, state, given, path, "type", MF_TYPE_MAX, true, k, k->slot);
+  out->id = text_field(L, state, given, path, "command_id", MF_ID_MAX, false, k, k->slot + 1);
   lua_pushliteral(L, "metadata");
   int type = lua_rawget(L, given);
-  mfr_join(field_path, path, "metadata");
-  if (type != LUA_TNIL && type != LUA_TTABLE)
+  if (type != LUA_TNIL && type != LUA_TTABLE) {
+    mfr_join(field_path, path, "metadata");
     mfr_misuse(L, state, field_path, "metadata is a table, this is %s", lua_typename(L, type));
+  }
   lua_pushliteral(L, "time");
   type = lua_rawget(L, given);
-  int time = lua_gettop(L);
-  mfr_join(field_path, path, "time");
-  if (type != LUA_TNIL && !lua_isinteger(L, -1))
+  if (type != LUA_TNIL && !lua_isinteger(L, -1)) {
+    mfr_join(field_path, path, "time");
     mfr_misuse(L, state, field_path,
                "microseconds since the epoch are needed, an integer: this is %s",
                type == LUA_TNUMBER ? "a float" : lua_typename(L, type));
-  digest_command(L, state, given, path, kept, out);
+  }
+  out->time = type == LUA_TNIL ? now : lua_tointeger(L, -1);
+  digest_command(L, state, given, path, buffer, out);
+  lua_settop(L, given);
+}
+
+/* Replaces the command on top, which was checked, by the one that decide sees, with its time. */
+static void copy_command(lua_State *L, const command *c) {
+  int given = lua_gettop(L);
   lua_createtable(L, 0, 5);
   for (size_t i = 0; command_keys[i]; i++) {
     lua_pushstring(L, command_keys[i]);
@@ -147,13 +168,8 @@ static void check_command(lua_State *L, mfr_state *state, const char *path, int6
     lua_rawget(L, given);
     lua_rawset(L, -3);
   }
-  out->time = now;
-  if (type == LUA_TNIL)
-    mfr_set_integer(L, "time", now);
-  else
-    out->time = lua_tointeger(L, time);
+  mfr_set_integer(L, "time", c->time);
   lua_replace(L, given);
-  lua_settop(L, given);
 }
 
 static bool is_empty(lua_State *L, int table) {
@@ -163,59 +179,70 @@ static bool is_empty(lua_State *L, int table) {
   return false;
 }
 
-/* The work (on top) points at types and ids, which a script may take out of its command: it keeps
- * them itself. */
-static void keep_texts(lua_State *L, int commands) {
-  int work_index = lua_gettop(L);
-  lua_newtable(L);
-  size_t count = (size_t)lua_rawlen(L, commands);
-  for (size_t i = 1; i <= count; i++) {
-    lua_rawgeti(L, commands, (lua_Integer)i);
-    lua_getfield(L, -1, "type");
-    lua_rawseti(L, work_index + 1, (lua_Integer)(2 * i));
-    lua_getfield(L, -1, "command_id");
-    lua_rawseti(L, work_index + 1, (lua_Integer)(2 * i + 1));
-    lua_pop(L, 1);
-  }
-  lua_setiuservalue(L, work_index, 1);
-}
-
-/* Pushes the list of commands and the work. [-0, +2] */
-static work *check_commands(lua_State *L, mfr_state *state, int index, int64_t now,
-                            mfr_buffer *kept) {
-  char path[32] = "command";
+/* Whether the commands at an index are one; raises when they are neither that nor a list. */
+static bool is_single(lua_State *L, const mfr_state *state, int index) {
   if (lua_type(L, index) != LUA_TTABLE)
     mfr_misuse(L, state, "command",
                "a command { type = ..., data = ... } or a list of commands is needed, this is %s",
                mfr_type_name(L, index));
   lua_pushliteral(L, "type");
-  size_t length = (size_t)lua_rawlen(L, index);
+  size_t length = (size_t)lua_rawlen(L, index), keys = 0;
   bool single = lua_rawget(L, index) != LUA_TNIL || (length == 0 && !is_empty(L, index));
   lua_pop(L, 1);
-  if (!single) {
-    size_t keys = 0;
-    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1))
-      keys++;
-    if (keys != length)
-      mfr_misuse(L, state, "command", "a list of commands has the keys 1 to n and no others");
-  }
-  size_t count = single ? 1 : length;
-  lua_createtable(L, (int)count, 0);
-  work *w = lua_newuserdatauv(L, sizeof *w + count * sizeof *w->commands, 1);
-  int list = lua_gettop(L) - 1;
+  if (single) return true;
+  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1))
+    keys++;
+  if (keys != length)
+    mfr_misuse(L, state, "command", "a list of commands has the keys 1 to n and no others");
+  return false;
+}
+
+/* Pushes the work. [-0, +1] */
+static work *new_work(lua_State *L, size_t count, bool list, keeper *k) {
+  work *w = lua_newuserdatauv(L, sizeof *w + count * sizeof *w->commands, list ? 1 : 2);
   memset(w, 0, sizeof *w);
   w->count = count;
-  w->list = !single;
-  for (size_t i = 0; i < count; i++) {
+  w->list = list;
+  *k = (keeper){lua_gettop(L), 1};
+  if (!list) return w;
+  lua_createtable(L, (int)(2 * count), 0);
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, k->index, 1);
+  k->index++;
+  return w;
+}
+
+/*
+ * Pushes the list of commands, or nil where `listed` is false, and the work; the commands are
+ * encoded into the buffer. [-0, +2]
+ */
+static work *check_commands(lua_State *L, mfr_state *state, int index, int64_t now,
+                            mfr_buffer *buffer, bool listed) {
+  char path[32] = "command";
+  bool single = is_single(L, state, index);
+  size_t count = single ? 1 : (size_t)lua_rawlen(L, index);
+  keeper k;
+  if (listed)
+    lua_createtable(L, (int)count, 0);
+  else
+    lua_pushnil(L);
+  int list = lua_gettop(L);
+  work *w = new_work(L, count, !single, &k);
+  for (size_t i = 0; i < count; i++, k.slot += 2) {
     if (single)
       lua_pushvalue(L, index);
-    else
+    else {
       lua_rawgeti(L, index, (lua_Integer)i + 1);
-    if (!single) snprintf(path, sizeof path, "commands[%zu]", i + 1);
-    check_command(L, state, path, now, kept, &w->commands[i]);
-    lua_rawseti(L, list, (lua_Integer)i + 1);
+      snprintf(path, sizeof path, "commands[%zu]", i + 1);
+    }
+    check_command(L, state, path, now, buffer, &k, &w->commands[i]);
+    if (listed) {
+      copy_command(L, &w->commands[i]);
+      lua_rawseti(L, list, (lua_Integer)i + 1);
+    }
+    lua_settop(L, k.index);
   }
-  keep_texts(L, list);
+  lua_settop(L, list + 1);
   return w;
 }
 
@@ -266,11 +293,11 @@ static bool all_known(const work *w) {
   return w->count > 0;
 }
 
-/* Adds an event to the outcome: to the list at `list`, or to w->out. */
+/* Adds an event to the outcome: to the list at `list`, or to w->bytes. */
 static void add_event(lua_State *L, mfr_state *state, work *w, const mfr_decider *d, int list,
                       const mf_event *event) {
-  if (w->out) {
-    mfr_keep_event(L, w->out, event);
+  if (w->kept) {
+    mfr_keep_event(L, w->bytes, event);
     return;
   }
   mfr_push_event(L, state, event, d->events, d->types);
@@ -560,21 +587,21 @@ static void check_types(lua_State *L, mfr_state *state, work *w, const mfr_decid
 }
 
 /* How a loaded decider came to its decision, for the record: its code, its chance if it asked for
- * any, and what it looked at. [-0, +1]: the buffer that the last stands in */
-static void describe_decision(lua_State *L, mfr_state *state, work *w, int context,
-                              mf_append_options *options) {
+ * any, and what it looked at. Returns the buffer that the last stands in, or NULL: [-0, +1] */
+static mfr_buffer *describe_decision(lua_State *L, mfr_state *state, work *w, int context,
+                                     mf_append_options *options) {
   const mfr_context *used = lua_touserdata(L, context);
-  mfr_buffer *reads = mfr_borrow(L, state);
   options->code = (mf_bytes){w->call.loaded->digests.script, MF_DIGEST_SIZE};
   if (used->chance) {
     seed_of(L, state, w, &w->commands[w->deciding], w->seed);
     options->seed = (mf_bytes){w->seed, sizeof w->seed};
   }
-  if (lua_getiuservalue(L, context, MFR_CONTEXT_READS) == LUA_TTABLE)
-    mfr_encode(L, state, reads, -1, "reads");
-  lua_pop(L, 1);
+  if (lua_getiuservalue(L, context, MFR_CONTEXT_READS) != LUA_TTABLE) return NULL;
+  mfr_buffer *reads = mfr_borrow(L, state);
+  mfr_encode(L, state, reads, -2, "reads");
   if (reads->size > 0 && reads->size <= MF_EXTENSION_MAX)
     options->reads = (mf_bytes){reads->data, reads->size};
+  return reads;
 }
 
 /* The code that decides is kept in the store. */
@@ -593,8 +620,9 @@ static void record(lua_State *L, mfr_state *state, work *w, const command *c, in
                    const mf_new_event *events, size_t count, mf_append_result *result) {
   mf_append_options options = MF_APPEND_OPTIONS_INIT;
   mf_error error;
+  mfr_buffer *reads = NULL;
   int top = lua_gettop(L);
-  if (w->call.loaded) describe_decision(L, state, w, context, &options);
+  if (w->call.loaded) reads = describe_decision(L, state, w, context, &options);
   options.recorded_at = w->time;
   if (c->id.data) {
     options.command_id = (mf_bytes){c->id.data, c->id.size};
@@ -602,7 +630,7 @@ static void record(lua_State *L, mfr_state *state, work *w, const command *c, in
   }
   mf_bytes stream = {w->call.stream.data, w->call.stream.size};
   int status = mf_append(w->call.txn, stream, events, count, &options, result, &error);
-  if (w->call.loaded) mfr_give_back(state, lua_touserdata(L, top + 1));
+  if (reads) mfr_give_back(state, reads);
   lua_settop(L, top);
   if (status == MF_OK && w->call.loaded) keep_code(L, state, w);
   if (status == MF_OK) return;
@@ -690,7 +718,8 @@ static void decide_one(lua_State *L, mfr_state *state, work *w, mfr_decider *d, 
   }
   int64_t version = appended.version - (int64_t)count;
   int64_t position = appended.last_position - (int64_t)count;
-  mf_event *recorded = lua_newuserdatauv(L, (count + 1) * sizeof *recorded, 0);
+  mf_event one, *recorded = &one;
+  if (count > 1) recorded = lua_newuserdatauv(L, count * sizeof *recorded, 0);
   for (size_t k = 0; k < count; k++) {
     int64_t offset = (int64_t)k + 1;
     recorded[k] = as_recorded(w, &events[k], version + offset, position + offset);
@@ -764,7 +793,7 @@ static void decide_all(lua_State *L, mfr_state *state, work *w, mfr_decider *d, 
   bool expected = wanted == MF_NO_CONCURRENCY_CHECK || wanted == w->version;
   if (w->call.past)
     fold_past(L, state, w, d);
-  else if (w->version == 0 || !expected || version_of(L, state, w) != w->version)
+  else if (w->version == 0 || !expected || w->current != w->version)
     fold_stream(L, state, w, d, MF_LAST, wanted, push_expected(L, w));
   w->first_version = w->version;
   int status =
@@ -789,7 +818,7 @@ static void begin_anew(work *w) {
   w->version = w->position = w->first_version = w->last_position = w->recorded = 0;
   w->put_aside = 0;
   w->created = false;
-  if (w->out) w->out->size = 0;
+  if (w->bytes) w->bytes->size = w->events_at;
   for (size_t i = 0; i < w->count; i++) {
     w->commands[i].known = false;
     w->commands[i].recorded = 0;
@@ -797,10 +826,22 @@ static void begin_anew(work *w) {
   if (w->call.rolls) w->call.rolls->next = 0;
 }
 
-/* A few events more are folded just as well while others wait. */
-static bool is_far_behind(lua_State *L, const mfr_state *state, const work *w) {
+/*
+ * Begins the transaction, and looks where the stream stands. What is cold is folded before the
+ * write lock is taken, or after it was let go again; a few events more are folded just as well
+ * while others wait.
+ */
+static void begin(lua_State *L, mfr_state *state, work *w, mfr_decider *d) {
   enum { FEW = 16 };
-  return w->version == 0 || version_of(L, state, w) > w->version + FEW;
+  bool alone = w->record && !w->call.store->txn;
+  if (alone && w->version == 0) fold_stream(L, state, w, d, MF_LAST, MF_NO_CONCURRENCY_CHECK, 0);
+  mfr_call_begin(L, state, &w->call, w->record);
+  w->current = version_of(L, state, w);
+  if (!alone || w->current <= w->version + FEW) return;
+  mfr_call_release(&w->call);
+  fold_stream(L, state, w, d, MF_LAST, MF_NO_CONCURRENCY_CHECK, 0);
+  mfr_call_begin(L, state, &w->call, w->record);
+  w->current = version_of(L, state, w);
 }
 
 /*
@@ -813,9 +854,7 @@ static void stage(lua_State *L, mfr_state *state, work *w, mfr_decider *d) {
   begin_anew(w);
   w->last = mfr_past_version(L, state, &w->call);
   w->version = mfr_recall(L, state, &w->call, d, w->last);
-  if (w->record && !w->call.store->txn && is_far_behind(L, state, w))
-    fold_stream(L, state, w, d, MF_LAST, MF_NO_CONCURRENCY_CHECK, 0); /* before the write lock */
-  mfr_call_begin(L, state, &w->call, w->record);
+  begin(L, state, w, d);
   find_commands(L, state, w);
   if (d->identity && !w->record) {
     mfr_borrow(L, state);
@@ -875,11 +914,11 @@ static void decode_commands(lua_State *S, mfr_state *state, const work *w) {
     if (c->id.data) mfr_set_string(S, "command_id", c->id.data, c->id.size);
     mfr_set_integer(S, "time", c->time);
     if (c->data.size) {
-      mfr_decode_here(S, state, w->in->data + c->data.at, c->data.size);
+      mfr_decode_here(S, state, w->bytes->data + c->data.at, c->data.size);
       lua_setfield(S, -2, "data");
     }
     if (c->metadata.size) {
-      mfr_decode_here(S, state, w->in->data + c->metadata.at, c->metadata.size);
+      mfr_decode_here(S, state, w->bytes->data + c->metadata.at, c->metadata.size);
       lua_setfield(S, -2, "metadata");
     }
     lua_rawseti(S, -2, (lua_Integer)i + 1);
@@ -894,41 +933,40 @@ static int loaded_stage(lua_State *S) {
   decode_commands(S, state, w);
   lua_replace(S, COMMANDS);
   stage(S, state, w, &d);
-  w->state_at = w->out->size;
-  if (w->want_state) mfr_encode(S, state, w->out, d.state, "state");
+  w->state_at = w->bytes->size;
+  if (w->want_state) mfr_encode(S, state, w->bytes, d.state, "state");
   return 0;
 }
 
 static void push_kept_events(lua_State *L, mfr_state *state, const work *w) {
   mf_event event;
-  size_t at = 0;
-  lua_newtable(L);
+  size_t at = w->events_at;
+  lua_createtable(L, w->recorded > 0 && w->recorded < 1000 ? (int)w->recorded : 0, 0);
   int list = lua_gettop(L);
   lua_getiuservalue(L, STORE, MFR_STORE_EVENTS);
   lua_getiuservalue(L, STORE, MFR_STORE_TYPES);
-  while (at < w->state_at) {
-    at = mfr_kept_event(w->out, at, w->call.stream, &event);
+  for (lua_Integer i = 1; at < w->state_at; i++) {
+    at = mfr_kept_event(w->bytes, at, w->call.stream, &event);
     mfr_push_event(L, state, &event, list + 1, list + 2);
-    lua_rawseti(L, list, (lua_Integer)lua_rawlen(L, list) + 1);
+    lua_rawseti(L, list, i);
   }
   lua_settop(L, list);
 }
 
-/* Arguments: call, store, decider, list of commands, work. */
+/* Arguments: call, store, decider, nothing, work. */
 static int loaded_body(lua_State *L) {
   mfr_state *state = mfr_of(L);
   work *w = lua_touserdata(L, WORK);
-  w->out = mfr_borrow(L, state);
+  w->kept = true;
   mfr_enter(L, state, mfr_to_loaded(L, state, DECIDER), &w->call, loaded_stage, NULL, w);
-  mfr_give_back(state, w->in);
   push_kept_events(L, state, w);
   set_result(L, w);
   if (w->want_state) {
-    mfr_decode_here(L, state, w->out->data + w->state_at, w->out->size - w->state_at);
+    mfr_decode_here(L, state, w->bytes->data + w->state_at, w->bytes->size - w->state_at);
     lua_setfield(L, -2, "state");
   }
   commit(L, state, w);
-  mfr_give_back(state, w->out);
+  mfr_give_back(state, w->bytes);
   return 1;
 }
 
@@ -972,7 +1010,12 @@ static int c_stage(lua_State *S) {
   lua_getfield(S, -1, "type");
   lua_getfield(S, -2, "command_id");
   lua_pushvalue(S, -3);
-  check_command(S, state, "command", job->w->time, NULL, &job->w->commands[0]);
+  keeper by_caller = {0, 0};
+  mfr_buffer *buffer = mfr_borrow(S, state);
+  lua_insert(S, -2);
+  check_command(S, state, "command", job->w->time, buffer, &by_caller, &job->w->commands[0]);
+  mfr_give_back(state, buffer);
+  copy_command(S, &job->w->commands[0]);
   lua_createtable(S, 1, 0);
   lua_insert(S, -2);
   lua_rawseti(S, -2, 1);
@@ -1067,9 +1110,10 @@ static int handle(lua_State *L, bool recording) {
   int64_t time = mfr_clock(L, state, 1);
   if (time == MF_NOW) time = mf_now(store->store);
   mfr_check_store(L, state, 1);
-  mfr_buffer *in = mfr_borrow(L, state);
-  work *w = check_commands(L, state, 4, time, loaded ? in : NULL);
-  w->in = in;
+  mfr_buffer *bytes = mfr_borrow(L, state);
+  work *w = check_commands(L, state, 4, time, bytes, !loaded);
+  w->bytes = bytes;
+  w->events_at = bytes->size;
   w->call.store = store;
   w->call.stream = stream;
   w->record = recording;
@@ -1082,7 +1126,7 @@ static int handle(lua_State *L, bool recording) {
   w->call.past = w->call.as_of >= 0;
   w->call.rolls = mfr_check_rolls(L, state, 5);
   /* 1 store, 2 stream, 3 decider, 4 given, 5 options, 6 expectation, 7 the buffer, 8 commands,
-   * 9 work, 10 rolls */
+   * (nil for a loaded decider, whose own are made in its sandbox), 9 work, 10 rolls */
   lua_pushvalue(L, 1);
   lua_pushvalue(L, 3);
   lua_pushvalue(L, 8);
