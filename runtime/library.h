@@ -39,6 +39,7 @@ struct mfr_sandbox {
   locale_t c_locale, host_locale; /* the host's, while a call runs */
   mfr_sandbox_logger *logger;
   void *logger_context;
+  int young_percent; /* by how much it grows until the collector looks at what is young; 0: Lua's */
 
   /* The call that runs. */
   bool running, loading;
