@@ -294,7 +294,9 @@ faults:
 # libFuzzer targets for everything that decodes bytes, each for so many seconds; what they find stays in build/fuzz. In
 # this build every checksum is the same, so that a change is not refused at the first of them.
 FUZZ_SECONDS ?= 60
-FUZZ_TARGETS := record verify open gather salvage payload json tokens
+FUZZ_TARGETS := record verify open gather salvage payload value json tokens snapshot kept import fold text
+FUZZ_IN_LUA := snapshot kept import fold text
+FUZZ_HEADERS := spec/fuzz/state.h spec/fuzz/file.h
 FUZZ := $(BUILD)/fuzz
 FUZZ_FLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 .PHONY: fuzz fuzz-targets
@@ -305,8 +307,12 @@ fuzz-targets:
 $(BUILD)/seeds: spec/fuzz/seeds.c spec/damage/sample.h $(STORE_OBJECTS)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(filter-out %.h,$^) -o $@ $(STORE_LIBS)
 
-$(FUZZ_TARGETS:%=$(BUILD)/%): $(BUILD)/%: spec/fuzz/%.c spec/fuzz/state.h $(OBJECTS)
-	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -fsanitize=fuzzer $(filter-out %.h,$^) -o $@ $(LUA_LIBS) $(STORE_LIBS) -lm -ldl
+FUZZ_LINK = $(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -fsanitize=fuzzer $(filter %.c %.o,$^) -o $@ $(LUA_LIBS) $(STORE_LIBS) -lm -ldl
+$(filter-out $(FUZZ_IN_LUA:%=$(BUILD)/%),$(FUZZ_TARGETS:%=$(BUILD)/%)): $(BUILD)/%: spec/fuzz/%.c $(FUZZ_HEADERS) $(OBJECTS)
+	$(FUZZ_LINK)
+
+$(FUZZ_IN_LUA:%=$(BUILD)/%): $(BUILD)/%: spec/fuzz/in_lua.c spec/fuzz/%.lua $(FUZZ_HEADERS) $(OBJECTS)
+	$(FUZZ_LINK) -DSCRIPT='"$(filter %.lua,$^)"'
 
 fuzz:
 	$(call packages,$(TEST_PACKAGES) $(FUZZ_PACKAGES))

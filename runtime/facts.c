@@ -149,3 +149,68 @@ int mfr_host_census(lua_State *L) {
   call.store = mfr_check_store(L, state, 1);
   return mfr_protect(L, state, &call, census_body, 5, 0);
 }
+
+/* Arguments: call, store, from, to, counts. */
+static int busy_body(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  mfr_call *call = lua_touserdata(L, 1);
+  mfr_range range = {MF_READ_OPTIONS_INIT, 0};
+  mf_event event;
+  range.options.from = lua_tointeger(L, 3);
+  range.options.to = lua_tointeger(L, 4);
+  mfr_open_reader(L, state, call, &range);
+  while (mfr_next(L, state, call, &event)) {
+    lua_pushlstring(L, event.stream.data, event.stream.size);
+    lua_pushvalue(L, -1);
+    lua_Integer count = lua_rawget(L, 5) == LUA_TNUMBER ? lua_tointeger(L, -1) : 0;
+    lua_pop(L, 1);
+    lua_pushinteger(L, count + 1);
+    lua_rawset(L, 5);
+  }
+  mf_reader_close(call->reader);
+  call->reader = NULL;
+  return 0;
+}
+
+/* host.busy(store, from, to, counts): adds to counts[stream] how many events of the log from one
+ * position to another it has. */
+int mfr_host_busy(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  mfr_call call = {0};
+  lua_settop(L, 4);
+  call.store = mfr_check_store(L, state, 1);
+  return mfr_protect(L, state, &call, busy_body, 4, 0);
+}
+
+/* Arguments: call, store. */
+static int span_body(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  mfr_call *call = lua_touserdata(L, 1);
+  lua_pushinteger(L, 0);
+  for (int backwards = 0; backwards < 2; backwards++) {
+    mfr_range range = {MF_READ_OPTIONS_INIT, 0};
+    mf_event event;
+    range.options.max_count = 1;
+    range.options.backwards = backwards != 0;
+    mfr_open_reader(L, state, call, &range);
+    if (mfr_next(L, state, call, &event)) {
+      lua_pushinteger(L, event.position);
+      lua_replace(L, 3);
+      lua_pushinteger(L, event.recorded_at);
+    } else
+      lua_pushnil(L);
+    mf_reader_close(call->reader);
+    call->reader = NULL;
+  }
+  return 3;
+}
+
+/* host.span(store) -> the log's last position, 0 when it is empty; when its first and its last
+ * event were recorded. Whatever their data is: it is not decoded. */
+int mfr_host_span(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  mfr_call call = {0};
+  lua_settop(L, 1);
+  call.store = mfr_check_store(L, state, 1);
+  return mfr_protect(L, state, &call, span_body, 1, 3);
+}

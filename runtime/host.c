@@ -85,6 +85,8 @@ static const luaL_Reg functions[] = {{"json", host_json},
                                      {"create", host_create},
                                      {"stats", mfr_host_stats},
                                      {"census", mfr_host_census},
+                                     {"busy", mfr_host_busy},
+                                     {"span", mfr_host_span},
                                      {NULL, NULL}};
 void mfr_host_open(lua_State *L) {
   lua_pushfstring(L, "Moonfold %s, %s", MF_VERSION, LUA_RELEASE);

@@ -49,6 +49,8 @@ int mfr_host_command_lines(lua_State *L);
 int mfr_host_import(lua_State *L);
 int mfr_host_stats(lua_State *L);
 int mfr_host_census(lua_State *L);
+int mfr_host_busy(lua_State *L);
+int mfr_host_span(lua_State *L);
 int mfr_host_time(lua_State *L);
 int mfr_host_parse_time(lua_State *L);
 

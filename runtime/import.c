@@ -118,13 +118,20 @@ static part payload_field(importer *im, const char *key, const char *base64_key)
   return p;
 }
 
+static bool text_is_time(lua_State *L, int index, int64_t *time) {
+  size_t size;
+  if (lua_type(L, index) != LUA_TSTRING) return false;
+  const char *text = lua_tolstring(L, index, &size);
+  return strlen(text) == size && mfr_read_time(text, time);
+}
+
 static int64_t time_field(importer *im) {
   const char *key = "recorded_at";
   int64_t time = MF_NOW;
   if (!get_field(im, key)) return time;
   if (lua_isinteger(im->L, -1))
     time = lua_tointeger(im->L, -1);
-  else if (lua_type(im->L, -1) != LUA_TSTRING || !mfr_read_time(lua_tostring(im->L, -1), &time))
+  else if (!text_is_time(im->L, -1, &time))
     bad_line(im, key, "\"recorded_at\" is a time as in \"2026-11-25T18:30:00Z\"");
   lua_pop(im->L, 1);
   return time;

@@ -139,7 +139,7 @@ static bool check_link(lua_State *L, const mfr_state *state, int options,
               text.size == (size_t)(colon - text.data) + 1 + 2 * MF_LINK_SIZE;
   for (size_t i = 0; fine && i < MF_LINK_SIZE; i++) {
     const char *high = strchr(digits, colon[1 + 2 * i]), *low = strchr(digits, colon[2 + 2 * i]);
-    fine = high && low;
+    fine = high && low && *high && *low; /* strchr() finds a NUL, too */
     if (fine) link[i] = (uint8_t)((high - digits) << 4 | (low - digits));
   }
   if (!fine)

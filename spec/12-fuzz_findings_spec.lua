@@ -32,4 +32,81 @@ describe("fuzzing has shown that", function()
     file:flush()
     assert.is_true(moonfold.verify(path).parts.pages > 0)
   end)
+
+  -- The newest meta page of a file: where it stands, and the number of the last page that it tells.
+  local function newest_meta(bytes)
+    local first, second = ("<I8"):unpack(bytes, 145), ("<I8"):unpack(bytes, 4096 + 145)
+    local meta = first > second and 0 or 4096
+    return meta, (("<I8"):unpack(bytes, meta + 137))
+  end
+
+  it("pages behind a file's end that nobody has given back are told: they would be lost for good", function()
+    local path = support.path()
+    do
+      local store <close> = moonfold.open(path)
+      store:append_to_stream("s", { type = "Noted" })
+    end
+    assert.is_true(moonfold.verify(path).sound)
+    local meta, last = newest_meta(support.read(path))
+    do
+      local file <close> = assert(io.open(path, "r+b"))
+      file:seek("set", meta + 136)
+      file:write(("<I8"):pack(last + 4096))
+    end
+    local report = moonfold.verify(path)
+    assert.is_false(report.sound)
+    assert.matches("neither in use nor listed as free %(4096 such pages%)", report.problems[1].message)
+  end)
+
+  it("a link with NULs in it is no link", function()
+    local path = support.path()
+    moonfold.open(path, { tamper_evident = true }):close()
+    local link = "1:" .. ("0"):rep(63) .. "\0"
+    assert.error_matches(function() moonfold.verify(path, { link = link }) end, "a link is POSITION:HEX")
+  end)
+
+  describe("importing", function()
+    local function import(path, lines, ...)
+      local file = support.path()
+      support.write(file, table.concat(lines, "\n") .. "\n")
+      return support.shell(("%s import %s %s %s"):format(support.program(), support.quote(path), support.quote(file),
+        table.concat({ ... }, " ")))
+    end
+
+    it("refuses a first line that does not tell where the export begins", function()
+      local path = support.path()
+      local answer = import(path, { '{"moonfold_export":1,"seed":"0000000000000001","to":1}',
+        '{"stream_name":"s","type":"Noted"}' })
+      assert.equal(1, answer.status)
+      assert.matches("line 1, column 1: this is no first line of an export", answer.stderr, 1, true)
+    end)
+
+    it("takes no text for a time that has more behind a NUL", function()
+      local path = support.path()
+      local answer = import(path, { '{"stream_name":"s","type":"Noted","recorded_at":"2026-11-25\\u0000never"}' })
+      assert.equal(1, answer.status)
+      assert.matches('"recorded_at" is a time', answer.stderr, 1, true)
+    end)
+
+    -- What a C host records need not be a value of ours: bytes, for which the command line has a form.
+    it("gives what export, log, tail and stats can tell, whatever the last event's data is", function()
+      local path, copy, exported = support.path(), support.path(), support.path()
+      import(path, { '{"stream_name":"s","type":"Noted","data":{"n":1}}',
+        '{"stream_name":"s","type":"Noted","data_base64":"//8="}' })
+      local function run(...)
+        local answer = support.shell(support.program() .. " " .. table.concat({ ... }, " "))
+        assert.equal(0, answer.status, answer.stderr)
+        return answer.stdout
+      end
+      local quoted = support.quote(path)
+      local text = run("export", quoted)
+      assert.matches('"data_base64":"//8="', text, 1, true)
+      assert.matches('{"$base64":"//8="}', run("log", quoted), 1, true)
+      assert.matches('{"$base64":"//8="}', run("tail", quoted, "--max", "1"), 1, true)
+      assert.matches("events%s+2\n", run("stats", quoted))
+      support.write(exported, text)
+      run("import", support.quote(copy), support.quote(exported))
+      assert.equal(text, run("export", support.quote(copy)))
+    end)
+  end)
 end)

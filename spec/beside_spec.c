@@ -1,6 +1,6 @@
 /* Specs of what stands beside the log: code, snapshots, kept commands. Prints TAP. */
 #include "check.h"
-#include "store.h"
+#include "../store/internal.h"
 
 #include <fcntl.h>
 #include <lmdb.h>
@@ -442,6 +442,64 @@ static void damage_makes_it_missing(void) {
   check(fine, "a damaged snapshot is missing, and a new one takes its place");
 }
 
+/* ---- values that only another program can have written ---- */
+
+/* Puts a value, sealed, past everything that looks at it. */
+static int put_odd(mf_store *store, int kind, mf_bytes key, mf_bytes value) {
+  uint8_t sealed[64];
+  mf_txn *txn = begin(store);
+  memcpy(sealed, value.data, value.size);
+  mf__seal(sealed, value.size, key,
+           mf__seal_seed(txn->view.env->record.seed, MF__IN_BESIDE + kind));
+  MDB_val db_key = {key.size, (void *)(uintptr_t)key.data};
+  MDB_val db_value = {value.size + MF__SEAL, sealed};
+  txn->dropped = true;
+  int rc = mdb_put(txn->view.db, txn->view.env->beside[kind], &db_key, &db_value, 0);
+  return mf_commit(txn, NULL) == MF_OK && rc == 0;
+}
+
+/* What comes of listing all commands: MF_DONE, or what is wrong. */
+static int list_commands(mf_store *store, int64_t *last) {
+  mf_commands *commands;
+  mf_kept_command kept;
+  int status;
+  if (mf_commands_open(store, INT64_MIN, bytes(""), &commands, NULL) != MF_OK) return MF_IO;
+  while ((status = mf_commands_next(commands, &kept, NULL)) == MF_OK)
+    *last = kept.time;
+  mf_commands_close(commands);
+  return status;
+}
+
+static void odd_code_is_corrupt(void) {
+  mf_store *store = open_or_die(":memory:");
+  mf_code_record record;
+  int fine = put_odd(store, MF__CODE, mf__bytes(digest(1), MF_DIGEST_SIZE), bytes("short")) &&
+             mf_find_code(store, NULL, digest(1), &record, NULL) == MF_CORRUPT &&
+             mf_next_code(store, NULL, &record, NULL) == MF_CORRUPT;
+  check(fine, "code that is too short to be any is corrupt, and no lack of memory");
+  mf_close(store);
+}
+
+static void odd_commands_are_corrupt(void) {
+  int64_t last;
+  mf_store *store = open_or_die(":memory:");
+  int fine = put_odd(store, MF__COMMANDS, bytes("0123456789abcdef"), mf__bytes("\0", 1)) &&
+             list_commands(store, &last) == MF_CORRUPT;
+  check(fine, "a kept command that names no stream is corrupt");
+  mf_close(store);
+}
+
+static void no_command_has_no_time(void) {
+  int64_t last = 0;
+  mf_store *store = open_or_die(":memory:");
+  mf_txn *txn = begin(store);
+  mf_kept_command kept = {MF_NOW, bytes("a"), bytes("command")};
+  int fine = mf_keep_command(txn, &kept, NULL) == MF_OK && mf_commit(txn, NULL) == MF_OK &&
+             list_commands(store, &last) == MF_DONE && last > 0;
+  check(fine, "a command that is kept at MF_NOW is kept at the time of the clock");
+  mf_close(store);
+}
+
 int main(void) {
   char folder[] = "/tmp/moonfold-spec-XXXXXX", command[300];
   if (!mkdtemp(folder)) return 2;
@@ -467,6 +525,9 @@ int main(void) {
   it_is_there_again(folder);
   an_old_file_gets_it();
   damage_makes_it_missing();
+  odd_code_is_corrupt();
+  odd_commands_are_corrupt();
+  no_command_has_no_time();
   snprintf(command, sizeof command, "rm -rf %s", folder);
   if (system(command) != 0) return 2;
   printf("1..%d\n", number);

@@ -1,11 +1,14 @@
 /* The code that decided: kept for ever, by its digest. */
 #include "internal.h"
 
+enum { TIME_SIZE = 8 }; /* when it was first seen; then comes the code */
+
+/* False: no memory. */
 static bool read_code(mf_bytes key, mf_bytes value, mf_code_record *record) {
-  if (key.size != MF_DIGEST_SIZE || value.size < 8) return false;
   memcpy(record->digest, key.data, MF_DIGEST_SIZE);
   record->first_seen = (int64_t)mf__u64_read(value.data);
-  return mf__copy(mf__bytes((const uint8_t *)value.data + 8, value.size - 8), &record->code);
+  return mf__copy(mf__bytes((const uint8_t *)value.data + TIME_SIZE, value.size - TIME_SIZE),
+                  &record->code);
 }
 
 static bool find_staged(const mf_txn *txn, mf_bytes digest, mf_bytes *value) {
@@ -21,7 +24,7 @@ static bool find_staged(const mf_txn *txn, mf_bytes digest, mf_bytes *value) {
 int mf_put_code(mf_txn *txn, const uint8_t digest[MF_DIGEST_SIZE], mf_bytes code, bool *committed,
                 mf_error *error) {
   mf_bytes key = mf__bytes(digest, MF_DIGEST_SIZE), value;
-  uint8_t first_seen[8];
+  uint8_t first_seen[TIME_SIZE];
   bool found;
   int status = mf__txn_usable(txn, error);
   if (status != MF_OK) return status;
@@ -29,7 +32,7 @@ int mf_put_code(mf_txn *txn, const uint8_t digest[MF_DIGEST_SIZE], mf_bytes code
   if (committed) *committed = found;
   if (status == MF_OK && !found && !find_staged(txn, key, &value)) {
     mf__u64_write(first_seen, (uint64_t)mf_now(txn->store));
-    status = mf__beside_stage(txn, MF__CODE, key, mf__bytes(first_seen, 8), code, error);
+    status = mf__beside_stage(txn, MF__CODE, key, mf__bytes(first_seen, TIME_SIZE), code, error);
   }
   return mf__txn_note(txn, status);
 }
@@ -40,6 +43,7 @@ static int find(mf__view *view, const mf_txn *txn, const uint8_t *digest, mf_cod
   bool found = txn && find_staged(txn, key, &value);
   int status = found ? MF_OK : mf__beside_get(view, MF__CODE, key, &value, &found, error);
   if (status != MF_OK || !found) return status == MF_OK ? MF_DONE : status;
+  if (value.size < TIME_SIZE) return mf__corrupt_index(error, view->env, "the code that is kept");
   if (read_code(key, value, record)) return MF_OK;
   return mf__fail(error, MF_NO_MEMORY, "no memory for code");
 }
@@ -66,7 +70,7 @@ static int next(mf__view *view, const uint8_t *after, mf_code_record *record, mf
   mf_bytes bytes = mf__bytes(value.mv_data, value.mv_size);
   mf_bytes digest = mf__bytes(key.mv_data, key.mv_size);
   if (!mf__unseal(&bytes, digest, mf__seal_seed(env->record.seed, MF__IN_BESIDE + MF__CODE)) ||
-      bytes.size < 8)
+      digest.size != MF_DIGEST_SIZE || bytes.size < TIME_SIZE)
     return mf__corrupt_index(error, env, "the code that is kept");
   if (read_code(digest, bytes, record)) return MF_OK;
   return mf__fail(error, MF_NO_MEMORY, "no memory for code");

@@ -23,7 +23,8 @@ int mf_keep_command(mf_txn *txn, const mf_kept_command *command, mf_error *error
   if (status == MF_OK) status = mf__check_name(command->stream, error);
   if (status != MF_OK) return status;
   uint64_t id = mdb_txn_id(txn->view.db);
-  write_key(key, command->time, id << NUMBER_BITS | txn->beside[MF__COMMANDS].count);
+  int64_t time = command->time == MF_NOW ? mf_now(txn->store) : command->time;
+  write_key(key, time, id << NUMBER_BITS | txn->beside[MF__COMMANDS].count);
   uint8_t *p = mf__varint_write(head, command->stream.size);
   memcpy(p, command->stream.data, command->stream.size);
   p += command->stream.size;
@@ -97,7 +98,8 @@ static int list_one(mf_commands *c, mf_bytes key, mf_bytes value, mf_error *erro
     return mf__corrupt_index(error, env, "a command that is kept");
   const uint8_t *p = value.data, *limit = p + value.size;
   p = mf__varint_read(p, limit, &size);
-  if (!p || size > (uint64_t)(limit - p))
+  if (time_of(key.data) == MF_NOW || !p || size == 0 || size > MF_STREAM_NAME_MAX ||
+      size > (uint64_t)(limit - p))
     return mf__corrupt_index(error, env, "a command that is kept");
   if (size < c->prefix.size || memcmp(p, c->prefix.size ? c->prefix.data : p, c->prefix.size) != 0)
     return MF_OK;

@@ -226,7 +226,9 @@ typedef struct mf__walk {
   mf__source source;
   mf__meta meta;
   mf__walk_depth depth;
-  uint8_t *owner; /* of each page that the file has */
+  uint8_t *owner;  /* of each page that the file has */
+  uint8_t *behind; /* a bit for each page behind its end: whether it is listed as free; or NULL */
+  uint64_t behind_free;
   uint64_t pages, done, free;
   uint8_t *levels[MF__TREE_DEPTH]; /* the pages from the root to where the walk stands */
   mf__buffer value;

@@ -24,9 +24,9 @@ static uint64_t version_of(const uint8_t *key) {
 /* The position of a version among runs that begin with `first`; 0: not there. */
 static uint64_t position_in(mf_bytes runs, uint64_t first, uint64_t base, uint64_t version,
                             uint64_t *next_first, uint64_t *next_base) {
-  const uint8_t *p = runs.data, *limit = p + runs.size;
+  const uint8_t *p = runs.data, *limit = p ? p + runs.size : p;
   uint64_t gap, length;
-  while (p && p < limit) {
+  while (p < limit) {
     p = mf__varint_read(p, limit, &gap);
     if (p) p = mf__varint_read(p, limit, &length);
     if (!p) break;

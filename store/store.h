@@ -535,7 +535,7 @@ MF_API int mf_drop_snapshots(mf_store *store, const uint8_t digest[MF_DIGEST_SIZ
 
 /* A command that was handled, whatever came of it: opaque bytes, with what one looks for. */
 typedef struct mf_kept_command {
-  int64_t time; /* microseconds since the epoch */
+  int64_t time; /* microseconds since the epoch, or MF_NOW */
   mf_bytes stream;
   mf_bytes command;
 } mf_kept_command;

@@ -439,6 +439,16 @@ static void free_problem(void *context, uint64_t number, const char *why) {
 }
 
 /* An entry of the free list: the pages that a transaction has given back, in descending order. */
+/* Pages that the file does not have are told by the free list alone, each of them once. */
+static bool note_behind(mf__walk *walk, uint64_t number) {
+  uint64_t i = number - walk->pages;
+  if (!walk->behind) return true; /* too many, which is told at the end */
+  if (walk->behind[i / 8] & 1u << i % 8) return false;
+  walk->behind[i / 8] |= (uint8_t)(1u << i % 8);
+  walk->behind_free++;
+  return true;
+}
+
 static bool add_free(void *context, const mf__entry *entry) {
   freeing *f = context;
   mf__walk *walk = f->walk;
@@ -460,7 +470,11 @@ static bool add_free(void *context, const mf__entry *entry) {
     }
     before = number;
     walk->free++;
-    if (number >= walk->pages) continue; /* taken and given back, and never written */
+    if (number >= walk->pages) { /* taken and given back, and never written */
+      if (!note_behind(walk, number))
+        free_problem(f, entry->page, "a page behind the file's end is listed as free twice");
+      continue;
+    }
     if (walk->owner[number]) {
       free_problem(f, number, "it is in use, and listed as free");
       continue;
@@ -479,8 +493,12 @@ bool mf__walk_free(mf__walk *walk, const mf__visitor *visitor) {
   return mf__walk_tree(walk, &tree, MF__OWNER_FREE_TREE, &list);
 }
 
+static uint64_t pages_behind(const mf__walk *walk) {
+  return walk->meta.last_page + 1 > walk->pages ? walk->meta.last_page + 1 - walk->pages : 0;
+}
+
 void mf__walk_unaccounted(mf__walk *walk, const mf__visitor *visitor) {
-  uint64_t lost = 0, first = 0;
+  uint64_t lost = pages_behind(walk) - walk->behind_free, first = lost ? walk->pages : 0;
   char why[128];
   for (uint64_t i = walk->pages; i-- > 2;)
     if (!walk->owner[i]) {
@@ -545,6 +563,11 @@ bool mf__walk_begin(mf__walk *walk, const mf__source *source, const mf__meta *me
   if (walk->pages < 2) walk->pages = 2;
   walk->owner = calloc((size_t)walk->pages, 1);
   if (!walk->owner) return false;
+  uint64_t behind = pages_behind(walk);
+  if (behind > 0 && behind <= source->size / 8) { /* or they are not all listed */
+    walk->behind = calloc((size_t)behind / 8 + 1, 1);
+    if (!walk->behind) return false;
+  }
   walk->owner[0] = walk->owner[1] = MF__OWNER_META;
   walk->done = 2;
   return true;
@@ -555,5 +578,6 @@ void mf__walk_end(mf__walk *walk) {
     free(walk->levels[i]);
   mf__buffer_free(&walk->value);
   free(walk->owner);
+  free(walk->behind);
   memset(walk, 0, sizeof *walk);
 }

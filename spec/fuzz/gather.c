@@ -1,5 +1,6 @@
 /* Fuzzes what salvage finds in a file: the input is a whole file. */
 #include "../../store/internal.h"
+#include "file.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -1,12 +1,7 @@
 /* Fuzzes all of salvage: the input is a whole file. What comes of it must be a sound store, which
  * mf_salvage() verifies itself: its refusing its own work is a finding. */
+#include "file.h"
 #include "store.h"
-
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -25,9 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     atexit(clean);
   }
   clean();
-  int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-  if (fd < 0 || write(fd, data, size) != (ssize_t)size) exit(2);
-  close(fd);
+  write_file(path, data, size);
   int status = mf_salvage(path, new_path, NULL, NULL, &error);
   if (status != MF_OK && status != MF_CORRUPT) {
     fprintf(stderr, "%d: %s\n", status, error.message);

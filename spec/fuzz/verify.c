@@ -1,7 +1,6 @@
 /* Fuzzes the walker and everything that verify knows: the input is a whole file. */
 #include "../../store/internal.h"
-
-#include <stdio.h>
+#include "file.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

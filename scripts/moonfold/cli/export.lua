@@ -16,7 +16,7 @@ end
 return function(call)
   local options, out = call.options, call.out
   local store <close> = call:open { read_only = true }
-  local last = lines.last_position(store)
+  local last = call.host.span(store)
   local from, to = math.max(options.from or 1, 1), math.min(options.to or last, last)
   out:write(('{"moonfold_export":1,"seed":"%s","from":%d,"to":%d}\n'):format(call.host.seed(store), from,
     math.max(to, from - 1)))

@@ -31,7 +31,7 @@ local function header_of(call, line, name)
       .. " newer Moonfold"):format(name, tostring(header.moonfold_export)))
   end
   local seed_fine = type(header.seed) == "string" and #header.seed == 16 and not header.seed:find("[^%x]")
-  if not seed_fine or math.type(header.to) ~= "integer" then
+  if not seed_fine or math.type(header.from) ~= "integer" or math.type(header.to) ~= "integer" then
     call:fail("invalid_argument", name .. ", line 1, column 1: this is no first line of an export")
   end
   return header

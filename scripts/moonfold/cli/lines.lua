@@ -8,7 +8,7 @@ local lines = {}
 function lines.write(out, store, stream, range, how, progress)
   local left, sum = how.max or math.maxinteger, 0
   local from, to = range.from or 1, range.to or math.maxinteger
-  to = math.min(to, stream and store:stream_version(stream) or lines.last_position(store))
+  to = math.min(to, stream and store:stream_version(stream) or (out.host.span(store)))
   while left > 0 and from <= to do
     how.max = left
     local text, count, last, more = out.host.lines(store, stream,
@@ -22,11 +22,19 @@ function lines.write(out, store, stream, range, how, progress)
   return sum
 end
 
---- The position of the log's last event, 0 when there is none.
-function lines.last_position(store)
-  local position = 0
-  for event in store:all_events { backwards = true, max_count = 1 } do position = event.global_position end
-  return position
+--- Where the `count` last events up to `to` begin, or fewer where there are not so many: the version of the first of
+--- them in the stream, or (nil) its position in the log; nil when there is none. They are not decoded: a C host may
+--- have recorded data of its own.
+function lines.reach_back(host, store, stream, to, count, types)
+  local first, more = nil, true
+  while more and count > 0 and to > 0 do
+    local range = { to = to, backwards = true, max_count = count, types = types }
+    local shown, last
+    shown, last, more = select(2, host.lines(store, stream, range, { style = "fields" }))
+    if shown > 0 then first = last end
+    count, to = count - shown, last - 1
+  end
+  return first
 end
 
 --- The style of lines for an output; nil where it is a table.

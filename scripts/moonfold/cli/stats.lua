@@ -1,6 +1,5 @@
 -- stats STORE: what is in it, where the space goes, who holds old pages.
 
-local lines = require "moonfold.cli.lines"
 local text = require "moonfold.cli.text"
 
 local SHOWN = 5          -- largest and hottest streams
@@ -24,13 +23,10 @@ local function largest(store)
 end
 
 -- The streams that have most of the log's last events.
-local function hottest(store, last)
+local function hottest(call, store, last)
   local counts, names, list = {}, {}, {}
-  for event in store:all_events { from = math.max(1, last - RECENT + 1), to = last } do
-    local name = event.stream_name
-    if not counts[name] then names[#names + 1] = name end
-    counts[name] = (counts[name] or 0) + 1
-  end
+  call.host.busy(store, math.max(1, last - RECENT + 1), last, counts)
+  for name in pairs(counts) do names[#names + 1] = name end
   table.sort(names)
   for _, name in ipairs(names) do keep_greatest(list, name, counts[name]) end
   return list
@@ -58,23 +54,16 @@ local function census(call, store, last)
   return sorted(types), sorted(codes)
 end
 
-local function time_of(store, options)
-  local time
-  for event in store:all_events(options) do time = event.recorded_at end
-  return time
-end
-
 local function collect(call, store)
   local facts, kept = call.host.stats(store), store:kept()
   facts.codes, facts.code_bytes = kept.codes, kept.code_bytes
   facts.snapshots, facts.snapshot_bytes = kept.snapshots, kept.snapshot_bytes
   facts.kept_commands, facts.kept_command_bytes = kept.commands, kept.command_bytes
-  local last = lines.last_position(store)
+  local last, first_at, last_at = call.host.span(store)
   facts.event_types, facts.decided_by = census(call, store, last)
   facts.largest_streams = largest(store)
-  facts.hottest_streams = hottest(store, last)
-  facts.first_recorded_at = time_of(store, { max_count = 1 })
-  facts.last_recorded_at = time_of(store, { max_count = 1, backwards = true })
+  facts.hottest_streams = hottest(call, store, last)
+  facts.first_recorded_at, facts.last_recorded_at = first_at, last_at
   return facts
 end
 

@@ -7,14 +7,6 @@ local streams = require "moonfold.cli.streams"
 local SHOWN = 10
 local SLICE = 1 -- seconds
 
--- The last events, oldest first.
-local function last_events(store, stream, options)
-  local last = {}
-  local range = { backwards = true, max_count = options.max or SHOWN, types = options.types }
-  for event in events.list(store, stream, range) do table.insert(last, 1, event) end
-  return last
-end
-
 -- A function that prints what stands in a range.
 local function printer_of(out, store, stream, types)
   local style = lines.style_of(out)
@@ -39,7 +31,7 @@ local function follow(call, store, stream, log, version, print)
       if call.host.reader_gone() then return end
     end
     local from = stream and version + 1 or log + 1
-    log = lines.last_position(store)
+    log = call.host.span(store)
     version = stream and store:stream_version(stream)
     print(from, version or log)
   end
@@ -49,13 +41,12 @@ return function(call)
   local options, stream = call.options, call.arguments.stream
   local store <close> = call:open { read_only = true }
   if stream and not options.follow then streams.must_exist(call, store, stream) end
-  local log = lines.last_position(store)
+  local log = call.host.span(store)
   local version = stream and store:stream_version(stream)
-  local last = last_events(store, stream, options)
+  local first = lines.reach_back(call.host, store, stream, version or log, options.max or SHOWN, options.types)
   local print = printer_of(call.out, store, stream, options.types)
-  local field = stream and "stream_position" or "global_position"
-  if #last > 0 then
-    print(last[1][field], last[#last][field])
+  if first then
+    print(first, version or log)
   elseif not options.follow then
     events.printer(call.out, stream ~= nil):finish("no events")
   end
