@@ -38,8 +38,9 @@ BUILD_PACKAGES := gcc make pkg-config libc6-dev lua5.4 liblua5.4-dev liblmdb-dev
 DEMO_PACKAGES := $(BUILD_PACKAGES) git
 #   lua-busted: specs   lua-check, clang-format: make check   clang: the second compiler   g++: a host in C++
 #   luajit: moonfold.ffi        tmux: the REPL in a terminal        luarocks: the rockspec
-#   valgrind: leaks of a C host      love, xvfb, xauth, netpbm: a game, drawn and looked at
-TEST_PACKAGES := $(DEMO_PACKAGES) g++ valgrind luajit luarocks love xvfb xauth netpbm lua-busted lua-check clang-format clang tmux
+#   valgrind: leaks of a C host      groff-base: the manual page     locales: a host that writes 1,5
+#   love, xvfb, xauth, netpbm: a game, drawn and looked at
+TEST_PACKAGES := $(DEMO_PACKAGES) g++ valgrind luajit luarocks love xvfb xauth netpbm lua-busted lua-check clang-format clang tmux groff-base locales
 #   libclang-rt-14-dev: libFuzzer and the sanitizers of clang
 FUZZ_PACKAGES := libclang-rt-14-dev
 

@@ -8,7 +8,7 @@ Progress.__index = Progress
 local progress = {}
 
 local EVERY = 0.2          -- seconds
-local WORTH_TELLING = 0.1  -- of work
+local WORTH_TELLING = 1    -- second of work
 
 --- `doing`: "exporting"; `total`: how many events it will be, where that is known; `quiet`: only the last line.
 function progress.new(call, doing, total, quiet)
