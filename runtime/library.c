@@ -19,7 +19,8 @@ typedef struct advice {
 #define INEXACT "its last bit differs between processors: use integers, a table, or math.sqrt"
 #define NO_FUNCTIONS                                                                               \
   "the program that loads them gives them no functions (mf_add_function in C, the option host of " \
-  "moonfold.load_decider in Lua)"
+  "moonfold.load_decider in Lua); the tools of the command line have none to give: load such "     \
+  "scripts in a program, for `moonfold run`"
 #define NO_HOST "scripts do not reach their host: what they need comes in commands and events"
 
 static const advice advices[] = {

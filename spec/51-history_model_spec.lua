@@ -182,6 +182,12 @@ function questions.find(world)
   same(expected, by_part and by_part.version, ("find by the part %q from %d to %d"):format(path, from, to))
   same(expected, by_all and by_all.version, ("find by all, %q from %d to %d"):format(path, from, to))
   if by_all then same(world.states[expected], by_all.state, "found") end
+  local its_keys = values.parse_path(path)
+  if its_keys and its_keys[1] then
+    local by_fields = world.past:find("thing-1", function(state) return is_wanted(part(state, path)) end,
+      { fields = { "never", its_keys[1] }, from = from, to = to })
+    same(expected, by_fields and by_fields.version, ("find by fields, %q from %d to %d"):format(path, from, to))
+  end
 end
 
 function questions.halve(world)

@@ -1,8 +1,12 @@
 --- The parts of the REPL that need no terminal: completion, printing, evaluating.
 
 local complete = require "moonfold.repl.complete"
-local evaluate = require "moonfold.repl.evaluate"
+local lfs = require "lfs"
 local moonfold = require "moonfold"
+local reference = require "moonfold.reference"
+local support = require "support"
+local text = require "moonfold.cli.text"
+local evaluate = require "moonfold.repl.evaluate"
 local show = require "moonfold.repl.show"
 
 describe("completion", function()
@@ -240,14 +244,45 @@ describe("a line of Lua", function()
     assert.is_nil((evaluate.predicate("total >", {})))
   end)
 
-  it("tells the one field that it looks at, when it is one", function()
-    local state = { total = 1, items = {}, state = 1 }
-    assert.equal("total", evaluate.only_field("total > 3", state))
-    assert.equal("items", evaluate.only_field("#items > 3 and items[1].total == 2", state))
-    assert.equal("total", evaluate.only_field('total == "items"', state))
-    assert.is_nil(evaluate.only_field("total > #items", state))
-    assert.is_nil(evaluate.only_field("state.total > 1", state))
-    assert.is_nil(evaluate.only_field("x > 1", state))
-    assert.is_nil(evaluate.only_field("x > 1", 7))
+  it("tells the fields that it may look at, unless it looks at the whole state", function()
+    assert.same({ "total" }, evaluate.fields("total > 3"))
+    assert.same({ "items" }, evaluate.fields("#items > 3 and items[1].total == 2"))
+    assert.same({ "total" }, evaluate.fields('total == "items" or total == \'state\''))
+    assert.same({ "total", "items", "math" }, evaluate.fields("total > #items and not (math.pi < items.total)"))
+    assert.same({}, evaluate.fields("true"))
+    assert.is_nil(evaluate.fields("state.total > 1"))
+  end)
+end)
+
+describe("a page about a name", function()
+  it("fits a narrow terminal, but for its code", function()
+    for _, name in ipairs { "check", "corrupt", "Event", "read_stream", "store", "" } do
+      local page = reference.page(name, 44):gsub("\n  Example\n.*", "\n"):gsub("^[^\n]*\n", "")
+      for line in page:gmatch("[^\n]+") do
+        assert.is_true(text.width(line) <= 44, name .. ": " .. line)
+      end
+      assert.are.equal(reference.page(name), reference.page(name, 200))
+    end
+  end)
+end)
+
+describe("looking for a state", function()
+  it("sees fields that are gone in the end", function()
+    local folder = support.folder()
+    support.write(folder .. "/coupon.lua", [[
+      return { category = "c", initial_state = { n = 0 }, evolve = {
+        Given = function(c) c.coupon = { "a" } end,
+        Counted = function(c) c.n = c.n + 1 end,
+        Taken = function(c) c.coupon = nil end,
+      } }]])
+    local store <close> = moonfold.open(folder .. "/coupon.fold")
+    for _, kind in ipairs { "Counted", "Given", "Counted", "Taken" } do
+      store:append_to_stream("c-1", moonfold.event(kind))
+    end
+    local program = support.program()
+    if not program:find("^/") then program = lfs.currentdir() .. "/" .. program end
+    local command = "cd %s && echo '.find c-1 n > 1 and #coupon == 1' | %s repl coupon.fold --use coupon.lua"
+    local played = support.shell(command:format(folder, program))
+    assert.matches("^3 .*Counted", played.stdout)
   end)
 end)

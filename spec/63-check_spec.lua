@@ -169,8 +169,11 @@ describe("a check of rules", function()
   end)
 
   it("finds states that cannot be stored, with the first event after which they cannot", function()
-    for value, problem in pairs { ["function() end"] = "a function cannot be stored", ["0 / 0"] = "NaN cannot be stored",
-      ["1 / 0"] = "an infinite number cannot be stored" } do
+    for value, problem in pairs {
+      ["function() end"] = "a function cannot be stored",
+      ["0 / 0"] = "NaN cannot be stored",
+      ["1 / 0"] = "an infinite number cannot be stored",
+    } do
       local path = edited(ADDED, "if event.stream_position == 4 then cart.f = " .. value .. " end")
       for _, rules in ipairs { path, dofile(path) } do
         local report = run(rules)

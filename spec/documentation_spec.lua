@@ -234,7 +234,7 @@ describe("documented options", function()
     stream = "s", share = { index = 1, count = 2 }, finding = function() end,
     version = 1, time = 1, monotonic = true, path = "", script = "counter.lua",
     tamper_evident = true, link = "1:" .. ("0"):rep(64),
-    hash = true, host = {}, host_version = "1", check_host = true,
+    hash = true, fields = {}, host = {}, host_version = "1", check_host = true,
   }
 
   local function refused(call, options)

@@ -1033,7 +1033,8 @@ end
           text = [[
 All states are looked at, one after the other. A predicate that goes on to hold once it does is `monotonic`: then
 about as many states are looked at as the number of events has binary digits. With `path` the predicate is given
-that part of the state, and only where it changes: that is much faster when the state is large.]],
+that part of the state, and only where it changes: that is much faster when the state is large. With `fields` it is
+given a table that has only these, and only where one of them changes.]],
           parameters = {
             { name = "stream", type = "string", text = "the stream's name" },
             { name = "predicate", type = "fun(state: any): boolean", text = "what should hold" },
@@ -1043,6 +1044,7 @@ that part of the state, and only where it changes: that is much faster when the 
             from, to,
             option("monotonic", "boolean", "false", "once it holds, it holds from then on"),
             option("path", "string|Key[]", "the whole state", "what the predicate is given"),
+            option("fields", "Key[]", "all", "what the table has that the predicate is given"),
           },
           returns = { { name = "step", type = "Step?" } },
           errors = { "not_found", "script_error" },

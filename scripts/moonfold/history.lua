@@ -407,18 +407,60 @@ local function scan(fold, predicate, from, to, keys)
   return found
 end
 
-local find_keys <const> = { from = true, to = true, monotonic = true, path = true }
+--- The same for a predicate that is given some fields of the state: only what changes of them is handed over, which
+--- takes a fold for each of them.
+local function scan_fields(fold, predicate, from, to, fields)
+  local state = fold.store:aggregate_stream(fold.stream, fold.decider, { to = from - 1 }).state
+  local first, parts = from, {}
+  for _, field in ipairs(fields) do parts[field] = values.get(state, { field }) end
+  while from <= to do
+    local last = fields[1] and math.min(to, from + batch_size(parts) - 1) or to
+    local changed, after = {}, nil
+    for _, field in ipairs(fields) do
+      local options = { from = from, to = last, initial_state = state, trace = { field } }
+      local result = fold.store:aggregate_stream(fold.stream, fold.decider, options)
+      for _, change in ipairs(result.trace) do
+        local those = changed[change.version] or {}
+        changed[change.version] = those
+        those[#those + 1] = { field = field, value = change.value }
+      end
+      after = result.state
+    end
+    for version = from, last do
+      for _, change in ipairs(changed[version] or {}) do parts[change.field] = change.value end
+      if (changed[version] or version == first) and predicate(parts) then return version end
+    end
+    state, from = after, last + 1
+  end
+  return nil
+end
+
+local find_keys <const> = { from = true, to = true, monotonic = true, path = true, fields = true }
+
+local function check_fields(options)
+  local fields = options.fields
+  if fields == nil then return nil end
+  if type(fields) ~= "table" then
+    refuse("options.fields", "a list of fields is needed, such as { \"total\" }: this is a %s", type(fields))
+  end
+  for _, other in ipairs { "path", "monotonic" } do
+    if options[other] then refuse("options.fields", "it is given instead of %s", other) end
+  end
+  return fields
+end
 
 --- The first event after which predicate(state) holds; nil when it never does.
 function History:find(stream, predicate, options)
   if type(predicate) ~= "function" then refuse("predicate", "a function is needed, this is a %s", type(predicate)) end
   options = check_options(options, "options", find_keys)
-  local keys = check_path(options.path or "")
+  local keys, fields = check_path(options.path or ""), check_fields(options)
   return self:run(function(store)
     local from, to = check_range(options, existing(store, stream))
     local fold = fold_of(store, stream, self:decider(stream))
     local version
-    if options.monotonic then
+    if fields then
+      version = scan_fields(fold, predicate, from, to, fields)
+    elseif options.monotonic then
       version = bisect(fold, function(state) return predicate(values.get(state, keys)) end, from, to)
     else
       version = scan(fold, predicate, from, to, keys)

@@ -473,7 +473,9 @@ end
 
 -- Pages ----------------------------------------------------------------------------------------------------------
 
-local PAGE_WIDTH <const> = 79
+local PAGE_WIDTH <const>, NARROWEST <const> = 79, 30
+
+local page_width = PAGE_WIDTH -- of the page that is made
 
 -- Rows in columns; the last one is wrapped.
 local function columns(add, rows)
@@ -482,12 +484,16 @@ local function columns(add, rows)
     for i = 1, #row - 1 do widths[i] = math.min(28, math.max(widths[i] or 0, #row[i])) end
   end
   for _, width in ipairs(widths) do left = left + width + 2 end
+  if page_width - left < NARROWEST // 2 then -- the last column has lines of its own
+    left = 6
+    for i in ipairs(widths) do widths[i] = 0 end
+  end
   for _, row in ipairs(rows) do
     local line = "    "
     for i = 1, #row - 1 do line = line .. row[i] .. (" "):rep(widths[i] - #row[i]) .. "  " end
-    local text = wrap(plain(row[#row]), PAGE_WIDTH, (" "):rep(left))
+    local text = wrap(plain(row[#row]), page_width, (" "):rep(left))
     if #line > left then
-      add(line)
+      add((line:gsub("%s+$", "")))
     else
       text = line .. text:sub(#line + 1)
     end
@@ -532,14 +538,14 @@ local function entry_page(entries)
   local entry = entries[1]
   local add, text = page_of_lines()
   add("%s\n", entry.signature)
-  add(wrap(plain(entry.summary), PAGE_WIDTH, "  "))
-  if entry.text then add("\n%s", wrap(plain(entry.text), PAGE_WIDTH, "  ")) end
+  add(wrap(plain(entry.summary), page_width, "  "))
+  if entry.text then add("\n%s", wrap(plain(entry.text), page_width, "  ")) end
   page_items(add, "Parameters", entry.parameters)
   page_items(add, "Options", entry.options)
   page_items(add, "Fields", entry.fields)
   page_returns(add, entry)
   local codes = all_errors(entry)
-  if #codes > 0 then add("\n  Errors\n%s", wrap(table.concat(codes, ", "), PAGE_WIDTH, "    ")) end
+  if #codes > 0 then add("\n  Errors\n%s", wrap(table.concat(codes, ", "), page_width, "    ")) end
   page_example(add, entry)
   see_also(add, entries)
   return text()
@@ -556,7 +562,7 @@ end
 
 local function alias_page(alias)
   local add, text = page_of_lines()
-  add("%s\n\n%s\n", alias.name, wrap(plain(alias.text), PAGE_WIDTH, "  "))
+  add("%s\n\n%s\n", alias.name, wrap(plain(alias.text), page_width, "  "))
   add("    %s", alias.type)
   return text()
 end
@@ -565,7 +571,7 @@ local function section_page(section)
   local add, text = page_of_lines()
   local rows = {}
   for _, entry in ipairs(section.entries) do rows[#rows + 1] = { entry.name, entry.summary } end
-  add("%s\n\n%s\n", section.title, wrap(plain(section.text), PAGE_WIDTH, "  "))
+  add("%s\n\n%s\n", section.title, wrap(plain(section.text), page_width, "  "))
   columns(add, rows)
   return text()
 end
@@ -580,8 +586,10 @@ local function contents_page()
 end
 
 -- The page for a name: a function, a shape, a type, an error code, an option, or a section ("store", "errors"); without
--- a name the contents. An unknown name gives nil and a line that says which known one looks like it.
-function reference.page(name)
+-- a name the contents. An unknown name gives nil and a line that says which known one looks like it. `width`: that of a
+-- narrow terminal, in which lines of code are not broken.
+function reference.page(name, width)
+  page_width = math.max(NARROWEST, math.min(width or PAGE_WIDTH, PAGE_WIDTH))
   if not name or normalized(name) == "" then return contents_page() end
   local wanted = normalized(name)
   for _, section in ipairs(doc.sections) do

@@ -151,7 +151,8 @@ local function notes(call, sum)
   if some and sum.streams + sum.streams_without_rules == 0 then
     call:note("--since and --stream leave no stream to look at")
   elseif call.options.decide and sum.commands + sum.commands_left_out == 0 then
-    call:note(some and "--since and --stream leave no kept command to decide" or "no command was kept: moonfold.load_decider and store:use keep them with keep_commands = true")
+    call:note(some and "--since and --stream leave no kept command to decide"
+      or "no command was kept: moonfold.load_decider and store:use keep them with keep_commands = true")
   elseif sum.commands_left_out > 0 then
     call:note(("%s left out: of lists that were refused, or of streams that the old rules do not own"):format(
       text.plural(sum.commands_left_out, "command")))

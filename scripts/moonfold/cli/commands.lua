@@ -189,8 +189,8 @@ local commands = {
         .. " for: states that differ (nondeterministic, hidden_state), handlers that write to their event"
         .. " (mutated_event), fail (failing) or are missing (no_handler), a broken invariant, events without their"
         .. " shape, and ^, which differs between processors (inexact).",
-      "The store is only read, and others may use it meanwhile. The exit status is 0 when nothing is found, 6 when"
-        .. " something is.",
+      "The store is only read, and others may use it meanwhile: its log in order, once for every 65,536 events, however"
+        .. " scattered the streams are. The exit status is 0 when nothing is found, 6 when something is.",
     },
     examples = {
       { "moonfold check shop.fold rules", "is all well?" },

@@ -84,6 +84,13 @@ local values = {
   end,
 }
 
+-- By the name of an option's value, where its kind tells nothing.
+local named = {
+  OLD = function() return { ":files" } end,
+  SCRIPT = function() return { ":files" } end,
+  PREFIX = function(word, given) return given.STORE and streams(given.STORE, word) or {} end,
+}
+
 local function find(list, field, value)
   for _, entry in ipairs(list or {}) do
     if entry[field] == value then return entry end
@@ -130,7 +137,7 @@ function complete.candidates(words, position)
   local option = option_of(command, words[position - 1])
   if option and option.value then
     if option.choices then return starting(option.choices, word) end
-    local offer = values[option.kind]
+    local offer = values[option.kind] or named[option.value]
     return offer and offer(word, given) or {}
   end
   if word:find("^%-") then

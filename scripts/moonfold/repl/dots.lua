@@ -75,7 +75,7 @@ add {
     local dot = find((word:gsub("^%.", "")))
     if dot then return print_dot(self, dot) end
     local found = search(self, word)
-    local page = reference.page(word)
+    local page = reference.page(word, self:width())
     if page then
       if found > 0 then self:say("") end
       return self.out:write(page)
@@ -96,7 +96,7 @@ add {
 function dots.page(self, name)
   local dot = name:find("^%.") and find(name:sub(2))
   if dot then return print_dot(self, dot) end
-  local page, hint = reference.page(name)
+  local page, hint = reference.page(name, self:width())
   if not page then fail("%s", hint) end
   self.out:write(page)
 end

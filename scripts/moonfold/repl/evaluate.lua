@@ -5,6 +5,11 @@ local evaluate = {}
 local keywords <const> = { ["break"] = true, ["do"] = true, ["for"] = true, ["function"] = true, ["goto"] = true,
   ["if"] = true, ["local"] = true, ["repeat"] = true, ["return"] = true, ["while"] = true }
 
+-- What is no name.
+local words <const> = { ["and"] = true, ["or"] = true, ["not"] = true, ["true"] = true, ["false"] = true,
+  ["nil"] = true, ["end"] = true, ["then"] = true, ["else"] = true, ["elseif"] = true, ["in"] = true, ["until"] = true }
+for word in pairs(keywords) do words[word] = true end
+
 --- Whether a text that is wrong was meant as a statement.
 local function is_statement(source)
   return keywords[source:match("^%s*(%a+)") or ""] or source:find("[^=~<>]=[^=]") ~= nil
@@ -41,19 +46,19 @@ function evaluate.predicate(source, env)
   end
 end
 
---- The one field of the state that an expression looks at, when it is one: looking at that alone is much faster.
-function evaluate.only_field(source, state)
-  if type(state) ~= "table" then return nil end
+--- Names that an expression may mean fields of the state by, which need not be there yet; nil when it looks at all of
+--- the state. Looking at these alone is much faster.
+function evaluate.fields(source)
   local plain = source:gsub('"[^"]*"', ""):gsub("'[^']*'", "")
-  local found
+  local names, seen = {}, {}
   for before, name in (" " .. plain):gmatch("([^%w_])([%a_][%w_]*)") do
     if name == "state" or name == "_ENV" then return nil end
-    if before ~= "." and before ~= ":" and state[name] ~= nil then
-      if found and found ~= name then return nil end
-      found = name
+    if before ~= "." and before ~= ":" and not words[name] and not seen[name] then
+      seen[name] = true
+      names[#names + 1] = name
     end
   end
-  return found
+  return names
 end
 
 return evaluate

@@ -108,8 +108,10 @@ local function feed(session, line)
     end
     session.stepping = line:find("^%s*%.step") ~= nil
     if line:find("^%s*%.%a") or line:find("^%s*%.$") then
-      session:reload()
-      return protected(session, dots.run, session, line)
+      return protected(session, function()
+        session:reload()
+        dots.run(session, line)
+      end)
     end
     local name = line:match("^%s*%?%s*(.*)$") or line:match("^%s*([%w_.:]+)%?%s*$")
     if name then return protected(session, dots.page, session, name) end
@@ -119,8 +121,8 @@ local function feed(session, line)
   local chunk, incomplete, problem = evaluate.compile(source, session.env)
   session.pending = incomplete and source or nil
   if incomplete then return true end
-  session:reload()
   return protected(session, function()
+    session:reload()
     if not chunk then
       local word = line:match("^%s*(%a+)%s")
       local hint = word and dots.has(word) and (" (commands begin with a dot: .%s)"):format(word) or ""

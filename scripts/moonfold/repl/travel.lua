@@ -48,11 +48,6 @@ add {
   end,
 }
 
-
-
-
-
-
 add {
   name = "state", usage = ".state STREAM[@VERSION|@TIME]", takes = { "STREAM" },
   summary = "the state of a stream, now or then",
@@ -185,10 +180,8 @@ add {
     local predicate, problem = evaluate.predicate(source, self.env)
     if not predicate then fail("that is no expression: %s", problem) end
     local state = past:at(stream).state
-    local field = evaluate.only_field(source, state)
     local holds, check = tolerant(self, predicate, source, state)
-    local step = past:find(stream, field and function(part) return holds { [field] = part } end or holds,
-      { path = field and { field } or nil })
+    local step = past:find(stream, holds, { fields = type(state) == "table" and evaluate.fields(source) or nil })
     if not step then
       check()
       return self:say("it holds after no event of %s", stream)

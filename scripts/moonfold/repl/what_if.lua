@@ -75,7 +75,6 @@ add {
   end,
 }
 
-
 local function save_branch(self, path)
   local branch, streams = self.branch, {}
   for _, act in ipairs(branch.done) do
