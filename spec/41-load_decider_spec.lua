@@ -157,7 +157,6 @@ describe("options of loading:", function()
     ]], { cache = false }, "lists.lua")
     local list = {}
     for i = 1, 10000 do list[i] = { id = i, name = "name" .. i } end
-    local store <close> = moonfold.open(":memory:")
     for _ = 1, 60 do store:append_to_stream("lists", event("Listed", list)) end
     assert.equal(600000, store:aggregate_stream("lists", lists).state.rows)
   end)

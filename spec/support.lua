@@ -225,7 +225,8 @@ local function module() return assert(package.searchpath("moonfold", package.cpa
 --- The command that runs a script file in a stock Lua, with this module.
 local function lua(script, cpath, runner)
   return ("LUA_CPATH=%s LUA_PATH=%s exec %stimeout -s KILL 60 lua5.4 %s"):format(
-    quote(cpath or absolute(package.cpath)), quote(absolute("spec/?.lua;" .. package.path)), runner or "", quote(script))
+    quote(cpath or absolute(package.cpath)), quote(absolute("spec/?.lua;" .. package.path)), runner or "",
+    quote(script))
 end
 
 --- The moonfold program that belongs to the module under test.
