@@ -248,10 +248,7 @@ static int prepare_once(mf__env *env, bool create, mf_error *error) {
     return status;
   }
   rc = mdb_txn_commit(txn);
-  if (rc == 0 && created && env->memory_fd < 0) {
-    mf__env_settle(env);
-    rc = mf__folder_sync(env->path);
-  }
+  if (rc == 0 && created && env->memory_fd < 0) mf__env_settle(env);
   return mf__fail_db(error, rc, env->path);
 }
 
@@ -490,9 +487,19 @@ static int publish_new_file(mf__env *env, const char *path, mf_error *error) {
   int status = fill_new_file(env, error);
   if (status != MF_OK) return status;
   int rc = mf__file_publish(env->path, path);
-  if (rc == EEXIST) return MF_OK;
-  if (rc == 0) rc = mf__folder_sync(path);
-  return mf__fail_db(error, rc, path);
+  return rc == EEXIST ? MF_OK : mf__fail_db(error, rc, path);
+}
+
+/*
+ * The name of a store must outlive a power cut before anything in it is acknowledged. Who created
+ * the file may have been killed, or met an error, before it had synced that: so everybody who opens
+ * a store to which nothing was written yet does it.
+ */
+static int settle_name(const mf__env *env, mf_error *error) {
+  MDB_envinfo info;
+  mdb_env_info(env->db, &info);
+  if (env->read_only || info.me_last_txnid > 1) return MF_OK;
+  return mf__fail_db(error, mf__folder_sync(env->path), env->path);
 }
 
 /* What the store will be like, should it be created. */
@@ -611,6 +618,7 @@ static int env_for_file(const char *path, int fd, bool writable, bool create,
   if (status == MF_OK) status = claim_lock_file(env, error);
   if (status == MF_OK && kind != MF__FILE_NEW) status = check_trees(env, error);
   if (status == MF_OK) status = prepare(env, kind == MF__FILE_NEW, error);
+  if (status == MF_OK) status = settle_name(env, error);
   if (status != MF_OK) {
     env_free(env);
     return status;

@@ -146,15 +146,13 @@ int mf_backup(mf_store *store, const char *path, mf_error *error) {
   status = mf__copy_store(store->env, temporary, error);
   if (status == MF_OK) status = verify_copy(store, temporary, temporary + size, size, error);
   if (status == MF_OK) {
-    int rc = mf__file_publish(temporary, path);
+    int rc = mf__file_publish_synced(temporary, path);
     if (rc == EEXIST)
       status =
           mf__fail(error, MF_INVALID_ARGUMENT,
                    "%s exists already: a backup overwrites nothing; choose another path", path);
-    else {
-      if (rc == 0) rc = mf__folder_sync(path);
+    else
       status = mf__fail_db(error, rc, path);
-    }
   }
   if (status != MF_OK) mf__file_remove(temporary);
   free(temporary);

@@ -66,6 +66,8 @@ int mf__folder_sync(const char *path_of_file);
 int mf__file_exists(const char *path);
 int mf__file_create_new(const char *path, int *fd);            /* EEXIST when it exists */
 int mf__file_publish(const char *temporary, const char *path); /* EEXIST when path exists */
+/* The same, and the new name is synced; what fails leaves nothing at path. */
+int mf__file_publish_synced(const char *temporary, const char *path);
 void mf__file_remove(const char *path);
 int mf__memory_file(int *fd, char path[64]);
 int mf__lock_shared(int fd, int which);

@@ -111,6 +111,12 @@ int mf__file_publish(const char *temporary, const char *path) {
   return rename(temporary, path) == 0 ? 0 : errno;
 }
 
+int mf__file_publish_synced(const char *temporary, const char *path) {
+  int rc = mf__file_publish(temporary, path);
+  if (rc == 0 && (rc = mf__folder_sync(path)) != 0) unlink(path);
+  return rc;
+}
+
 void mf__file_remove(const char *path) {
   unlink(path);
 }

@@ -673,11 +673,10 @@ static int write_store(salvage *s, const char *path) {
 }
 
 static int publish(const char *temporary, const char *path, mf_error *error) {
-  int rc = mf__file_publish(temporary, path);
+  int rc = mf__file_publish_synced(temporary, path);
   if (rc == EEXIST)
     return mf__fail(error, MF_INVALID_ARGUMENT,
                     "%s exists already: salvage overwrites nothing; choose another path", path);
-  if (rc == 0) rc = mf__folder_sync(path);
   return mf__fail_db(error, rc, path);
 }
 

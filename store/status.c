@@ -84,6 +84,11 @@ int mf__fail_db(mf_error *error, int rc, const char *what) {
   if (rc == MDB_READERS_FULL)
     return mf__fail(error, status,
                     "%s: every reader slot of the file is taken; close readers, or wait", what);
+  if (rc == MDB_PANIC)
+    return mf__fail(error, status,
+                    "%s: a write or sync failed, and this handle can no longer tell what stands in "
+                    "the file: close the store and open it again",
+                    what);
   return mf__fail(error, status, "%s: %s", what, mdb_strerror(rc));
 }
 

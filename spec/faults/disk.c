@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -65,8 +66,9 @@ static struct {
   bool lasting, happened;
 } fault;
 
-/* Only in the thread that armed it: the others are the harness's own. */
-static _Thread_local bool armed;
+/* In all threads: LMDB copies a store with two. */
+static atomic_bool armed;
+static pthread_mutex_t fault_lock = PTHREAD_MUTEX_INITIALIZER;
 
 void fault_arm(fault_kind kind, size_t nth, bool lasting) {
   fault.kind = kind;
@@ -83,10 +85,12 @@ bool fault_disarm(void) {
 
 static bool fails(fault_kind kind) {
   if (!armed || fault.kind != kind) return false;
-  if (fault.left > 0 && --fault.left > 0) return false;
-  if (!fault.lasting && fault.happened) return false;
-  fault.happened = true;
-  return true;
+  pthread_mutex_lock(&fault_lock);
+  bool due = fault.left == 0 || --fault.left == 0;
+  bool fail = due && (fault.lasting || !fault.happened);
+  fault.happened = fault.happened || fail;
+  pthread_mutex_unlock(&fault_lock);
+  return fail;
 }
 
 /* What has no room for a write has none to reserve. */

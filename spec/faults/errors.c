@@ -24,9 +24,9 @@ static bool clear_status(int status) {
          status == MF_CORRUPT;
 }
 
-/* Whether the message is one that a person can use. */
-static bool told(int status, const mf_error *error, char *why, size_t size) {
-  bool fine = clear_status(status) && error->code == status && error->message[0];
+bool told(int status, const mf_error *error, char *why, size_t size) {
+  bool fine = clear_status(status) && error->code == status && error->message[0] &&
+              !strstr(error->message, "MDB_PANIC");
   if (!fine)
     snprintf(why, size, "status %d (%s), error code %d: %s", status, mf_code(status), error->code,
              error->message);
@@ -53,11 +53,11 @@ static bool work(const char *path, witness *w, uint32_t first, char *why, size_t
   return fine;
 }
 
-/* One fault at the nth call. *happened false: there are not so many calls. */
-static bool fault_round(fault_kind kind, size_t nth, bool lasting, bool *happened, char *why,
-                        size_t size) {
+static bool fault_round(const void *context, fault_kind kind, size_t nth, bool lasting,
+                        bool *happened, char *why, size_t size) {
   char path[256], reason[512];
   witness w = {0};
+  (void)context;
   w.seed = seed;
   fresh_store(path);
   /* Half of the rounds meet a store that exists. */
@@ -67,15 +67,14 @@ static bool fault_round(fault_kind kind, size_t nth, bool lasting, bool *happene
   *happened = fault_disarm();
   expectation owed = {SIZE_MAX, false, true};
   if (fine) fine = check_store(path, &w, owed, reason, sizeof reason);
-  if (!fine)
-    snprintf(why, size, "%s, call %zu%s: %s", fault_names[kind], nth,
-             lasting ? " and all after it" : "", reason);
+  if (!fine) snprintf(why, size, "%s", reason);
   remove_store(path);
   witness_free(&w);
   return fine;
 }
 
-static bool fault_sweep(fault_kind kind, bool lasting, size_t *faults, char *why, size_t size) {
+bool fault_sweep(fault_work *work_on, const void *context, size_t every, fault_kind kind,
+                 bool lasting, size_t *faults, char *why, size_t size) {
   size_t step = 1;
   for (size_t nth = 1;; nth += step) {
     int pipe_ends[2];
@@ -87,7 +86,7 @@ static bool fault_sweep(fault_kind kind, bool lasting, size_t *faults, char *why
     if (child == 0) {
       char answer[768] = "";
       alarm(60);
-      fine = fault_round(kind, nth, lasting, &happened, answer + 2, sizeof answer - 2);
+      fine = work_on(context, kind, nth, lasting, &happened, answer + 2, sizeof answer - 2);
       answer[0] = fine ? 'y' : 'n';
       answer[1] = happened ? 'y' : 'n';
       _exit(write(pipe_ends[1], answer, sizeof answer) == sizeof answer ? 0 : 1);
@@ -97,14 +96,15 @@ static bool fault_sweep(fault_kind kind, bool lasting, size_t *faults, char *why
     ssize_t n = read(pipe_ends[0], answer, sizeof answer);
     close(pipe_ends[0]);
     waitpid(child, NULL, 0);
-    if (n <= 0) snprintf(why, size, "%s, call %zu: the process died", fault_names[kind], nth);
-    if (n > 0 && answer[0] == 'n') snprintf(why, size, "%s", answer + 2);
+    if (answer[0] == 'n')
+      snprintf(why, size, "%s, call %zu%s: %s", fault_names[kind], nth,
+               lasting ? " and all after it" : "", n > 0 ? answer + 2 : "the process died");
     if (answer[0] == 'n') return false;
     if (answer[1] == 'n') return true; /* past the last call */
     ++*faults;
     /* Every call at first; where there are thousands, by growing steps, which `rounds` makes
      * smaller. */
-    if (nth > (size_t)rounds * 40) step = nth / ((size_t)rounds * 20);
+    if (nth > every) step = nth / (every / 2);
   }
 }
 
@@ -114,7 +114,8 @@ int errors(void) {
     for (int lasting = 0; lasting < 2; lasting++) {
       char why[768] = "", sentence[160];
       size_t faults = 0;
-      bool fine = fault_sweep(kind, lasting, &faults, why, sizeof why);
+      bool fine = fault_sweep(fault_round, NULL, (size_t)rounds * 40, kind, lasting, &faults, why,
+                              sizeof why);
       snprintf(sentence, sizeof sentence,
                "when %s%s, nothing acknowledged is lost and nothing failed is there",
                fault_names[kind], lasting ? " for good" : "");

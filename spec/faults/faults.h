@@ -1,14 +1,15 @@
 /*
  * The fault harness: it works on a store, breaks something, and looks at what is left.
  *
- *   disk.c         stands between the store and the system: it journals writes and syncs, and makes
- * calls fail work.c         operations made from a seed alone, so that whoever knows (seed, writer,
- * number) knows every byte check.c        compares a store with the witness: who sent what, and
- * what was acknowledged power.c        builds the file that a power cut would have left, at every
- * sync and at random points errors.c       makes every call of the system fail in turn; a
- * filesystem that really fills up kill.c         kills writing processes concurrency.c  checks the
- * history that processes and threads saw main.c         faults MODE [--seed N] [--rounds N]; prints
- * TAP
+ *   disk.c         between the store and the system: journals writes and syncs, makes calls fail
+ *   work.c         operations made from a seed: who knows (seed, writer, number) knows every byte
+ *   check.c        compares a store with the witness: who sent what, and what was acknowledged
+ *   power.c        builds the files that power cuts would have left, at every sync and at random
+ *   errors.c       makes every call of the system fail in turn; a disk that really fills up
+ *   operations.c   the same in the middle of backups, compactions, salvages, and beside the log
+ *   kill.c         kills writing processes
+ *   concurrency.c  checks the history that processes and threads saw
+ *   main.c         faults MODE [--seed N] [--rounds N]; prints TAP
  *
  * The witness is kept outside the store: in the memory of a process that survives.
  */
@@ -159,6 +160,19 @@ void fault_arm(fault_kind kind, size_t nth, bool lasting);
 /* Stops failing; returns whether any call did. */
 bool fault_disarm(void);
 
+/* ---- errors.c ---- */
+
+/* Work with one fault, at the nth call. *happened false: there are not so many calls. */
+typedef bool fault_work(const void *context, fault_kind kind, size_t nth, bool lasting,
+                        bool *happened, char *why, size_t size);
+/* Each of the first `every` calls fails in turn, of the others a part, each time in a process of
+ * its own. *faults is added to. */
+bool fault_sweep(fault_work *work_on, const void *context, size_t every, fault_kind kind,
+                 bool lasting, size_t *faults, char *why, size_t size);
+/* Whether a failure's status is one that such a fault may have, and its message one that a person
+ * can use. */
+bool told(int status, const mf_error *error, char *why, size_t size);
+
 /* ---- modes; each returns the number of failures ---- */
 
 extern const char *folder; /* where the stores are made */
@@ -167,6 +181,7 @@ extern int rounds;
 
 int power(void);
 int errors(void);
+int operations(void);
 int small_disk(void);
 int kill_writers(void);
 int concurrency(void);

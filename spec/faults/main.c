@@ -36,11 +36,8 @@ void remove_store(const char *path) {
 static const struct {
   const char *name;
   int (*run)(void);
-} modes[] = {{"power", power},
-             {"errors", errors},
-             {"disk", small_disk},
-             {"kill", kill_writers},
-             {"concurrency", concurrency}};
+} modes[] = {{"power", power},     {"errors", errors},     {"operations", operations},
+             {"disk", small_disk}, {"kill", kill_writers}, {"concurrency", concurrency}};
 
 enum { MODES = sizeof modes / sizeof *modes };
 
