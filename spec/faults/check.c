@@ -298,6 +298,12 @@ bool check_open_store(mf_store *store, witness *w, expectation owed, char *why, 
   return fine;
 }
 
+/* What no read has met, such as the hash chain of a tamper-evident store. */
+static bool verifies(seen *s, const char *path) {
+  mf_error error;
+  return mf_verify(path, NULL, NULL, &error) == MF_OK || wrong(s, "verify: %s", error.message);
+}
+
 bool check_store(const char *path, witness *w, expectation owed, char *why, size_t size) {
   seen s;
   mf_store *store;
@@ -310,6 +316,7 @@ bool check_store(const char *path, witness *w, expectation owed, char *why, size
     fine = read_log(&s, store) && fates_hold(&s) && indexes_agree(&s, store) &&
            ids_hold(&s, store) && goes_on(&s, store);
     if (mf_close(store) != MF_OK && fine) fine = wrong(&s, "closing failed");
+    fine = fine && verifies(&s, path);
   }
   seen_end(&s);
   return fine;

@@ -123,7 +123,8 @@ static int run_process(const char *path, int process, call *calls) {
   pthread_t threads[THREADS];
   worker workers[THREADS];
   int wrong = 0;
-  if (mf_open(path, NULL, &store, &error) != MF_OK) return 1;
+  mf_open_options options = {.size = sizeof options, .tamper_evident = is_tamper_evident(seed)};
+  if (mf_open(path, &options, &store, &error) != MF_OK) return 1;
   for (int i = 0; i < THREADS; i++) {
     int n = process * THREADS + i;
     workers[i] = (worker){path, store, calls + n * CALLS, seed + (uint64_t)n, false};
@@ -244,6 +245,11 @@ static bool concurrency_round(char *why, size_t size) {
   if (!fine)
     snprintf(why, size, "a reader saw the log out of order or with a gap, or a process failed");
   fine = fine && history_holds(calls, n, why, size);
+  mf_error error;
+  if (fine && mf_verify(path, NULL, NULL, &error) != MF_OK) {
+    snprintf(why, size, "verify: %s", error.message);
+    fine = false;
+  }
   munmap(calls, n * sizeof *calls);
   remove_store(path);
   return fine;

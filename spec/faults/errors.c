@@ -33,11 +33,13 @@ bool told(int status, const mf_error *error, char *why, size_t size) {
   return fine;
 }
 
-static bool work(const char *path, witness *w, uint32_t first, char *why, size_t size) {
+static bool work(const char *path, witness *w, bool tamper_evident, uint32_t first, char *why,
+                 size_t size) {
+  mf_open_options options = {.size = sizeof options, .tamper_evident = tamper_evident};
   mf_store *store;
   mf_error error = {0};
   int64_t position;
-  int status = mf_open(path, NULL, &store, &error);
+  int status = mf_open(path, &options, &store, &error);
   if (status != MF_OK) return told(status, &error, why, size);
   bool fine = true;
   for (uint32_t i = first; fine && i < first + OPERATIONS; i++) {
@@ -60,10 +62,10 @@ static bool fault_round(const void *context, fault_kind kind, size_t nth, bool l
   (void)context;
   w.seed = seed;
   fresh_store(path);
-  /* Half of the rounds meet a store that exists. */
-  bool fine = nth % 2 == 0 || work(path, &w, 0, reason, sizeof reason);
+  /* Half of the rounds meet a store that exists, half of each one that is tamper-evident. */
+  bool fine = nth % 2 == 0 || work(path, &w, nth % 4 > 1, 0, reason, sizeof reason);
   fault_arm(kind, nth, lasting);
-  if (fine) fine = work(path, &w, OPERATIONS, reason, sizeof reason);
+  if (fine) fine = work(path, &w, nth % 4 > 1, OPERATIONS, reason, sizeof reason);
   *happened = fault_disarm();
   expectation owed = {SIZE_MAX, false, true};
   if (fine) fine = check_store(path, &w, owed, reason, sizeof reason);

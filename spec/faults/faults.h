@@ -58,6 +58,8 @@ typedef struct made_event {
   char type[16], id[48], metadata[64], data[TEXT_MAX];
 } made_event;
 
+/* Every other seed stands for a store with a hash chain. */
+bool is_tamper_evident(uint64_t seed);
 void make_op(uint64_t seed, uint32_t writer, uint32_t number, operation *out);
 void make_event(const operation *op, uint32_t index, made_event *out);
 /* Reads back which operation and event `data` belongs to; false: it was never made by us. */

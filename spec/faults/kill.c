@@ -67,7 +67,9 @@ static void *write_for_ever(void *argument) {
 
 static void run_child(const char *path, int pipe, int process, const witness *w,
                       mf_durability durability) {
-  mf_open_options options = {.size = sizeof options, .durability = durability};
+  mf_open_options options = {.size = sizeof options,
+                             .durability = durability,
+                             .tamper_evident = is_tamper_evident(w->seed)};
   writer_job jobs[THREADS];
   pthread_t threads[THREADS];
   mf_store *store;
@@ -175,7 +177,7 @@ static int kill_at(mf_durability durability, const char *sentence) {
   chance dice = {seed};
   bool fine = true;
   size_t appended = 0;
-  w.seed = seed;
+  w.seed = seed + (uint64_t)durability; /* one of the two is tamper-evident */
   fresh_store(path);
   int kills = 0;
   for (; fine && kills < KILLS * rounds; kills++)

@@ -353,7 +353,7 @@ int operations(void) {
     char model[256], sentence[160];
     witness w = {.seed = seed + i};
     fresh_store(model);
-    make_model(model, what ? &w : NULL, (seed + i) % 2 == 0);
+    make_model(model, what ? &w : NULL, is_tamper_evident(w.seed));
     job j = {what, model, &w};
     if (what)
       snprintf(sentence, sizeof sentence,

@@ -87,7 +87,8 @@ static void write_image(const char *path, const image *m) {
 
 /* A run whose every write is journalled. */
 static void record(const char *path, witness *w, mf_durability durability, uint64_t from) {
-  mf_open_options options = {.size = sizeof options, .durability = durability};
+  mf_open_options options = {
+      .size = sizeof options, .durability = durability, .tamper_evident = is_tamper_evident(from)};
   mf_store *store;
   mf_error error;
   int64_t position;
@@ -195,7 +196,7 @@ int power(void) {
     bool fine = true;
     cuts_made = 0;
     for (int i = 0; fine && i < rounds; i++)
-      fine = power_round(levels[level].durability, seed + (uint64_t)i, why, sizeof why);
+      fine = power_round(levels[level].durability, seed + (uint64_t)i + level, why, sizeof why);
     failures +=
         tell(fine && cuts_made > 0, levels[level].sentence, fine ? "no power was cut" : why);
     printf("# %zu power cuts\n", cuts_made);

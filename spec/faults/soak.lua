@@ -314,14 +314,24 @@ end
 
 -- ## Other processes
 
+local scripts = 0
 local function start(script, ...)
-  local process = io.popen(("exec build/moonfold run - %s >/dev/null 2>&1"):format(table.concat({ ... }, " ")), "w")
-  process:write(script)
-  process:flush()
-  return process
+  scripts = scripts + 1
+  local name = ("%s.%d.lua"):format(path, scripts)
+  local file = assert(io.open(name, "w"))
+  file:write(script)
+  file:close()
+  local command = ("exec build/moonfold run %s %s 2>&1"):format(name, table.concat({ ... }, " "))
+  return { pipe = assert(io.popen(command)), name = name }
 end
 
---- Appends to streams of its own, until its input ends.
+local function wait_for(process)
+  local told = process.pipe:read("a")
+  if not process.pipe:close() or told ~= "" then fail("another process: %s", told) end
+  os.remove(process.name)
+end
+
+--- Appends to streams of its own, until the time is over.
 local function start_writer()
   return start([[
     local moonfold = require "moonfold"
@@ -402,13 +412,10 @@ while #windows < WINDOWS do
     reopen_at = reopen_at + seconds / 20
   end
   if planted == "pin" and not pin and c >= started + seconds / 4 then pin = start_pin() end
-  if planted == "lost" and #windows == 5 then
-    note("note-1", plain_events(1))
-    planted = "lost, done"
-  end
+  if planted == "lost" and #windows == WINDOWS then note("note-1", plain_events(1)) end
 end
-other:close()
-if pin then pin:close() end
+wait_for(other)
+if pin then wait_for(pin) end
 
 -- ## The verdict
 
@@ -447,6 +454,7 @@ ended:close()
 if next(seen) then fail("stream %s was never acknowledged", next(seen)) end
 check(position == events_written + written, "%d streams hold exactly what was acknowledged, and %d positions are dense",
   #names + ended_count, position)
+check(written > 0, "the other process has written %d", written)
 check(accepted > refused, "%d commands were accepted, %d refused", accepted, refused)
 for _, stream in ipairs(names) do check_stream(store, stream, versions[stream], sums[stream]) end
 store:close()

@@ -33,6 +33,10 @@ static uint32_t count_of(chance *c) {
   return 200 + (uint32_t)chance_below(c, 200);
 }
 
+bool is_tamper_evident(uint64_t from) {
+  return from % 2 == 1;
+}
+
 void make_op(uint64_t from, uint32_t writer, uint32_t number, operation *out) {
   memset(out, 0, sizeof *out);
   out->seed = from;
