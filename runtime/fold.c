@@ -123,6 +123,7 @@ void mfr_unpack_decider(lua_State *L, int index, int store, mfr_decider *decider
   decider->invariant = push_field(L, index, "invariant");
   decider->check_shapes = decider->check_invariant = false;
   decider->findings = 0;
+  decider->alone = false;
   decider->given = 0;
   memset(decider->plans, 0, sizeof decider->plans);
   decider->evolve_is_table = lua_type(L, decider->evolve) == LUA_TTABLE;
@@ -212,7 +213,7 @@ static void plan(lua_State *L, mfr_state *state, mfr_decider *d, const mf_event 
   }
   lua_createtable(L, PLAN_NAMES + usage->count, 0);
   lua_insert(L, -2);
-  lua_getiuservalue(L, -1, 1);
+  lua_getiuservalue(L, -1, MFR_USAGE_NAMES);
   for (int i = 1; i <= usage->count; i++) {
     lua_rawgeti(L, -1, i);
     lua_rawseti(L, handler + 1, PLAN_NAMES + i - 1);
@@ -309,6 +310,12 @@ static void push_planned(lua_State *L, mfr_state *state, const mfr_decider *d, m
       lua_pushnil(L);
     lua_rawset(L, -3);
   }
+}
+
+static void set_plan_text(lua_State *L, const mfr_decider *d, mfr_field field) {
+  mfr_push_field_name(L, d->events, field);
+  lua_insert(L, -2);
+  lua_rawset(L, -3);
 }
 
 /* Calls the handler, with the state and the event, which stand on top of the stack: [-3, +0]. */
@@ -408,6 +415,68 @@ static void inspect_event(lua_State *L, mfr_state *state, mfr_call *call, mfr_de
   if (++d->given == WORTH_A_PLAN) forget_handlers(L, d);
 }
 
+/*
+ * An event that a command leads to comes alone, and no fold gets long enough to be worth a plan of
+ * its own. So what the tables of a plan are for a fold, those that stay with the handler's usage
+ * are for all such events of a loaded decider, whose handlers stay the same. Nothing in them is old
+ * when the handler sees it: all that it reads is set for each event.
+ */
+static void push_lasting_plan(lua_State *L, const mfr_usage *usage, int its_usage) {
+  if (lua_getiuservalue(L, its_usage, MFR_USAGE_PLAN) == LUA_TTABLE) return;
+  lua_pop(L, 1);
+  lua_createtable(L, PLAN_NAMES + usage->count, 0);
+  lua_createtable(L, 0, MFR_FIELDS);
+  lua_rawseti(L, -2, PLAN_EVENT);
+  lua_createtable(L, 0, usage->count);
+  lua_rawseti(L, -2, PLAN_DATA);
+  lua_getiuservalue(L, its_usage, MFR_USAGE_NAMES);
+  for (int i = 1; i <= usage->count; i++) {
+    lua_rawgeti(L, -1, i);
+    lua_rawseti(L, -3, PLAN_NAMES + i - 1);
+  }
+  lua_pop(L, 1);
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, its_usage, MFR_USAGE_PLAN);
+}
+
+/* Folds call->event, whose handler is on top: [-1, +0]. False, and nothing is done, when that may
+ * keep its event. */
+static bool evolve_alone(lua_State *L, mfr_state *state, mfr_call *call, const mfr_decider *d) {
+  enum { MOST_KEPT = 4096 };
+  const mf_event *event = &call->event;
+  int handler = lua_gettop(L), its_usage = handler + 1, table = handler + 2;
+  const mfr_usage *usage = mfr_usage_of(L, state, handler);
+  if (!usage) {
+    lua_settop(L, handler);
+    return false;
+  }
+  mfr_plan its_plan = {0, usage, false};
+  push_lasting_plan(L, usage, its_usage);
+  lua_rawgeti(L, table, PLAN_EVENT);
+  if (usage->fields & 1u << MFR_TYPE) {
+    lua_pushlstring(L, event->type.data, event->type.size);
+    set_plan_text(L, d, MFR_TYPE);
+  }
+  if (usage->fields & 1u << MFR_STREAM_NAME) {
+    mfr_push_stream_name(L, d->events, event->stream);
+    set_plan_text(L, d, MFR_STREAM_NAME);
+  }
+  lua_pushvalue(L, d->events);
+  lua_setmetatable(L, -2);
+  lua_pop(L, 1);
+  lua_pushvalue(L, handler);
+  lua_pushvalue(L, d->state);
+  push_planned(L, state, d, &its_plan, event, table);
+  call->bounded = usage->instructions;
+  evolve(L, state, call, d);
+  if (event->data.size + event->metadata.size > MOST_KEPT) { /* it is not held on to */
+    lua_pushnil(L);
+    lua_setiuservalue(L, its_usage, MFR_USAGE_PLAN);
+  }
+  lua_settop(L, handler - 1);
+  return true;
+}
+
 /* Folds call->event. */
 static void fold_event(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *d) {
   const mf_event *event = &call->event;
@@ -425,7 +494,7 @@ static void fold_event(lua_State *L, mfr_state *state, mfr_call *call, mfr_decid
     upcast_and_evolve(L, state, call, d);
   } else if (type == LUA_TTABLE)
     evolve_planned(L, state, call, d, false);
-  else {
+  else if (!d->alone || !evolve_alone(L, state, call, d)) {
     lua_pushvalue(L, d->state);
     mfr_push_event(L, state, event, d->events, d->types);
     evolve(L, state, call, d);
@@ -498,7 +567,9 @@ void mfr_fold_one(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *d
                   const mf_event *event) {
   luaL_checkstack(L, LUA_MINSTACK, "fold");
   call->event = *event;
+  decider->alone = decider->loaded && state->sandbox;
   fold_event(L, state, call, decider);
+  decider->alone = false;
   if (state->sandbox) mfr_sandbox_leave(state);
 }
 

@@ -1108,8 +1108,8 @@ static int handle(lua_State *L, bool recording) {
     return lua_error(L);
   }
   int64_t time = mfr_clock(L, state, 1);
+  mfr_live(L, state, store); /* the clock may have closed it */
   if (time == MF_NOW) time = mf_now(store->store);
-  mfr_check_store(L, state, 1);
   mfr_buffer *bytes = mfr_borrow(L, state);
   work *w = check_commands(L, state, 4, time, bytes, !loaded);
   w->bytes = bytes;

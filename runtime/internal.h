@@ -434,9 +434,12 @@ typedef struct mfr_usage {
   mfr_text names[MFR_USED_MAX];
 } mfr_usage;
 
+/* Its user values: the list of names; see push_lasting_plan(). */
+enum { MFR_USAGE_NAMES = 1, MFR_USAGE_PLAN, MFR_USAGE_VALUES = 2 };
+
 void mfr_usage_open(lua_State *L, mfr_state *state);
-/* Pushes the usage of the function at index, whose user value 1 is the list of names; or false, and
- * returns NULL, when it may keep the event. [-0, +1] */
+/* Pushes the usage of the function at index; or false, and returns NULL, when it may keep the
+ * event. [-0, +1] */
 const mfr_usage *mfr_usage_of(lua_State *L, mfr_state *state, int index);
 
 /* ---- fold.c ---- */
@@ -459,6 +462,7 @@ typedef struct mfr_decider {
   int events, types; /* the store's user values */
   int trace; /* where the keys of the part to watch, what was found, and two buffers stand */
   bool evolve_is_table;
+  bool alone; /* one event is folded, which a command has led to */
   /* Of a loaded decider, for what is kept of its states; see cache.c. */
   const struct mfr_loaded *loaded;
   const void *identity;               /* NULL: nothing is kept */

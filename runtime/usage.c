@@ -524,7 +524,7 @@ static void push_result(lua_State *L, const analysis *a, bool found, int instruc
   size_t bytes = 0;
   for (int i = 0; i < a->name_count; i++)
     bytes += a->names[i].size;
-  mfr_usage *usage = lua_newuserdatauv(L, sizeof *usage + bytes, 1);
+  mfr_usage *usage = lua_newuserdatauv(L, sizeof *usage + bytes, MFR_USAGE_VALUES);
   memset(usage, 0, sizeof *usage);
   usage->fields = a->fields;
   usage->data_kept = a->data_kept;
@@ -539,7 +539,7 @@ static void push_result(lua_State *L, const analysis *a, bool found, int instruc
     lua_rawseti(L, -2, i + 1);
     to += a->names[i].size;
   }
-  lua_setiuservalue(L, -2, 1);
+  lua_setiuservalue(L, -2, MFR_USAGE_NAMES);
 }
 
 /* Arguments: buffer with the dump. Pushes the result. */

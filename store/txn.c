@@ -817,7 +817,7 @@ static int stage_append(mf_txn *txn, const target *t, const mf_new_event *events
     int status = stage_type(txn, events[i].type, &type_id, error);
     if (status != MF_OK) return bad_event(error, i, status);
     fine = stage_event(txn, stream, &events[i], type_id, recorded_at, extension);
-    if (i == 0) fine = fine && make_extension(txn, options, false, &extension);
+    if (i == 0 && count > 1) fine = fine && make_extension(txn, options, false, &extension);
   }
   if (fine) {
     result->version = (int64_t)stream->head.version;
