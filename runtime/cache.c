@@ -411,47 +411,55 @@ static bool inspect(inspection *in) {
   return true;
 }
 
-/* Arguments: the buffer, the value. Raise what cannot be stored. */
+/* Calls `encoding` with two arguments, the pointer and the value at index; false: it has raised. */
+static bool try(lua_State *L, mfr_state *state, lua_CFunction encoding, void *pointer, int index) {
+  index = lua_absindex(L, index);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, state->sandbox);
+  lua_pushcclosure(L, encoding, 1);
+  lua_pushlightuserdata(L, pointer);
+  lua_pushvalue(L, index);
+  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return true;
+  lua_pop(L, 1);
+  return false;
+}
+
 static int encode(lua_State *L) {
   mfr_encode(L, mfr_of(L), lua_touserdata(L, 1), 2, "value");
   return 0;
 }
 
-static int encode_exactly(lua_State *L) {
-  mfr_encode_exactly(L, mfr_of(L), lua_touserdata(L, 1), 2, "state");
+bool mfr_try_encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index) {
+  size_t before = out->size;
+  bool fine = try(L, state, encode, out, index);
+  if (!fine) out->size = before;
+  return fine;
+}
+
+typedef struct storing {
+  mfr_buffer *out;
+  const char *why; /* not */
+} storing;
+
+/* What keeps a state is not the script's work: it costs none of its budget. */
+static int encode_state(lua_State *L) {
+  mfr_state *state = mfr_of(L);
+  storing *s = lua_touserdata(L, 1);
+  inspection in = {L, state, 3, 0, NULL};
+  lua_newtable(L);
+  lua_pushvalue(L, 2);
+  inspect(&in);
+  s->why = in.why;
+  if (!in.why) mfr_encode_exactly(L, state, s->out, 2, "state");
   return 0;
 }
 
-static bool try(lua_State *L, mfr_state *state, lua_CFunction encoding, mfr_buffer *out,
-                int index) {
-  size_t before = out->size;
-  index = lua_absindex(L, index);
-  lua_rawgetp(L, LUA_REGISTRYINDEX, state->sandbox);
-  lua_pushcclosure(L, encoding, 1);
-  lua_pushlightuserdata(L, out);
-  lua_pushvalue(L, index);
-  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return true;
-  lua_pop(L, 1);
-  out->size = before;
-  return false;
-}
-
-bool mfr_try_encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index) {
-  return try(L, state, encode, out, index);
-}
-
 const char *mfr_encode_state(lua_State *L, mfr_state *state, mfr_buffer *out, int index) {
-  int top = lua_gettop(L);
+  storing s = {out, NULL};
   luaL_checkstack(L, 10, "state");
-  lua_newtable(L);
-  lua_pushvalue(L, index);
-  inspection in = {L, state, top + 1, 0, NULL};
-  inspect(&in);
-  lua_settop(L, top);
-  if (in.why) return in.why;
-  if (!try(L, state, encode_exactly, out, index))
-    in.why = "it holds a key or a number that cannot be stored (NaN, infinity, a boolean key)";
-  return in.why;
+  if (try(L, state, encode_state, &s, index)) return s.why;
+  return "it holds a key or a number that cannot be stored (NaN, infinity, a boolean key), or is "
+         "too "
+         "large to be copied";
 }
 
 /* ---- snapshots ---- */

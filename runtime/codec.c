@@ -131,7 +131,7 @@ static void refuse(encoder *e, const char *why) {
 static unsigned char *room_for(encoder *e, size_t size) {
   mfr_buffer *buffer = e->out;
   /* What a script gives may be a few tables that stand for billions. */
-  if (buffer->capacity - buffer->size < size)
+  if (buffer->capacity - buffer->size < size && !e->exact)
     mfr_sandbox_charge(e->L, e->state, (int64_t)(buffer->size / 2 + size / 16));
   if (!mfr_buffer_reserve(buffer, size)) {
     mfr_push_error(e->L, e->state, MF_NO_MEMORY, "no memory to encode a value");
@@ -391,7 +391,7 @@ static void put_table(encoder *e) {
   lua_State *L = e->L;
   if (e->state->sandbox) {
     mfr_see_through(L, -1);
-    mfr_sandbox_charge(L, e->state, 16);
+    if (!e->exact) mfr_sandbox_charge(L, e->state, 16);
   }
   const void *table = lua_topointer(L, -1);
   for (int i = 0; i < e->depth; i++)
@@ -467,6 +467,7 @@ void mfr_encode_absent(lua_State *L, mfr_state *state, mfr_buffer *out) {
   e.L = L;
   e.state = state;
   e.out = out;
+  e.exact = false;
   put_number(&e, NEVER_USED, 0, 0);
 }
 
@@ -486,7 +487,7 @@ static void encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index, c
   size_t before = out->size;
   put_value(&e);
   lua_pop(L, 1);
-  mfr_sandbox_charge(L, state, (int64_t)(out->size - before) / 2);
+  if (!exact) mfr_sandbox_charge(L, state, (int64_t)(out->size - before) / 2);
 }
 
 void mfr_encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index, const char *path) {

@@ -167,7 +167,8 @@ void mfr_give_back(mfr_state *state, mfr_buffer *buffer);
 void mfr_encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index, const char *path);
 /*
  * The same of a state that is folded on: a list that was marked as an array, and is not empty yet,
- * keeps its mark. For mfr_decode_exactly() alone.
+ * keeps its mark. For mfr_decode_exactly() alone. A script is charged nothing for it: no table may
+ * stand in two places.
  */
 void mfr_encode_exactly(lua_State *L, mfr_state *state, mfr_buffer *out, int index,
                         const char *path);

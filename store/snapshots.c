@@ -122,7 +122,7 @@ static int prune_pass(MDB_cursor *cursor, const mf__beside_put *put, int *others
     int64_t time = value.mv_size < HEAD_SIZE
                        ? INT64_MIN
                        : (int64_t)mf__u64_read((const uint8_t *)value.mv_data + 8);
-    if (!same && (++*others, time < oldest_time)) {
+    if (!same && (++*others == 1 || time < oldest_time)) {
       oldest_time = time;
       memcpy(oldest, key.mv_data, KEY_SIZE);
     }
