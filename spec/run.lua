@@ -65,7 +65,7 @@ end
 local function check()
   step("luacheck", "luacheck --quiet .")
   step("clang-format", "clang-format --dry-run -Werror "
-    .. "store/*.[ch] runtime/*.[ch] spec/*.[ch] spec/faults/*.[ch] spec/damage/*.[ch]")
+    .. "store/*.[ch] runtime/*.[ch] spec/*.[ch] spec/faults/*.[ch] spec/damage/*.[ch] spec/fuzz/*.[ch]")
   step("the rules of the layers", "lua5.4 spec/layers.lua")
 end
 
