@@ -414,7 +414,7 @@ static bool inspect(inspection *in) {
 /* Calls `encoding` with two arguments, the pointer and the value at index; false: it has raised. */
 static bool try(lua_State *L, mfr_state *state, lua_CFunction encoding, void *pointer, int index) {
   index = lua_absindex(L, index);
-  lua_rawgetp(L, LUA_REGISTRYINDEX, state->sandbox);
+  lua_pushlightuserdata(L, state);
   lua_pushcclosure(L, encoding, 1);
   lua_pushlightuserdata(L, pointer);
   lua_pushvalue(L, index);

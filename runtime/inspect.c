@@ -4,7 +4,7 @@
  * invariant. Of each kind (and each type without a handler) the first is told, and how many there
  * are.
  */
-#include "internal.h"
+#include "loaded.h"
 
 /* Adds to the finding of this kind; the first time [-0, +1]: the table that stands for it. */
 static bool note(lua_State *L, const mfr_call *call, const mfr_decider *d, const char *kind,
@@ -76,6 +76,23 @@ static original original_of(lua_State *L, mfr_state *state, const mfr_call *call
   return was;
 }
 
+static bool same_bytes(mf_bytes a, mf_bytes b) {
+  return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
+}
+
+/* Whether a field has the encoding that it had. What cannot be stored, which a handler may have put
+ * there, has none. */
+static bool is_field_still(lua_State *L, mfr_state *state, const mfr_decider *d, int event,
+                           mfr_field field, mf_bytes was) {
+  mfr_buffer *buffer = lua_touserdata(L, d->findings + 2);
+  bool encoded = true;
+  buffer->size = 0;
+  mfr_push_field_name(L, d->events, field);
+  if (lua_rawget(L, event) != LUA_TNIL) encoded = mfr_try_encode(L, state, buffer, lua_gettop(L));
+  lua_pop(L, 1);
+  return encoded && same_bytes(was, (mf_bytes){buffer->data, buffer->size});
+}
+
 static bool is_integer_still(lua_State *L, const mfr_decider *d, int event, mfr_field field,
                              int64_t value) {
   mfr_push_field_name(L, d->events, field);
@@ -94,19 +111,11 @@ static bool is_text_still(lua_State *L, const mfr_decider *d, int event, mfr_fie
   return same;
 }
 
-static bool same_bytes(mf_bytes a, mf_bytes b) {
-  return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
-}
-
 /* Whether the event is what it was. `type`: stack index of its type. */
 static bool is_unchanged(lua_State *L, mfr_state *state, const mfr_call *call, const mfr_decider *d,
                          int event, int type, const original *was, bool upcast) {
-  mfr_buffer *buffer = lua_touserdata(L, d->findings + 2);
-  buffer->size = 0;
-  if (!same_bytes(was->data, encode_field(L, state, d, event, MFR_DATA, buffer))) return false;
-  buffer->size = 0;
-  if (!same_bytes(was->metadata, encode_field(L, state, d, event, MFR_METADATA, buffer)))
-    return false;
+  if (!is_field_still(L, state, d, event, MFR_DATA, was->data)) return false;
+  if (!is_field_still(L, state, d, event, MFR_METADATA, was->metadata)) return false;
   if (count_fields(L, event) != was->fields || !is_text_still(L, d, event, MFR_TYPE, type))
     return false;
   if (upcast) return true; /* it has what the upcaster gave it */
@@ -150,8 +159,24 @@ static void set_encoded(lua_State *L, mfr_state *state, const char *field, mf_by
   if (bytes.size && mfr_decode(L, state, bytes.data, bytes.size)) lua_setfield(L, -2, field);
 }
 
+/* Sets the raw fields of the event in the table on top; what cannot be stored is told as such. */
+static void copy_storable(lua_State *L, mfr_state *state, const mfr_decider *d, int event) {
+  mfr_buffer *buffer = lua_touserdata(L, d->findings + 2);
+  int to = lua_gettop(L);
+  for (lua_pushnil(L); lua_next(L, event); lua_pop(L, 1)) {
+    if (lua_type(L, -2) != LUA_TSTRING) continue;
+    buffer->size = 0;
+    lua_pushvalue(L, -2);
+    if (mfr_try_encode(L, state, buffer, to + 2))
+      lua_pushvalue(L, to + 2);
+    else
+      lua_pushfstring(L, "a %s that cannot be stored", luaL_typename(L, to + 2));
+    lua_rawset(L, to);
+  }
+}
+
 /* The finding is on top: what was written, as far as it can be stored. */
-static void tell_mutation(lua_State *L, mfr_state *state, int event, int type,
+static void tell_mutation(lua_State *L, mfr_state *state, const mfr_decider *d, int event, int type,
                           const original *was) {
   int finding = lua_gettop(L);
   lua_createtable(L, 0, 3);
@@ -161,7 +186,7 @@ static void tell_mutation(lua_State *L, mfr_state *state, int event, int type,
   lua_setfield(L, -2, "type");
   lua_setfield(L, finding, "before");
   lua_newtable(L);
-  mfr_copy_fields(L, event, finding + 1);
+  copy_storable(L, state, d, event);
   for (int i = 0; i < MFR_FIELDS; i++) { /* what it has beside data is told where it is new */
     bool told = i == MFR_TYPE || i == MFR_DATA || i == MFR_METADATA;
     if (told) continue;
@@ -189,7 +214,7 @@ static void evolve_and_compare(lua_State *L, mfr_state *state, mfr_call *call, c
     lua_replace(L, d->state);
   if (compared && !is_unchanged(L, state, call, d, event, type_index, &was, upcast) &&
       note(L, call, d, "mutated_event", type))
-    tell_mutation(L, state, event, type_index, &was);
+    tell_mutation(L, state, d, event, type_index, &was);
   lua_settop(L, handler - 1);
 }
 

@@ -239,7 +239,7 @@ void mfr_forget(const mfr_state *state, const mfr_call *call, const mfr_decider 
 /* Keeps the state, at this version. `decided`: it holds events that the call itself has staged. */
 void mfr_remember(lua_State *L, mfr_state *state, mfr_call *call, const mfr_decider *d,
                   int64_t version, bool decided);
-/* mfr_encode() in a sandbox; false, and nothing added, where that would raise. */
+/* mfr_encode(); false, and nothing added, where that would raise. */
 bool mfr_try_encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index);
 /* Encodes a state for mfr_decode_exactly(), if that loses nothing of it; else returns why not. */
 const char *mfr_encode_state(lua_State *L, mfr_state *state, mfr_buffer *out, int index);

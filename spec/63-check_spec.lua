@@ -98,6 +98,36 @@ describe("a check of rules", function()
     end
   end)
 
+  it("finds handlers that write to their event what cannot be stored", function()
+    for writing, told in pairs {
+      ["event.f = print"] = "f: nothing -> \"a function that cannot be stored\"",
+      ["event.me = event"] = "me: nothing -> \"a table that cannot be stored\"",
+      ["event.data = { f = print }"] = "data: { price = 4 } -> \"a table that cannot be stored\"",
+      ["event.data.price = 0 / 0"] = "data: { price = 4 } -> \"a table that cannot be stored\"",
+    } do
+      local path = edited(ADDED, ADDED .. (" if event.stream_position == 4 then %s end"):format(writing))
+      path = support.write(path, (support.read(path):gsub("cart.lines%[#cart.lines %+ 1%] = event.data",
+        "cart.lines[#cart.lines + 1] = {}")))
+      for _, rules in ipairs { path, dofile(path) } do
+        local report = run(rules)
+        assert.same({ mutated_event = 3 }, report.counts, writing)
+        assert.equal("mutated_event: cart-1, event 4 (Added): " .. told, found(report)[1])
+      end
+    end
+  end)
+
+  it("finds functions that fail beside evolve, and where", function()
+    local function first(old, new) return found(run(edited(old, new)))[1] end
+    assert.matches("^failing: cart%-1, the beginning: invariant .*nil value",
+      first("return cart.total >= 0", "return cart.nothing.total >= 0"))
+    assert.matches("^failing: cart%-1, event 11 %(Raised%): invariant .*nil value",
+      first("return cart.total >= 0", "return #cart.lines < 10 or cart.lines[10].price > 0 or cart.x.y"))
+    assert.matches("^failing: cart%-1, the beginning: initial_state .*no start",
+      first("return { total = 0", "error 'no start' return { total = 0"))
+    assert.matches("^failing: cart%-1, event 1 %(Added%): upcast .*old",
+      first("events = {", "upcast = { Added = function() error 'old' end }, events = {"))
+  end)
+
   it("finds handlers that write to an event that was upcast", function()
     local upcasting = [[
       upcast = { Added = function(e) return { type = "Added", data = { price = e.data.price, n = 1 } } end },

@@ -85,6 +85,25 @@ describe("moonfold check", function()
     end
   end)
 
+  it("says what is to be done where rules call functions of their host", function()
+    support.write(folder .. "/host.lua", (rules:gsub("event%.data %* step", "host.times(event.data, step)")))
+    local status, out = run "check n.fold host.lua --stream n-1"
+    assert.equal(6, status)
+    assert.matches("there is no host in scripts: .*the tools of the command line have none to give: .*`moonfold run`",
+      out)
+  end)
+
+  it("says when nothing is left to be looked at", function()
+    for words, note in pairs {
+      ["--stream x-"] = "leave no stream to look at", ["--since 2999-01-01 --decide"] = "leave no stream to look at",
+    } do
+      local status, out, err = run("check n.fold rules.lua " .. words)
+      assert.equal(0, status)
+      assert.matches("^0 events of 0 streams", out)
+      assert.matches(note, err, 1, true)
+    end
+  end)
+
   it("says when no command was kept", function()
     local store <close> = moonfold.open(folder .. "/bare.fold")
     store:append_to_stream("n-1", moonfold.event("Counted", 1))

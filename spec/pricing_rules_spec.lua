@@ -41,6 +41,12 @@ describe("the example pricing_rules", function()
     assert.equal(readme, really)
   end)
 
+  it("says what it takes", function()
+    local run = stage()
+    assert.matches("say one of: sell STORE FOLDER, .*", run "moonfold run main.lua 2>&1")
+    assert.matches("try takes STORE NEW OLD", run "moonfold run main.lua try shop.fold november 2>&1")
+  end)
+
   it("keeps what its quotes were made by", function()
     local run, folder = stage()
     run "moonfold new quote --like pricing"

@@ -76,10 +76,17 @@ function commands.params(folder)
   print(moonfold.to_json(tables.rules(folder)))
 end
 
-local command = commands[arg[1]]
-local fine, problem = pcall(command or function()
-  error("say one of: sell STORE FOLDER, audit STORE QUOTE, try STORE NEW OLD, params FOLDER", 0)
-end, table.unpack(arg, 2))
+local takes <const> = { sell = "STORE FOLDER", audit = "STORE QUOTE", try = "STORE NEW OLD", params = "FOLDER" }
+
+local function run(name, ...)
+  local needed = takes[name]
+  if not needed then error("say one of: sell STORE FOLDER, audit STORE QUOTE, try STORE NEW OLD, params FOLDER", 0) end
+  local _, words = needed:gsub("%u+", "")
+  if select("#", ...) ~= words then error(("%s takes %s"):format(name, needed), 0) end
+  commands[name](...)
+end
+
+local fine, problem = pcall(run, table.unpack(arg))
 if not fine then
   io.stderr:write(tostring(problem), "\n")
   os.exit(1, true)

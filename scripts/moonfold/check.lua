@@ -201,7 +201,7 @@ end
 function Run:first_failing(stream, i, version, is_so)
   local decider = self.first[i]
   return parting(function() return { hash = false } end, function(at)
-    return { hash = not not is_so(fold(self.store, stream, decider, { to = at }).failure) }
+    return { hash = not not is_so(fold(self.store, stream, decider, { to = at, inspect = true }).failure) }
   end, version)
 end
 
