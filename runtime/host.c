@@ -58,7 +58,8 @@ static int host_seed(lua_State *L) {
 
 /* host.create(path, seed): makes an empty store with a seed. */
 static int host_create(lua_State *L) {
-  mf_open_options options = {sizeof options, false, false, MF_DURABILITY_ANY, NULL, NULL, 0, false};
+  mf_open_options options = {sizeof options, false, false, MF_DURABILITY_ANY, NULL, NULL, 0,
+                             false,          false};
   mf_store *store;
   mf_error error;
   options.seed = strtoull(luaL_checkstring(L, 2), NULL, 16);

@@ -648,7 +648,8 @@ int mfr_open(lua_State *L) {
   static const char *const names[] = {"create", "read_only",      "durability",
                                       "clock",  "tamper_evident", NULL};
   mfr_state *state = mfr_of(L);
-  mf_open_options options = {sizeof options, false, false, MF_DURABILITY_ANY, NULL, NULL, 0, false};
+  mf_open_options options = {sizeof options, false, false, MF_DURABILITY_ANY, NULL, NULL, 0,
+                             false,          false};
   mf_error error;
   lua_settop(L, 2);
   mfr_text path = mfr_check_string(L, state, 1, "path");

@@ -104,7 +104,7 @@ else
     local plain = "$(setarch -R true 2>/dev/null && echo setarch -R)"
     tap("the store in C, under ThreadSanitizer",
       make .. "build/store_spec_tsan && " .. plain .. " build/store_spec_tsan")
-    tap("damage", make .. "build/damage && build/damage 1 1500")
+    tap("damage", make .. "build/damage && build/damage 1 1200")
     tap("the runtime in C, under ThreadSanitizer",
       make .. "build/runtime_spec_tsan && " .. plain .. " build/runtime_spec_tsan")
     tap("queued commands, under ThreadSanitizer",

@@ -313,7 +313,7 @@ bool mf__pinned_meta(const mf__source *source, size_t txn, mf__meta *meta) {
 
 /* Looks at the pages of a read transaction that has just begun. MF_DONE: it is no longer to be
  * had, for others have committed twice. */
-static int check_pinned(const mf__env *env, MDB_txn *txn, mf_error *error) {
+static int check_pinned(const mf__env *env, MDB_txn *txn, bool all, mf_error *error) {
   mdb_filehandle_t fd;
   mf__file_id id;
   mf__meta meta, again;
@@ -325,7 +325,7 @@ static int check_pinned(const mf__env *env, MDB_txn *txn, mf_error *error) {
   if (!mf__pinned_meta(&source, mdb_txn_id(txn), &meta)) return MF_DONE;
   /* mf__check_file() may have seen the store's creation before LMDB tells its readers of it. */
   if (meta.main.root == MF__NO_PAGE) return MF_OK;
-  int status = mf__check_pages(&source, &meta, false, env->path, error);
+  int status = mf__check_pages(&source, &meta, all, env->path, error);
   /* The meta page may have been read while it was written over. */
   bool same = mf__pinned_meta(&source, mdb_txn_id(txn), &again) &&
               again.main.root == meta.main.root && again.free.root == meta.free.root;
@@ -333,12 +333,12 @@ static int check_pinned(const mf__env *env, MDB_txn *txn, mf_error *error) {
 }
 
 /* Before LMDB enters a tree: a damaged page would lead it anywhere. */
-static int check_trees(mf__env *env, mf_error *error) {
+static int check_trees(mf__env *env, bool all, mf_error *error) {
   for (int tries = 0; tries < 1000; tries++) {
     MDB_txn *txn;
     int rc = mdb_txn_begin(env->db, NULL, MDB_RDONLY, &txn);
     if (rc != 0) return mf__fail_db(error, rc, env->path);
-    int status = check_pinned(env, txn, error);
+    int status = check_pinned(env, txn, all, error);
     mdb_txn_abort(txn);
     if (status != MF_DONE) return status;
     mf__yield();
@@ -616,7 +616,8 @@ static int env_for_file(const char *path, int fd, bool writable, bool create,
   status = claim_file(env, error);
   if (status == MF_OK) status = open_lmdb(env, size, error);
   if (status == MF_OK) status = claim_lock_file(env, error);
-  if (status == MF_OK && kind != MF__FILE_NEW) status = check_trees(env, error);
+  if (status == MF_OK && kind != MF__FILE_NEW)
+    status = check_trees(env, options->check_pages, error);
   if (status == MF_OK) status = prepare(env, kind == MF__FILE_NEW, error);
   if (status == MF_OK) status = settle_name(env, error);
   if (status != MF_OK) {
@@ -733,7 +734,8 @@ static int take_level(mf_store *store, const char *path, mf_durability wanted, m
 /* ---- handles ---- */
 
 int mf_open(const char *path, const mf_open_options *given, mf_store **out, mf_error *error) {
-  mf_open_options options = {sizeof options, false, false, MF_DURABILITY_ANY, NULL, NULL, 0, false};
+  mf_open_options options = {sizeof options, false, false, MF_DURABILITY_ANY, NULL, NULL, 0,
+                             false,          false};
   *out = NULL;
   if (given) memcpy(&options, given, given->size < sizeof options ? given->size : sizeof options);
   if (!path || !*path)

@@ -8,11 +8,20 @@
 
 #include "store.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+enum { SAMPLE_LARGE = 16000 }; /* events, each in a stream of its own with a long name */
 enum { SAMPLE_EVENTS = 900, SAMPLE_STREAMS = 90, SAMPLE_TYPES = 7, SAMPLE_LONG = 9000 };
+
+/* What the store is like: to be set before it is built, and as it is looked at. */
+static struct {
+  int64_t events;
+  bool large; /* so many pages of trees that opening it does not look at them */
+  bool tamper_evident;
+} sample_store = {SAMPLE_EVENTS, false, false};
 
 typedef struct sample {
   char stream[400], type[64], message_id[64], command_id[64];
@@ -41,6 +50,8 @@ static void sample_event(int64_t position, sample *s) {
   memset(s, 0, sizeof *s);
   uint32_t stream = sample_random(&state) % SAMPLE_STREAMS;
   snprintf(s->stream, sizeof s->stream, "stream-%u-with-a-name-of-some-length", stream);
+  if (sample_store.large)
+    snprintf(s->stream, sizeof s->stream, "%08u-%0380d", stream * 7919u ^ (uint32_t)position, 0);
   snprintf(s->type, sizeof s->type, "Happened%u", sample_random(&state) % SAMPLE_TYPES);
   s->data_size = sample_random(&state) % 120;
   if (position % 150 == 77) s->data_size = SAMPLE_LONG;
@@ -100,11 +111,12 @@ __attribute__((unused)) static void sample_build(const char *path, mf_durability
   memset(&options, 0, sizeof options);
   options.size = sizeof options;
   options.durability = durability;
+  options.tamper_evident = sample_store.tamper_evident;
   if (mf_open(path, &options, &store, &error) != MF_OK) sample_die("open", &error);
-  for (int64_t position = 1; position <= SAMPLE_EVENTS;) {
+  for (int64_t position = 1; position <= sample_store.events;) {
     int64_t count = sample_commit(position);
     if (mf_begin(store, &txn, &error) != MF_OK) sample_die("begin", &error);
-    for (; count > 0 && position <= SAMPLE_EVENTS; count--, position++)
+    for (; count > 0 && position <= sample_store.events; count--, position++)
       if (sample_append(txn, position, &error) != MF_OK) sample_die("append", &error);
     if (mf_commit(txn, &error) != MF_OK) sample_die("commit", &error);
   }
