@@ -56,7 +56,7 @@ static void push_record(lua_State *L) {
   lua_setfield(L, -2, "reads");
 }
 
-static void bound(mf_txn *txn, const mfr_keeping *keeping, int64_t now) {
+void mfr_kept_bound(mf_txn *txn, const mfr_keeping *keeping, int64_t now) {
   if (keeping->count < 0 && keeping->age < 0) return;
   mf_bound_commands(txn, keeping->count, keeping->age < 0 ? INT64_MIN : now - keeping->age);
 }
@@ -74,7 +74,7 @@ void mfr_kept_accept(lua_State *L, mfr_state *state, mfr_call *call, const mfr_a
   mf_kept_command kept = {
       call->recorded_at, {call->stream.data, call->stream.size}, {bytes->data, bytes->size}};
   int status = mf_keep_command(call->txn, &kept, &error);
-  if (status == MF_OK) bound(call->txn, mfr_keeping_of(call->loaded), call->recorded_at);
+  if (status == MF_OK) mfr_kept_bound(call->txn, mfr_keeping_of(call->loaded), call->recorded_at);
   mfr_give_back(state, bytes);
   lua_pop(L, 2);
   if (status == MF_OK) return;
@@ -117,7 +117,7 @@ int mfr_kept_refusal(const mfr_loaded *loaded, mfr_store *store, mfr_call *call,
   int status = txn ? MF_OK : mf_begin(store->store, &txn, error);
   if (status != MF_OK) return status;
   status = mf_keep_command(txn, &kept, error);
-  if (status == MF_OK) bound(txn, mfr_keeping_of(loaded), call->recorded_at);
+  if (status == MF_OK) mfr_kept_bound(txn, mfr_keeping_of(loaded), call->recorded_at);
   if (store->txn) return status;
   if (status == MF_OK) return mf_commit(txn, error);
   mf_abort(txn);

@@ -213,6 +213,8 @@ void mfr_kept_begin(lua_State *L, mfr_state *state, mfr_call *call, const mfr_as
 void mfr_kept_reads(lua_State *L, const mfr_state *state, int context);
 void mfr_kept_accept(lua_State *L, mfr_state *state, mfr_call *call, const mfr_answered *answer);
 /* Of a call that was refused, when what it staged is gone: keeps its command. Raises nothing. */
+/* Bounds what is kept, from the transaction's commit on. */
+void mfr_kept_bound(mf_txn *txn, const mfr_keeping *keeping, int64_t now);
 int mfr_kept_refusal(const mfr_loaded *loaded, mfr_store *store, mfr_call *call, mf_error *error);
 
 /* ---- cache.c ---- */
@@ -321,6 +323,7 @@ void mfr_runtime_join_queue(mf_runtime *runtime, mf_txn *txn, int64_t queue, boo
 void mfr_runtime_leave_queue(mf_runtime *runtime);
 void mfr_runtime_forget_queued(mf_runtime *runtime); /* the states that were folded in it */
 mf_store *mfr_runtime_store(const mf_runtime *runtime);
+mfr_keeping mfr_runtime_keeping(const mf_runtime *runtime); /* which commands are kept */
 
 /* ---- step.c ---- */
 

@@ -26,8 +26,10 @@ typedef struct entry {
   mf_bytes stream, envelope;
   uint8_t digest[MF_DIGEST_SIZE];
   mf_bytes code; /* of that digest, to be kept with the events; absent: it is, or will be */
-  size_t count;
+  size_t count;  /* 0: nothing but a command is kept */
   mf_new_event *events;
+  mf_kept_command kept; /* no stream: none */
+  mfr_keeping keeping;
 } entry;
 
 struct mf_queue {
@@ -67,6 +69,13 @@ static int append_entry(mf_txn *txn, const entry *e, mf_error *error) {
   return status;
 }
 
+static int keep_command(mf_txn *txn, const entry *e, mf_error *error) {
+  if (!e->kept.stream.data) return MF_OK;
+  int status = mf_keep_command(txn, &e->kept, error);
+  if (status == MF_OK) mfr_kept_bound(txn, &e->keeping, e->kept.time);
+  return status;
+}
+
 static bool same(mf_bytes a, mf_bytes b) {
   return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
 }
@@ -100,17 +109,21 @@ static int find_entry(mf_queue *queue, mf_txn *txn, const entry *e, int64_t posi
               "since cannot be recorded");
 }
 
-/* Appends the entries from `e` on that the transaction does not see yet; up to `last`, or all. */
+/* Appends the events of the entries from `e` on that the transaction does not see yet; up to
+ * `last`, or all. `keep`: the commands, too, which no decision looks at. */
 static int append_entries(mf_queue *queue, mf_txn *txn, const entry *e, const entry *last,
-                          mf_error *error) {
+                          bool keep, mf_error *error) {
   int64_t position;
   int status = mf_last_position(queue->store, txn, &position, error);
   for (; status == MF_OK && e; e = e == last ? NULL : e->next) {
-    bool there;
-    status = find_entry(queue, txn, e, position, &there, error);
+    bool there = false;
+    if (e->count > 0) status = find_entry(queue, txn, e, position, &there, error);
     if (status != MF_OK || there) continue;
-    status = append_entry(txn, e, error);
-    position = e->last_position;
+    if (e->count > 0) {
+      status = append_entry(txn, e, error);
+      position = e->last_position;
+    }
+    if (status == MF_OK && keep) status = keep_command(txn, e, error);
   }
   return status;
 }
@@ -125,7 +138,7 @@ static int begin(mf_queue *queue, mf_runtime *runtime, mf_txn **txn, mf_error *e
   int status = queue->failed ? queue->failure.code : MF_OK;
   if (status != MF_OK && error) *error = queue->failure;
   if (status == MF_OK) status = mf_begin_read(queue->store, txn, error);
-  if (status == MF_OK) status = append_entries(queue, *txn, queue->first, NULL, error);
+  if (status == MF_OK) status = append_entries(queue, *txn, queue->first, NULL, false, error);
   int64_t epoch = queue->epoch;
   bool empty = !queue->first;
   pthread_mutex_unlock(&queue->lock);
@@ -215,17 +228,25 @@ static int copy_events(mf_txn *txn, mf_store *store, mf_bytes stream, int64_t fi
   return status < 0 ? status : MF_OK;
 }
 
-/* The entry for what the command has just appended to the transaction. */
-static int make_entry(mf_queue *queue, mf_txn *txn, const char *name, int64_t version, size_t count,
-                      entry **out, mf_error *error) {
-  mf_bytes stream = {name, strlen(name)};
-  int64_t first = version - (int64_t)count + 1;
+/* What a command has just added to the transaction. */
+typedef struct added {
+  mf_bytes stream;
+  int64_t first; /* version of the first event */
+  size_t count;
+  mf_kept_command kept; /* no stream: none */
+} added;
+
+static int make_entry(mf_queue *queue, mf_txn *txn, const added *a, entry **out, mf_error *error) {
+  mf_bytes stream = a->stream;
+  int64_t first = a->first;
+  size_t count = a->count;
   cutter c = {NULL, 0};
   int status = copy_events(txn, queue->store, stream, first, count, &c, NULL, error);
   if (status != MF_OK) return status;
   cut(&c, sizeof(entry));
   cut(&c, count * sizeof(mf_new_event));
   cut_copy(&c, stream);
+  cut_copy(&c, a->kept.command);
   uint8_t *memory = malloc(c.size);
   if (!memory) return fail(error, MF_NO_MEMORY, "no memory to queue a command");
   c = (cutter){memory, 0};
@@ -234,6 +255,8 @@ static int make_entry(mf_queue *queue, mf_txn *txn, const char *name, int64_t ve
   e->count = count;
   e->events = cut(&c, count * sizeof *e->events);
   e->stream = cut_copy(&c, stream);
+  if (a->kept.stream.data)
+    e->kept = (mf_kept_command){a->kept.time, e->stream, cut_copy(&c, a->kept.command)};
   status = copy_events(txn, queue->store, stream, first, count, &c, e, error);
   e->base_position = e->last_position - (int64_t)count;
   if (status == MF_OK) status = take_code(queue, txn, e, error);
@@ -276,7 +299,7 @@ static int write_entries(mf_queue *queue, const entry *first, const entry *last,
   mf_txn *txn;
   int status = mf_begin(queue->store, &txn, error);
   if (status != MF_OK) return status;
-  status = append_entries(queue, txn, first, last, error);
+  status = append_entries(queue, txn, first, last, true, error);
   if (status == MF_OK) return mf_commit(txn, error);
   mf_abort(txn);
   return status;
@@ -373,15 +396,21 @@ static int check_room(mf_queue *queue, mf_error *error) {
 static int decide(mf_queue *queue, mf_runtime *runtime, const char *stream, mf_command *command,
                   mf_result *result, entry **e, mf_error *error) {
   int64_t before, after;
+  added a = {{stream, 0}, 0, 0, {0, {NULL, 0}, {NULL, 0}}};
   int status = mf_last_position(queue->store, command->txn, &before, error);
   if (status == MF_OK) status = mf_handle(runtime, stream, command, result, error);
-  if (status != MF_OK) return status;
-  status = mf_last_position(queue->store, command->txn, &after, error);
-  if (status == MF_OK && after > before)
-    status = make_entry(queue, command->txn, stream, result->version, (size_t)(after - before), e,
-                        error);
-  if (status != MF_OK) mfr_runtime_forget_queued(runtime); /* states hold what will never be */
-  return status;
+  if (status != MF_OK && status != MF_REJECTED) return status;
+  a.stream.size = strlen(stream);
+  int made = mf_last_position(queue->store, command->txn, &after, error);
+  if (made == MF_OK && status == MF_OK) a.count = (size_t)(after - before);
+  a.first = result->version - (int64_t)a.count + 1;
+  if (made == MF_OK) made = mf_staged_command(command->txn, 0, &a.kept, error);
+  if (made == MF_OK || (made == MF_DONE && a.count > 0))
+    made = make_entry(queue, command->txn, &a, e, error);
+  if (*e) (*e)->keeping = mfr_runtime_keeping(runtime);
+  if (made >= 0) return status;
+  mfr_runtime_forget_queued(runtime); /* states hold what will never be */
+  return made;
 }
 
 /* What is to be known before anything waits for a lock. */

@@ -144,6 +144,13 @@ int mf_runtime_new(mf_store *store, const mf_runtime_options *options, mf_runtim
   }
   /* A host that was compiled for an older, shorter structure leaves the rest at 0. */
   if (options && options->size <= sizeof r->options) memcpy(&r->options, options, options->size);
+  if (r->options.keep_count < 0 || r->options.keep_age < 0) {
+    mf_runtime_free(r);
+    if (error)
+      *error = (mf_error){MF_INVALID_ARGUMENT, 0, SIZE_MAX,
+                          "options.keep_count, options.keep_age: they are not negative"};
+    return MF_INVALID_ARGUMENT;
+  }
   r->functions.twice = r->options.check_functions;
   r->store->store = store;
   r->store->seed = mf_store_seed(store);
@@ -188,6 +195,12 @@ void mfr_runtime_leave_queue(mf_runtime *runtime) {
 void mfr_runtime_forget_queued(mf_runtime *runtime) {
   runtime->store->outcome = NULL;
   mfr_outcome_end(&runtime->queued, false);
+}
+
+mfr_keeping mfr_runtime_keeping(const mf_runtime *runtime) {
+  const mf_runtime_options *o = &runtime->options;
+  return (mfr_keeping){o->keep_commands, o->keep_count ? o->keep_count : -1,
+                       o->keep_age ? o->keep_age : -1};
 }
 
 mf_store *mfr_runtime_store(const mf_runtime *runtime) {
@@ -296,6 +309,7 @@ static int load(mf_runtime *runtime, const loading *what, mf_error *error) {
   options.allocator = (mfr_allocator){runtime->options.allocate, runtime->options.allocate_context};
   options.limits.instructions = runtime->options.budget;
   options.limits.memory = runtime->options.memory;
+  options.keeping = mfr_runtime_keeping(runtime);
   options.log = log_line;
   options.log_context = runtime;
   forget_failure(&runtime->failure);
@@ -523,7 +537,9 @@ static int handle_in(mf_txn *txn, void *context, mf_error *error) {
                            h->runtime->options.values, h->result, error);
   mfr_runtime_join(h->runtime, NULL);
   if (h->shared) h->runtime->store->outcome = NULL;
-  return h->status;
+  /* A refusal that is kept is committed; without, a piece of work that fails leaves nothing. */
+  bool kept = h->shared && h->status == MF_REJECTED && h->runtime->options.keep_commands;
+  return kept ? MF_OK : h->status;
 }
 
 /*
@@ -541,7 +557,7 @@ static int handle_alone_or_shared(handling *h, mf_error *error) {
   int status = mf_transact(store, handle_in, h, error);
   mfr_outcome_end(&h->outcome, status == MF_OK);
   if (status != MF_OK && h->status == MF_OK) mf_result_free(h->result); /* the commit failed */
-  return status;
+  return status == MF_OK ? h->status : status;
 }
 
 int mf_handle(mf_runtime *runtime, const char *stream, const mf_command *given, mf_result *result,

@@ -211,6 +211,13 @@ typedef struct mf_runtime_options {
    * mf_handle(), by one that writes for all. */
   void *(*allocate)(void *context, void *pointer, size_t old_size, size_t size);
   void *allocate_context;
+  /* Every command is kept in the store, with what came of it: what `keep_commands` is in Lua. A
+   * handled one in the transaction of its events, and through a queue with their write; a refused
+   * one, too, in command.txn or else in a transaction of its own. `moonfold check --decide` and
+   * store:commands() read them. With bounds, the oldest go: beyond keep_count commands, and those
+   * that are older than keep_age microseconds; 0: no bound. Negative ones: MF_INVALID_ARGUMENT. */
+  bool keep_commands;
+  int64_t keep_count, keep_age;
 } mf_runtime_options;
 
 /*
@@ -445,8 +452,8 @@ MF_API int mf_queue_new(mf_store *store, const mf_queue_options *options, mf_que
 
 /*
  * mf_handle(), without the wait: the result is the same, and `ticket` (may be NULL) is the number
- * of the write that will make it durable, from 1; 0 when nothing was recorded. command->txn must be
- * NULL.
+ * of the write that will make it durable, from 1; 0 when nothing was recorded. (With keep_commands
+ * every command is recorded, refused ones, too.) command->txn must be NULL.
  *
  * Errors: those of mf_handle() but for the commit's; MF_BUSY when the limit is reached (draw the
  * frame, try again in the next one, or mf_queue_flush()); and, once a write has failed, that

@@ -1,9 +1,12 @@
 --- Commands that are kept with the decision.
 
+local lfs = require "lfs"
 local moonfold = require "moonfold"
 local support = require "support"
 
 local command = moonfold.command
+local program = support.program()
+if not program:find("^/") then program = lfs.currentdir() .. "/" .. program end
 
 local script <const> = [[
 local moonfold = require "moonfold"
@@ -158,6 +161,25 @@ support.everywhere(function(open)
         load { max_age = 0 }
       end)
       support.fails("invalid_argument", nil, function() load { max_cuont = 1 } end)
+    end)
+
+    it("are kept by the command line, too, when it is asked to: of a file, and of a folder of rules", function()
+      local folder = support.folder()
+      assert(lfs.mkdir(folder .. "/rules"))
+      local owned = script:gsub("initial_state = 0,\n  evolve = { Done", "category = 'doer', %0")
+      support.write(folder .. "/rules/doer.lua", owned)
+      local function run(words)
+        local line = ("cd %s && exec %s %s"):format(support.quote(folder), support.quote(program), words)
+        return support.shell(line).status
+      end
+      assert.equal(0, run "handle shop.fold rules/doer.lua doer-1 Do")
+      assert.equal(0, run "handle shop.fold rules/doer.lua doer-1 Do --keep")
+      assert.equal(0, run "handle shop.fold rules doer-1 Do --keep --dry-run")
+      assert.equal(3, run "handle shop.fold rules doer-1 Refuse '{}' --keep")
+      local given = {}
+      local shop <close> = moonfold.open(folder .. "/shop.fold")
+      for each in shop:commands() do given[#given + 1] = each.type .. " " .. each.outcome end
+      assert.same({ "Do accepted", "Refuse rejected" }, given)
     end)
 
     it("are none where nobody has asked for them", function()

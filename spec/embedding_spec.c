@@ -6,6 +6,7 @@
 #include "check.h"
 #include "runtime.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -561,9 +562,104 @@ static void reloading_two(void) {
   mf_close(store);
 }
 
+/* ---- kept commands ---- */
+
+static const char gate[] = "local moonfold = require 'moonfold'\n"
+                           "return { category = 'gate', initial_state = { n = 0 },\n"
+                           "  evolve = { Opened = function(state) state.n = state.n + 1 end },\n"
+                           "  decide = {\n"
+                           "    Open = function() return moonfold.event('Opened') end,\n"
+                           "    Force = function() moonfold.reject('locked') end,\n"
+                           "  },\n"
+                           "}\n";
+
+static mf_runtime *gate_runtime(mf_store *store, const mf_runtime_options *options) {
+  mf_error error;
+  mf_runtime *runtime = new_runtime(store, options);
+  if (mf_load_string(runtime, "gate.lua", gate, sizeof gate - 1, NULL, &error) != MF_OK) exit(2);
+  return runtime;
+}
+
+/* How many commands are kept of streams that begin so, and of these how many with `outcome`. */
+static int kept(mf_store *store, const char *prefix, const char *outcome) {
+  mf_commands *commands;
+  mf_kept_command command;
+  int n = 0;
+  mf_commands_open(store, INT64_MIN + 1, (mf_bytes){prefix, strlen(prefix)}, &commands, NULL);
+  while (mf_commands_next(commands, &command, NULL) == MF_OK)
+    n += memmem(command.command.data, command.command.size, outcome, strlen(outcome)) != NULL;
+  mf_commands_close(commands);
+  return n;
+}
+
+static void kept_commands(mf_durability durability) {
+  char path[300];
+  mf_error error;
+  mf_store *store;
+  mf_txn *txn;
+  mf_result result;
+  mf_command command = MF_COMMAND_INIT;
+  mf_open_options how = {.size = sizeof how, .durability = durability};
+  mf_runtime_options options = {.size = sizeof options, .values = true, .keep_commands = true};
+  snprintf(path, sizeof path, "%s/kept-%d.fold", folder, (int)durability);
+  if (mf_open(path, &how, &store, &error) != MF_OK) exit(2);
+  mf_runtime *keeping = gate_runtime(store, &options), *not_keeping = gate_runtime(store, NULL);
+  act(keeping, "gate-1", "Open", NULL, &error);
+  act(not_keeping, "gate-1", "Open", NULL, &error);
+  check(act(keeping, "gate-1", "Force", NULL, &error) == MF_REJECTED &&
+            act(not_keeping, "gate-1", "Force", NULL, &error) == MF_REJECTED &&
+            kept(store, "gate-1", "accepted") == 1 && kept(store, "gate-1", "rejected") == 1,
+        "a runtime that is told to keeps its commands, refused ones too, and no other does");
+  mf_begin(store, &txn, &error);
+  command.txn = txn;
+  command.type = "Open";
+  mf_handle(keeping, "gate-2", &command, &result, &error);
+  mf_result_free(&result);
+  command.type = "Force";
+  bool refused = mf_handle(keeping, "gate-2", &command, &result, &error) == MF_REJECTED;
+  mf_result_free(&result);
+  mf_abort(txn);
+  check(refused && kept(store, "gate-2", "gate") == 0 && kept(store, "gate-2", "ed") == 0,
+        "what is handled in a transaction of the host is kept with it, or not at all");
+  options.keep_count = 3;
+  mf_runtime *bounded = gate_runtime(store, &options);
+  for (int i = 0; i < 4; i++) {
+    act(bounded, "gate-3", "Open", NULL, &error);
+    act(bounded, "gate-3", "Force", NULL, &error);
+  }
+  check(kept(store, "", "ed") == 3 && kept(store, "gate-3", "rejected") == 2,
+        "a bound on their number lets the oldest go");
+  options.keep_count = -1;
+  mf_runtime *none = keeping;
+  check(mf_runtime_new(store, &options, &none, &error) == MF_INVALID_ARGUMENT && !none &&
+            has(error.message, "keep_count"),
+        "a negative bound is refused");
+  options.keep_count = 0;
+  options.keep_age = 1;
+  mf_runtime *aged = gate_runtime(store, &options);
+  command.txn = NULL;
+  command.type = "Open";
+  act(aged, "gate-4", "Open", NULL, &error);
+  act(aged, "gate-4", "Open", NULL, &error);
+  check(kept(store, "gate-3", "ed") == 0 && kept(store, "gate-4", "accepted") >= 1,
+        "a bound on their age, too");
+  options.size = offsetof(mf_runtime_options, keep_commands);
+  mf_runtime *older = gate_runtime(store, &options);
+  act(older, "gate-5", "Open", NULL, &error);
+  check(kept(store, "gate-5", "ed") == 0, "a host that knows nothing of it keeps nothing");
+  mf_runtime_free(keeping);
+  mf_runtime_free(not_keeping);
+  mf_runtime_free(bounded);
+  mf_runtime_free(aged);
+  mf_runtime_free(older);
+  mf_close(store);
+}
+
 int main(void) {
   char command[300];
   if (!mkdtemp(folder)) return 2;
+  kept_commands(MF_FULL);
+  kept_commands(MF_NONE);
   functions();
   purity();
   misuse();

@@ -242,6 +242,31 @@ it("takes rules that are edited, and keeps the old ones where the new do not loa
   os.remove(path)
 end)
 
+it("keeps commands where that is asked for, within bounds", function()
+  local function kept_with(options)
+    local path = os.tmpname()
+    os.remove(path)
+    local store = moonfold.open(path)
+    store:use("examples/embed/rules", options)
+    for _ = 1, 3 do store:handle("hero-1", { type = "PickUp", data = { gold = 1 } }) end
+    store:close()
+    local pipe = assert(io.popen("build/moonfold stats --json " .. path))
+    local stats = pipe:read "*a"
+    pipe:close()
+    os.remove(path)
+    os.remove(path .. "-lock")
+    return tonumber(stats:match '"kept_commands": ?(%d+)')
+  end
+  equal(0, kept_with(nil))
+  equal(3, kept_with { keep_commands = true })
+  equal(2, kept_with { keep_commands = { max_count = 2, max_age = 3600 } })
+  local function refused(keep) raises("invalid_argument", kept_with, { keep_commands = keep }) end
+  refused(1)
+  refused { max_count = 0 }
+  refused { max_age = "day" }
+  refused { most = 3 }
+end)
+
 it("refuses text that C would cut off", function(store)
   raises("invalid_argument", moonfold.open, "a\0b")
   raises("invalid_argument", store.use, store, "examples/embed/rules\0")

@@ -87,6 +87,33 @@ static int64_t count(mf_queue *queue, mf_runtime *runtime, const char *stream, c
   return n;
 }
 
+/* How many commands the store keeps, and how many of them tell of `outcome` (NULL: any). */
+static int kept(mf_store *store, const char *outcome) {
+  mf_commands *commands;
+  mf_kept_command command;
+  int n = 0;
+  size_t size = outcome ? strlen(outcome) : 0;
+  if (mf_commands_open(store, INT64_MIN + 1, (mf_bytes){NULL, 0}, &commands, NULL) != MF_OK)
+    return -1;
+  while (mf_commands_next(commands, &command, NULL) == MF_OK)
+    n += !outcome || memmem(command.command.data, command.command.size, outcome, size) != NULL;
+  mf_commands_close(commands);
+  return n;
+}
+
+static mf_runtime *keeping_runtime(mf_store *store, int64_t most, int64_t age) {
+  mf_runtime_options options = {.size = sizeof options,
+                                .values = true,
+                                .keep_commands = true,
+                                .keep_count = most,
+                                .keep_age = age};
+  mf_runtime *runtime;
+  if (mf_runtime_new(store, &options, &runtime, NULL) != MF_OK ||
+      mf_load_string(runtime, "counter.lua", counter, sizeof counter - 1, NULL, NULL) != MF_OK)
+    exit(2);
+  return runtime;
+}
+
 static int64_t version_of(mf_store *store, const char *stream) {
   int64_t version = -1;
   mf_stream_version(store, NULL, (mf_bytes){stream, strlen(stream)}, &version, NULL);
@@ -392,6 +419,49 @@ static void crashes(const char *folder) {
               "was told durable");
 }
 
+static void keeps_commands(const char *name) {
+  world w = begin_world(name, MF_FULL, 0);
+  mf_command look = MF_COMMAND_INIT;
+  mf_result result;
+  int64_t ticket = 0, second = 0, third = 0;
+  mf_runtime *keeping = keeping_runtime(w.store, 0, 0);
+  check(count(w.queue, keeping, "counter-1", "Count", "1", &ticket) == 1 &&
+            count(w.queue, keeping, "counter-1", "Refuse", NULL, &second) == -1 - MF_REJECTED &&
+            count(w.queue, keeping, "counter-1", "Nothing", NULL, &third) == 1 && ticket == 1 &&
+            second == 2 && third == 3,
+        "of commands that are kept, those that record nothing else have tickets, too");
+  look.type = "Count";
+  look.data = "1";
+  look.dry_run = true;
+  mf_queue_handle(w.queue, keeping, "counter-1", &look, &result, &ticket, NULL);
+  mf_result_free(&result);
+  count(w.queue, w.runtime, "counter-1", "Count", "1", NULL);
+  check(ticket == 0 && mf_queue_flush(w.queue, NULL, NULL) == MF_OK && kept(w.store, NULL) == 3 &&
+            kept(w.store, "accepted") == 2 && kept(w.store, "rejected") == 1 &&
+            version_of(w.store, "counter-1") == 2,
+        "they are written with the queue: what was handled and what was refused, not what was "
+        "looked at, and nothing of a runtime that keeps none");
+  check(count(w.queue, keeping, "counter-1", "Refuse", NULL, NULL) == -1 - MF_REJECTED &&
+            mf_handle(w.runtime, "counter-2",
+                      &(mf_command){.size = sizeof(mf_command),
+                                    .type = "Count",
+                                    .data = "1",
+                                    .time = MF_NOW,
+                                    .expected_version = MF_NO_CONCURRENCY_CHECK},
+                      &result, NULL) == MF_OK &&
+            mf_queue_flush(w.queue, NULL, NULL) == MF_OK && kept(w.store, "rejected") == 2,
+        "a refusal that is queued is kept whatever others write meanwhile");
+  mf_result_free(&result);
+  mf_runtime *bounded = keeping_runtime(w.store, 2, 0);
+  for (int i = 0; i < 5; i++)
+    count(w.queue, bounded, "counter-1", "Count", "1", NULL);
+  check(mf_queue_flush(w.queue, NULL, NULL) == MF_OK && kept(w.store, NULL) == 2,
+        "a bound on their number holds for what is queued");
+  mf_runtime_free(keeping);
+  mf_runtime_free(bounded);
+  end_world(&w);
+}
+
 int main(void) {
   char folder[] = "/tmp/moonfold-queue-XXXXXX", command[300];
   if (!mkdtemp(folder)) return 2;
@@ -411,6 +481,8 @@ int main(void) {
   two_runtimes(path);
   snprintf(path, sizeof path, "%s/8.fold", folder);
   full_disk(path);
+  snprintf(path, sizeof path, "%s/9.fold", folder);
+  keeps_commands(path);
   snprintf(path, sizeof path, "%s/5.fold", folder);
   threads(path);
   crashes(folder);

@@ -33,6 +33,25 @@ int mf_keep_command(mf_txn *txn, const mf_kept_command *command, mf_error *error
   return mf__txn_note(txn, status);
 }
 
+int mf_staged_command(const mf_txn *txn, size_t number, mf_kept_command *command, mf_error *error) {
+  const mf__env *env = txn->view.env;
+  const mf__beside_puts *puts = &txn->beside[MF__COMMANDS];
+  if (number >= puts->count) return MF_DONE;
+  const mf__beside_put *put = &puts->list[number];
+  uint64_t size;
+  mf_bytes value;
+  if (!mf__beside_unseal(put, mf__seal_seed(env->record.seed, MF__IN_BESIDE + MF__COMMANDS),
+                         &value))
+    return mf__corrupt_index(error, env, "a command that is kept");
+  const uint8_t *limit = (const uint8_t *)value.data + value.size;
+  const uint8_t *p = mf__varint_read(value.data, limit, &size);
+  if (!p || size > (uint64_t)(limit - p))
+    return mf__corrupt_index(error, env, "a command that is kept");
+  *command = (mf_kept_command){time_of(put->key), mf__bytes(p, (size_t)size),
+                               mf__bytes(p + size, (size_t)(limit - p) - (size_t)size)};
+  return MF_OK;
+}
+
 void mf_bound_commands(mf_txn *txn, int64_t count, int64_t oldest) {
   txn->commands_most = count;
   txn->commands_oldest = oldest;

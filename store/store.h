@@ -555,6 +555,11 @@ MF_API int mf_keep_command(mf_txn *txn, const mf_kept_command *command, mf_error
  */
 MF_API void mf_bound_commands(mf_txn *txn, int64_t count, int64_t oldest);
 
+/* The command that the transaction has kept, counted from 0, and not committed yet. Borrowed until
+ * it keeps another one or ends. MF_DONE: there are not so many. */
+MF_API int mf_staged_command(const mf_txn *txn, size_t number, mf_kept_command *command,
+                             mf_error *error);
+
 typedef struct mf_commands mf_commands;
 
 /*

@@ -620,10 +620,27 @@ end
 
 -- Domains: scripts in the library's sandbox ----------------------------------------------------------------------
 
-local use_options = names("params", "budget", "memory")
+local use_options = names("params", "budget", "memory", "keep_commands")
+local keep_options = names("max_count", "max_age")
+
+-- true, or bounds: { max_count=, max_age= }, the age in seconds.
+local function set_keeping(how, given)
+  if given == nil or type(given) == "boolean" then
+    how.keep_commands = given or false
+    return
+  end
+  check_options(given, keep_options, "options.keep_commands")
+  for name, bound in pairs(given) do
+    if type(bound) ~= "number" or not (bound > 0 and bound < 9e9) then
+      misuse("options.keep_commands." .. name, "a number above 0 is needed")
+    end
+  end
+  how.keep_commands = true
+  how.keep_count, how.keep_age = math.floor(given.max_count or 0), math.ceil((given.max_age or 0) * 1e6)
+end
 
 --- Loads a decider, or a folder of them; then handle, attempt, decide and aggregate_stream find theirs by the stream.
--- options.params is JSON text.
+-- options.params is JSON text. The first call's budget, memory and keep_commands hold for all that are loaded.
 function Store:use(path, options)
   local handle, err = live(self), error_type()
   check_text(path, "path")
@@ -633,6 +650,7 @@ function Store:use(path, options)
     how.size = ffi.sizeof(how)
     how.values = true
     how.budget, how.memory = options.budget or 0, options.memory or 0
+    set_keeping(how, options.keep_commands)
     if C.mf_runtime_new(handle, how, out, err) ~= OK then raise_status(err) end
     self.runtime = ffi.gc(out[0], C.mf_runtime_free)
   end

@@ -156,6 +156,7 @@ local commands = {
       option("metadata", "JSON", "string", "metadata of the command"),
       option("id", "ID", "string", "the command's id: sending it again changes nothing"),
       at_time, params,
+      option("keep", nil, nil, "keep the command with what comes of it, refused or not, for check --decide"),
       option("dry-run", nil, nil, "decide, but record nothing"),
       json,
     },

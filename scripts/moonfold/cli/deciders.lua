@@ -20,7 +20,7 @@ end
 
 --- The decider for a stream.
 function deciders.load(call, path, stream)
-  local options = { params = call:json(call.options.params, "--params") }
+  local options = { params = call:json(call.options.params, "--params"), keep_commands = call.options.keep }
   local kind = call.host.kind(path)
   if not kind then call:fail("not_found", ("there is no script %s"):format(path)) end
   if kind == "folder" then return from_folder(call, path, stream, options) end
