@@ -1,5 +1,6 @@
 /* Events as lines: fields with tabs between them, JSON, and what import makes the same store of. */
 #include "host.h"
+#include "loaded.h"
 
 #include <stdio.h>
 
@@ -53,6 +54,18 @@ static void put_time(lua_State *L, const mfr_state *state, mfr_buffer *out, int6
   put(L, state, out, quoted);
 }
 
+/* Which code decided, where the event tells. */
+static void put_code(lua_State *L, mfr_state *state, mfr_buffer *out, const mf_event *event) {
+  if (!event->envelope.data) return;
+  mf_bytes code = mf_event_decision(event, MF_DECISION_CODE);
+  if (code.size != MF_DIGEST_SIZE) return;
+  mfr_push_digest(L, code.data);
+  put(L, state, out, ",\"code_digest\":\"");
+  put(L, state, out, lua_tostring(L, -1));
+  put(L, state, out, "\"");
+  lua_pop(L, 1);
+}
+
 /* How many events the append had that this is the first of. */
 static int64_t append_length(lua_State *L, mfr_state *state, mfr_call *call,
                              const mf_event *event) {
@@ -83,6 +96,7 @@ static void put_event(lua_State *L, mfr_state *state, mfr_buffer *out, mfr_call 
   put_time(L, state, out, event->recorded_at);
   put(L, state, out, ",\"message_id\":");
   mfr_json_write_string(L, state, out, (mf_bytes){id, id_size});
+  if (!exact) put_code(L, state, out, event);
   if (event->data.size) put_payload(L, state, out, "data", event->data, tags);
   if (event->metadata.data) put_payload(L, state, out, "metadata", event->metadata, tags);
   if (exact && event->envelope.data) {

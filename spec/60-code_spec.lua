@@ -166,6 +166,34 @@ describe("the digests of a loaded decider", function()
     assert.matches("globals", doubtful.fold_doubt)
   end)
 
+  it("are told on the command line, and so is the code itself: also of copies of the store", function()
+    local store <close>, path = support.open()
+    local decider = load(script, nil, { fee = 3 })
+    store:append_to_stream("till-1", { type = "Paid", data = { amount = 3 } })
+    store:handle("till-1", decider, command("Pay", 7))
+    local copies <const>, program <const> = support.folder(), support.quote(support.program())
+    store:backup(copies .. "/backup.fold")
+    local function run(line, ...)
+      local result = support.shell(line:format(...))
+      assert.equal(0, result.status, result.stderr)
+      return result.stdout
+    end
+    run("%s export %s | %s import %s/imported.fold", program, support.quote(path), program, copies)
+    for _, copy in ipairs { path, copies .. "/backup.fold", copies .. "/imported.fold" } do
+      for _, lines in ipairs { "read %s till-1 --json", "log %s --json" } do
+        local digests = {}
+        for line in run(program .. " " .. lines, support.quote(copy)):gmatch("[^\n]+") do
+          digests[#digests + 1] = tostring(moonfold.from_json(line).code_digest)
+        end
+        assert.same({ "nil", decider.digest, decider.digest }, digests)
+      end
+      local told = run("echo .code till-1@2 | %s %s", program, support.quote(copy))
+      for _, part in ipairs { decider.digest, '{"fee":3}', script, "return { factor = 1, price = 5 }" } do
+        assert.truthy(told:find(part, 1, true), part)
+      end
+    end
+  end)
+
   support.everywhere(function(open)
     local store
     before_each(function() store = open() end)

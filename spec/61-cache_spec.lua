@@ -16,7 +16,8 @@ return {
   initial_state = { sum = 0, seen = {}, last = { n = 0 }, tags = moonfold.array {} },
   evolve = {
     Tagged = function(state, event)
-      if event.data then table.insert(state.tags, event.data) else table.remove(state.tags) end
+      if event.data then return table.insert(state.tags, event.data) end
+      while #state.tags > 0 do table.remove(state.tags) end
     end,
     Told = false,
     Added = function(state, event)

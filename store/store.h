@@ -511,7 +511,7 @@ MF_API int mf_next_code(mf_store *store, const uint8_t after[MF_DIGEST_SIZE],
  * A snapshot is a state of a stream, folded by code with a digest: it spares the fold. It can be
  * missing at any time, and whatever is odd about one (a checksum, a version that the stream has
  * not, another event where it was taken) makes it missing: it is never an error. A stream keeps the
- * newest snapshot of each of the MF_SNAPSHOTS_KEPT digests that were used last.
+ * newest snapshot of each of the MF_SNAPSHOTS_KEPT digests whose snapshots were put last.
  */
 #define MF_SNAPSHOTS_KEPT 4
 

@@ -75,8 +75,8 @@ local load_options = {
     .. "it folds", "instructions of Lua's machine"),
   option("memory", "integer", "64 MiB", "what the sandbox may hold", "bytes"),
   option("keep_commands", "boolean|table", "false",
-    "every command is kept with what came of it, see `store:commands`; `{ max_count =, max_age = }` bounds their "
-    .. "number, and their age in seconds"),
+    "every command is kept with what came of it, see `store:commands`; `{ max_count =, max_age = }` bounds the "
+    .. "number and the age in seconds of those that the store keeps, whoever has handled them"),
   option("cache", "integer|boolean", "4,096 states, and half of the memory",
     "how many folded states are kept, so that a command on a stream in use folds only what is new; false: none"),
   option("snapshots", "boolean", "true", "states of long streams are kept in the store; see `store:drop_snapshots`"),
@@ -895,9 +895,10 @@ print(store:kept().codes, store:kept().snapshots)             --> 0 0
           summary = "Drops the snapshots of one fold, or all of them.",
           text = [[
 A snapshot is a folded state that spares folding a long stream again. Loaded deciders take and find them by
-themselves: one is taken when some thousand events have been folded since the last, and its size is at most 16 bytes for
-each of these; a stream keeps those of the four folds that were used last. Whatever is odd about one makes it as
-good as missing, so that dropping them costs nothing but time.]],
+themselves: one is taken when 1,000 events (in a read: 10,000) have been folded since the last, and its size is at most
+16 bytes for each of these. It takes the place of the last one of its fold, and
+a stream keeps those of four folds: when one more comes, which may be that of another process, the one that was taken
+first goes. Whatever is odd about one makes it as good as missing, so that dropping them costs nothing but time.]],
           parameters = {
             { name = "fold_digest", type = "string", optional = true, text = "`decider.fold_digest`; without it: all" },
           },

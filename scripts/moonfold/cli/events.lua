@@ -49,7 +49,7 @@ function events.record(host, event)
   return {
     type = event.type, data = event.data, metadata = event.metadata, message_id = event.message_id,
     stream_name = event.stream_name, stream_position = event.stream_position, global_position = event.global_position,
-    recorded_at = event.recorded_at and host.time(event.recorded_at),
+    recorded_at = event.recorded_at and host.time(event.recorded_at), code_digest = event.code_digest,
   }
 end
 

@@ -210,6 +210,7 @@ add {
       event.stream_position, self.host.printable(event.type),
       code and code.path or "a script", digest)
     if not code then return self:say("its source is not in this store") end
+    if code.params ~= nil then self:remark("-- its parameters: %s", self.host.json(code.params)) end
     for _, source in ipairs(code.sources) do
       if #code.sources > 1 then self:remark("-- %s", source.path) end
       self.out:write(source.text, source.text:find("\n$") and "" or "\n")
