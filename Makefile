@@ -240,6 +240,9 @@ $(BUILD)/store_spec: spec/store_spec.c $(STORE_OBJECTS)
 $(BUILD)/beside_spec: spec/beside_spec.c $(STORE_OBJECTS)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(filter %.c %.o,$^) -o $@ $(STORE_LIBS)
 
+$(BUILD)/findings_spec: spec/findings_spec.c $(STORE_OBJECTS)
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(filter %.c %.o,$^) -o $@ $(STORE_LIBS)
+
 $(BUILD)/store_spec_tsan: spec/store_spec.c $(STORE_SOURCES) store/internal.h store/store.h spec/check.h
 	$(CC) -std=c11 -O1 -g -fsanitize=thread -D_GNU_SOURCE -Istore $(DEP_CFLAGS) $(filter %.c,$^) -o $@ $(STORE_LIBS)
 

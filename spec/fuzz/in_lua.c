@@ -19,11 +19,13 @@ static int tool_fail(lua_State *L) {
   abort();
 }
 
-/* decode(bytes) -> whether they are an encoding, and of which value */
+/* decode(bytes, exactly) -> whether they are an encoding (of a state, in a snapshot), and of which
+ * value */
 static int tool_decode(lua_State *L) {
   size_t size;
   const char *bytes = luaL_checklstring(L, 1, &size);
-  bool fine = mfr_decode(L, mfr_find(L), bytes, size);
+  bool fine = lua_toboolean(L, 2) ? mfr_decode_exactly(L, mfr_find(L), bytes, size)
+                                  : mfr_decode(L, mfr_find(L), bytes, size);
   lua_pushboolean(L, fine);
   if (!fine) return 1;
   lua_insert(L, -2);

@@ -45,7 +45,7 @@ local whole = moonfold.hash(store:aggregate_stream("s", plain).state)
 -- The hash of the state that is right; false where there can be none.
 local function expected(version, value)
   if version < 1 or version > EVENTS or #value < 16 or value:sub(1, 8) ~= CHECKSUM then return whole end
-  local fine, state = tools.decode(value:sub(17))
+  local fine, state = tools.decode(value:sub(17), true)
   if not fine then return whole end
   local hashed, hash = pcall(function()
     for event in store:events("s", { from = version + 1 }) do

@@ -1,0 +1,121 @@
+/*
+ * What the fuzz targets have found in files that only a hostile program can write, because every
+ * checksum in them is right: each as a behaviour. Prints TAP. Those that take no checksum are in
+ * spec/12-fuzz_findings_spec.lua.
+ */
+#include "../store/internal.h"
+#include "check.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+static char path[64], lock_path[80], new_path[80];
+
+static mf_bytes bytes(const char *text) {
+  return mf__bytes(text, strlen(text));
+}
+
+static mf_store *open_new(void) {
+  mf_store *store;
+  mf_open_options options = {sizeof options, false, false, MF_NONE, NULL, NULL, 0, false};
+  unlink(path);
+  unlink(lock_path);
+  unlink(new_path);
+  if (mf_open(path, &options, &store, NULL) != MF_OK) exit(2);
+  return store;
+}
+
+static int append(mf_store *store, const char *stream, const char *message_id) {
+  mf_new_event event = {bytes("Noted"), bytes("data"), {NULL, 0}, {NULL, 0}};
+  if (message_id) event.message_id = bytes(message_id);
+  return mf_append_to_stream(store, bytes(stream), &event, 1, NULL, NULL, NULL);
+}
+
+/* Puts a value past everything that looks at it. */
+static bool put(mf_store *store, MDB_dbi dbi, mf_bytes key, mf_bytes value) {
+  mf_txn *txn;
+  if (mf_begin(store, &txn, NULL) != MF_OK) return false;
+  MDB_val db_key = {key.size, (void *)(uintptr_t)key.data};
+  MDB_val db_value = {value.size, (void *)(uintptr_t)value.data};
+  int rc = mdb_put(txn->view.db, dbi, &db_key, &db_value, 0);
+  txn->dropped = true; /* something is to be committed */
+  return mf_commit(txn, NULL) == MF_OK && rc == 0;
+}
+
+static bool put_id(mf_store *store, const char *key, uint64_t position) {
+  uint8_t value[8 + MF__SEAL];
+  mf__u64_write(value, position);
+  mf__seal(value, 8, bytes(key), mf__seal_seed(store->env->record.seed, MF__IN_IDS));
+  return put(store, store->env->ids, bytes(key), mf__bytes(value, sizeof value));
+}
+
+/* Puts a block with one event at a position; `record` needs no checksum. */
+static bool put_block(mf_store *store, uint64_t position, const mf__record *record) {
+  uint8_t block[1024];
+  size_t size = mf__record_size(record);
+  mf__record_write(record, store->env->record.seed, (int64_t)position, block + MF__BLOCK_HEADER);
+  mf__block_header_write(block, 1, MF__BLOCK_HEADER + size);
+  mf__u16_write(block + MF__BLOCK_HEADER + size, MF__BLOCK_HEADER);
+  return put(store, store->env->log, mf__bytes(&position, sizeof position),
+             mf__bytes(block, MF__BLOCK_HEADER + size + 2));
+}
+
+static void an_id_may_lead_beyond_the_log(void) {
+  mf_store *store = open_new();
+  mf_txn *txn;
+  bool fine = append(store, "a", NULL) == MF_OK && put_id(store, "mmine", 2);
+  mf_new_event event = {bytes("Noted"), bytes("data"), {NULL, 0}, bytes("mine")};
+  mf_new_event other = {bytes("Noted"), bytes("data"), {NULL, 0}, {NULL, 0}};
+  /* What an aborted transaction has staged at that position is not to be found. */
+  fine = fine && mf_begin(store, &txn, NULL) == MF_OK;
+  mf_append(txn, bytes("a"), &other, 1, NULL, NULL, NULL);
+  mf_abort(txn);
+  fine = fine && mf_begin(store, &txn, NULL) == MF_OK;
+  fine = fine && mf_append(txn, bytes("a"), &event, 1, NULL, NULL, NULL) == MF_CORRUPT;
+  mf_abort(txn);
+  check(fine, "an id whose position is behind the log's end is corrupt");
+  mf_close(store);
+}
+
+static mf__record record_of(const char *message_id) {
+  mf__record record = {0,         1700000000000000,  1,         2, 1, bytes("data"),
+                       {NULL, 0}, bytes(message_id), {NULL, 0}, 0};
+  return record;
+}
+
+static void salvage_goes_on_behind_what_may_not_be_appended(void) {
+  mf_salvage_report report;
+  mf_store *store = open_new();
+  mf__record record = record_of(""); /* an empty id is none */
+  bool fine = append(store, "a", NULL) == MF_OK && put_block(store, 2, &record);
+  mf_close(store);
+  fine = fine && mf_salvage(path, new_path, NULL, &report, NULL) == MF_OK;
+  check(fine && report.events == 1 && report.lost == 1,
+        "salvage leaves out an event that may not be appended, and goes on");
+}
+
+static void a_key_may_lead_to_nothing(void) {
+  mf_salvage_report report;
+  mf_store *store = open_new();
+  mf__record record = record_of("mine");
+  bool fine = append(store, "a", NULL) == MF_OK && put_block(store, (uint64_t)1 << 30, &record);
+  mf_close(store);
+  fine = fine && mf_salvage(path, new_path, NULL, &report, NULL) == MF_OK;
+  check(fine && report.events == 1 && report.lost < 100,
+        "salvage takes no position that no file of this size reaches for the log's end");
+}
+
+int main(void) {
+  const char *shm = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+  snprintf(path, sizeof path, "%s/moonfold-findings-%d", shm, (int)getpid());
+  snprintf(lock_path, sizeof lock_path, "%s-lock", path);
+  snprintf(new_path, sizeof new_path, "%s.new", path);
+  an_id_may_lead_beyond_the_log();
+  salvage_goes_on_behind_what_may_not_be_appended();
+  a_key_may_lead_to_nothing();
+  unlink(path);
+  unlink(lock_path);
+  unlink(new_path);
+  printf("1..%d\n", number);
+  return failures != 0;
+}
