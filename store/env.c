@@ -52,6 +52,7 @@ static int remap(mf__env *env, uint64_t wanted, uint64_t mapped) {
   if (!mf__can_map(size) || size > most_of(env))
     size = (wanted + map_least - 1) / map_least * map_least;
   bool possible = mf__can_map(size) && size <= most_of(env);
+  if (possible) mf__cold_forget(env);
   return possible ? mdb_env_set_mapsize(env->db, size) : ENOMEM;
 }
 
@@ -168,6 +169,7 @@ int mf__view_begin(mf__env *env, mf__view *view, mf_error *error) {
     return mf__fail_db(error, rc, env->path);
   }
   *view = (mf__view){env, slot->txn, slot->log, slot->postings, NULL, slot, NULL};
+  mf__cold_begin(view);
   return MF_OK;
 }
 
@@ -360,6 +362,7 @@ static void env_free(mf__env *env) {
       free(slot);
   }
   if (env->db && mine) mdb_env_close(env->db);
+  mf__cold_forget(env);
   mf__birthmark_free(&env->birthmark);
   mf__file_close(env->file_fd); /* after LMDB, with the claim */
   if (env->memory_fd >= 0) mf__file_close(env->memory_fd);

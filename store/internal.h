@@ -8,6 +8,7 @@
  *   walk.c      walks the pages of a file without LMDB
  *   check.c     looks at a file before LMDB does, and at its trees before LMDB enters them
  *   env.c       environments (one per file and process), open and close, growth, read views
+ *   cold.c      reads small pieces of a large file without touching its map
  *   index.c     lookups in a view: stream heads, postings, blocks, names, types, ids
  *   chain.c     the hash chain over commits of a tamper-evident store
  *   txn.c       write transactions: staging and commit
@@ -376,8 +377,9 @@ uint8_t *mf__extension_write(uint8_t *out, uint8_t tag, mf_bytes payload);
 
 typedef struct mf__block {
   const uint8_t *data;
-  size_t size, content; /* content: where the offset table begins */
-  uint64_t first;       /* position of the first event */
+  const uint8_t *offsets; /* the table's, in the block or a copy */
+  size_t size, content;   /* content: where the offset table begins */
+  uint64_t first;         /* position of the first event */
   uint32_t count;
 } mf__block;
 
@@ -441,9 +443,9 @@ uint64_t mf__be64_read(const uint8_t *p);
 /* The bytes of events i to j (inclusive) of a block; false when the offsets make no sense. */
 static inline bool mf__block_slice(const mf__block *block, uint32_t i, uint32_t j,
                                    mf_bytes *slice) {
-  const uint8_t *offsets = block->data + block->content;
-  size_t start = mf__u16_read(offsets + 2 * (size_t)i);
-  size_t end = j + 1 < block->count ? mf__u16_read(offsets + 2 * (size_t)(j + 1)) : block->content;
+  size_t start = mf__u16_read(block->offsets + 2 * (size_t)i);
+  size_t end =
+      j + 1 < block->count ? mf__u16_read(block->offsets + 2 * (size_t)(j + 1)) : block->content;
   if (start < MF__BLOCK_HEADER || start >= end || end > block->content) return false;
   *slice = (mf_bytes){block->data + start, end - start};
   return true;
@@ -588,11 +590,14 @@ bool mf__last_link(const mf__block *block, uint8_t link[MF_LINK_SIZE]);
 
 /* ---- env.c ---- */
 
+enum { MF__COLD_MOST = 4096 }; /* bytes of a piece that cold.c reads */
+
 /* A read transaction and its cursors, kept for the next reader. */
 typedef struct mf__slot {
   MDB_txn *txn;
   MDB_cursor *log, *postings;
   struct mf__slot *next;
+  uint8_t offsets[MF__COLD_MOST]; /* of the block that was looked up last */
 } mf__slot;
 
 typedef struct mf__type {
@@ -632,7 +637,12 @@ typedef struct mf__env {
   pthread_rwlock_t gate;   /* readers hold it for a batch; growing the map excludes them */
   pthread_mutex_t writing; /* held by the thread that has the write transaction */
   _Atomic(int64_t) writer; /* that thread, or 0 */
-  struct mf_txn *txn;      /* the write transaction's memory, kept for the next one */
+
+  _Atomic(const uint8_t *) map; /* where LMDB has mapped the file, or NULL: see cold.c */
+  size_t mapped;                /* bytes */
+  int map_fd;
+  _Atomic(uint8_t) *pieces; /* for each window of the map: how many were read of it */
+  struct mf_txn *txn;       /* the write transaction's memory, kept for the next one */
 
   pthread_mutex_t queue_lock; /* guards what stands here: see group.c */
   pthread_cond_t queue_moved;
@@ -698,6 +708,16 @@ typedef struct mf__view {
 int mf__view_begin(mf__env *env, mf__view *view, mf_error *error);
 void mf__view_end(mf__view *view);
 
+/* ---- cold.c: small pieces of a large file ---- */
+
+/*
+ * Reads a piece of a page, as the view has it at `at`, to `out`, where that is cheaper than to
+ * touch it. False: it is not, or cannot be done; touch it.
+ */
+bool mf__cold_read(mf__view *view, const void *at, size_t size, void *out);
+void mf__cold_begin(mf__view *view); /* when a read view begins */
+void mf__cold_forget(mf__env *env);  /* before the map moves: nobody reads */
+
 /* ---- index.c ---- */
 
 /* Returns MF_OK with *found telling whether the stream exists. head->runs points into the view or
@@ -707,7 +727,7 @@ int mf__view_head(mf__view *view, mf_bytes stream, mf__head *head, bool *found, 
 int mf__stored_head(mf__view *view, mf_bytes stream, uint64_t hash, mf__head *head, bool *found,
                     mf_error *error);
 int mf__view_last_position(mf__view *view, int64_t *position, mf_error *error);
-/* The block that holds a position. */
+/* The block that holds a position. Valid until the next call with the same view. */
 int mf__view_block(mf__view *view, int64_t position, mf__block *block, mf_error *error);
 /* The chunk of stored postings of a stream that holds `version`: its first version, base and runs.
  */

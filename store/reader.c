@@ -199,6 +199,14 @@ static size_t room(const mf_reader *r) {
   return room;
 }
 
+static bool copy_slice(mf_reader *r, mf__view *view, mf_bytes slice) {
+  if (!mf__buffer_reserve(&r->bytes, slice.size)) return false;
+  uint8_t *copy = r->bytes.data + r->bytes.size;
+  if (!mf__cold_read(view, slice.data, slice.size, copy)) memcpy(copy, slice.data, slice.size);
+  r->bytes.size += slice.size;
+  return true;
+}
+
 /* Events i to j of a block, in the reader's direction; `version` is that of event i, or 0. */
 static int add_slice(mf_reader *r, mf__view *view, const mf__block *block, uint32_t i, uint32_t j,
                      uint64_t version, mf_error *error) {
@@ -206,8 +214,7 @@ static int add_slice(mf_reader *r, mf__view *view, const mf__block *block, uint3
   if (!mf__block_slice(block, i, j, &slice))
     return mf__corrupt_event(error, view->env, (int64_t)(block->first + i), "its block's offsets");
   size_t base = r->bytes.size;
-  if (r->type_count == 0 && !mf__buffer_add(&r->bytes, slice.data, slice.size))
-    return no_memory(error);
+  if (r->type_count == 0 && !copy_slice(r, view, slice)) return no_memory(error);
   const uint8_t *start = slice.data;
   for (uint32_t k = 0; k <= j - i; k++) {
     uint32_t at = r->backwards ? j - k : i + k;

@@ -283,6 +283,7 @@ bool mf__block_parse(uint64_t first, mf_bytes value, mf__block *block) {
   block->first = first;
   block->count = mf__u16_read(p + 2);
   block->content = mf__u32_read(p + 4);
+  block->offsets = p + block->content;
   return first >= 1 && first <= (uint64_t)1 << 60 && block->count > 0 &&
          block->content >= MF__BLOCK_HEADER &&
          block->content + 2 * (size_t)block->count == value.size;
