@@ -327,6 +327,38 @@ support.everywhere(function(open)
       end
     end)
 
+    it("is not taken of what would come back as something else, and no look changes it either", function()
+      local text = [[
+        local Class = { __index = { kind = function() return "class" end } }
+        return {
+          initial_state = { n = 0 },
+          evolve = { Added = function(state, event) %s end, Told = false },
+          decide = { Tell = function(_, state) return { type = "Told", data = tostring(%s) } end },
+        }
+      ]]
+      for why, code in pairs {
+        ["a table in it has a metatable"] = { "state.x = setmetatable({}, Class)", "state.x:kind()" },
+        ["a table in it has a metatable, "] = { "state.x = event", "state.x.stream_position" },
+        ["a table in it has a metatable, or belongs"] = { "state.x = Class", "state.x.__index.kind()" },
+        ["one table stands in two places"] = { "state.x, state.y = state.y or {}, state.x or {}; state.z = state.x",
+          "state.x == state.z" },
+        ["a number that cannot be stored"] = { "state.x = 0 / 0", "state.x ~= state.x" },
+        ["a key or a number"] = { "state.x = { [true] = event.data }", "state.x[true]" },
+        ["a key or a number that"] = { "state.x = { [1.5] = event.data }", "state.x[1.5]" },
+      } do
+        local file = support.write(support.path("strange.lua"), text:format(code[1], code[2]))
+        local off = load(file, { cache = false, snapshots = false })
+        local expected, decider = store:decide("a", off, command "Tell", { state = false }), load(file)
+        for _ = 1, 3 do
+          local told = store:decide("a", decider, command "Tell", { state = false })
+          assert.equal(expected.events[1].data, told.events[1].data, why)
+        end
+        store:handle("a", decider, command "Tell", { state = false })
+        assert.equal(0, snapshots())
+        assert.matches(why, decider.snapshot_refusal, 1, true)
+      end
+    end)
+
     it("can be refused", function()
       store:aggregate_stream("a", load(path, { snapshots = false }))
       assert.equal(0, snapshots())
@@ -368,6 +400,12 @@ describe("beside another process", function()
     end, { dry_run = true })
     assert.equal(50, store:aggregate_stream("a", decider).state.sum)
     assert.equal(51, add(1))
+    store:transaction(function()
+      store:append_to_stream("a", event("Added", 7))
+      peer:run "store:append_to_stream('a', { type = 'Added', data = 30 })"
+      assert.equal(58, store:aggregate_stream("a", decider).state.sum)
+    end, { dry_run = true })
+    assert.equal(81, store:aggregate_stream("a", decider).state.sum)
     peer:run "store:close()"
   end)
 end)
