@@ -237,7 +237,7 @@ run-demo:
 $(BUILD)/store_spec: spec/store_spec.c $(STORE_OBJECTS)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $^ -o $@ $(STORE_LIBS)
 
-$(BUILD)/beside_spec: spec/beside_spec.c $(STORE_OBJECTS)
+$(BUILD)/beside_spec $(BUILD)/forged_spec: $(BUILD)/%: spec/%.c $(STORE_OBJECTS)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(filter %.c %.o,$^) -o $@ $(STORE_LIBS)
 
 $(BUILD)/findings_spec: spec/findings_spec.c $(STORE_OBJECTS)

@@ -393,6 +393,59 @@ static bool check_log_entry(void *context, const mf__entry *entry) {
   return !v->no_memory;
 }
 
+/* ---- once more, to name what does not fit ---- */
+
+enum { NAMED_MOST = 5 }; /* of a kind: the first tell where to look */
+
+static void ignore_problem(void *context, uint64_t page, const char *why) {
+  (void)context;
+  (void)page;
+  (void)why;
+}
+
+/* Walks a tree that was walked before, and is whole. */
+static bool walk_again(verification *v, const char *database,
+                       bool (*entry)(void *, const mf__entry *), void *context) {
+  mf__visitor visitor = {context, entry, ignore_problem, true};
+  const mf__tree *tree = mf__contents_find(&v->contents, database);
+  mf__walk walk;
+  bool memory = tree && mf__walk_begin(&walk, &v->walk.source, &v->walk.meta, MF__WALK_ALL);
+  v->no_memory = v->no_memory || !memory;
+  if (!memory) return false;
+  bool whole = mf__walk_tree(&walk, tree, MF__OWNER_FIRST, &visitor);
+  mf__walk_end(&walk);
+  return whole;
+}
+
+typedef struct event_visitor {
+  void (*event)(void *context, const mf__record *record, uint64_t position);
+  void *context;
+} event_visitor;
+
+static bool visit_events(void *context, const mf__entry *entry) {
+  const event_visitor *visitor = context;
+  mf__block block;
+  if (entry->missing || !entry->value.data ||
+      !mf__block_parse(mf__u64_read(entry->key.data), entry->value, &block))
+    return true;
+  for (uint32_t i = 0; i < block.count; i++) {
+    mf_bytes slice;
+    mf__record record;
+    if (!mf__block_slice(&block, i, i, &slice)) continue;
+    const uint8_t *p = slice.data;
+    if (mf__record_parse(p, p + slice.size, &record))
+      visitor->event(visitor->context, &record, block.first + i);
+  }
+  return true;
+}
+
+static void events_again(verification *v,
+                         void (*event)(void *context, const mf__record *record, uint64_t position),
+                         void *context) {
+  event_visitor visitor = {event, context};
+  walk_again(v, "log", visit_events, &visitor);
+}
+
 /* ---- the index of each stream's events ---- */
 
 /* Adds runs of positions to what the index has told of a stream. */
@@ -467,43 +520,149 @@ static void check_streams_all(verification *v) {
 
 /* ---- ids ---- */
 
-static bool sum_command(verification *v, mf_bytes key, mf_bytes value) {
-  const uint8_t *k = key.data, *p = value.data, *limit = p + value.size;
-  uint64_t first, last, position;
-  if (key.size < 10 || value.size < 16) return false;
+/* The sum over an entry of the index of ids. False: it makes no sense. */
+static bool read_id(verification *v, const mf__entry *entry, uint64_t *sum, mf_bytes *id,
+                    uint64_t *position) {
+  mf_bytes key = entry->key, value = entry->value;
+  const uint8_t *k = key.data;
+  if (!unseal(v, MF__IN_IDS, key, &value)) return false;
+  if (k[0] == 'm' && key.size > 1 && value.size == 8) {
+    *id = mf__bytes(k + 1, key.size - 1);
+    *position = mf__u64_read(value.data);
+    *sum = message_sum(*id, *position);
+    return true;
+  }
+  uint64_t first, last;
+  const uint8_t *p = value.data, *limit = p + value.size;
+  if (k[0] != 'c' || key.size < 10 || value.size < 16) return false;
   if (!(p = mf__varint_read(p + 16, limit, &first)) || !(p = mf__varint_read(p, limit, &last)) ||
-      !mf__varint_read(p, limit, &position) || first < 1 || last < first || position >= v->next ||
-      position <= last - first)
+      !mf__varint_read(p, limit, position) || first < 1 || last < first || *position >= v->next ||
+      *position <= last - first)
     return false;
-  v->index_commands++;
-  v->id_sum -= command_sum(mf__be64_read(k + 1), mf__bytes(k + 9, key.size - 9), value.data, first,
-                           position - (last - first));
+  *position -= last - first;
+  *id = mf__bytes(k + 9, key.size - 9);
+  *sum = command_sum(mf__be64_read(k + 1), *id, value.data, first, *position);
   return true;
 }
 
 static bool check_id(void *context, const mf__entry *entry) {
   verification *v = context;
-  mf_bytes key = entry->key, value = entry->value;
-  const uint8_t *k = key.data;
+  mf_bytes id;
+  uint64_t sum, position;
   v->report->ids++;
-  bool fine = unseal(v, MF__IN_IDS, key, &value);
-  if (fine && k[0] == 'm' && key.size > 1 && value.size == 8) {
+  if (!read_id(v, entry, &sum, &id, &position)) {
+    wrong(v, MF_PART_IDS, 0, entry->page, "an entry of the index of ids is damaged");
+    return true;
+  }
+  v->id_sum -= sum;
+  if (((const uint8_t *)entry->key.data)[0] == 'm')
     v->index_messages++;
-    v->id_sum -= message_sum(mf__bytes(k + 1, key.size - 1), mf__u64_read(value.data));
-  } else
-    fine = fine && k[0] == 'c' && sum_command(v, key, value);
-  if (!fine) wrong(v, MF_PART_IDS, 0, entry->page, "an entry of the index of ids is damaged");
+  else
+    v->index_commands++;
   return true;
+}
+
+/* Compares the ids one by one, to tell which they are; the sums have told only that they differ. */
+typedef struct id_search {
+  verification *v;
+  uint64_t *sums; /* of the index, in order */
+  bool *met;      /* in the log */
+  size_t count, capacity;
+  int named;
+} id_search;
+
+static bool collect_id(void *context, const mf__entry *entry) {
+  id_search *search = context;
+  mf_bytes id;
+  uint64_t sum, position;
+  if (!read_id(search->v, entry, &sum, &id, &position)) return true;
+  if (search->count == search->capacity) {
+    size_t capacity = search->capacity ? 2 * search->capacity : 1024;
+    uint64_t *sums = realloc(search->sums, capacity * sizeof *sums);
+    search->v->no_memory = !sums;
+    if (!sums) return false;
+    search->sums = sums;
+    search->capacity = capacity;
+  }
+  search->sums[search->count++] = sum;
+  return true;
+}
+
+static int by_size(const void *a, const void *b) {
+  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+  return (x > y) - (x < y);
+}
+
+static bool *find_sum(const id_search *search, uint64_t sum) {
+  const uint64_t *found =
+      search->count ? bsearch(&sum, search->sums, search->count, sizeof sum, by_size) : NULL;
+  return found ? &search->met[found - search->sums] : NULL;
+}
+
+static void find_in_index(id_search *search, const char *kind, mf_bytes id, uint64_t sum,
+                          const mf__record *record, uint64_t position) {
+  char quoted[MF__QUOTED];
+  bool *met = find_sum(search, sum);
+  if (met) *met = true;
+  if (met || search->named++ >= NAMED_MOST) return;
+  wrong(search->v, MF_PART_IDS, (int64_t)position, 0,
+        "its %s id %s (version %llu of stream number %llu) is not in the index of ids", kind,
+        mf__quote(id, quoted), (unsigned long long)record->version,
+        (unsigned long long)record->stream_id);
+}
+
+static void find_ids_of(void *context, const mf__record *record, uint64_t position) {
+  id_search *search = context;
+  mf__command command = mf__command_of(record->extension);
+  if (record->message_id.data)
+    find_in_index(search, "message", record->message_id, message_sum(record->message_id, position),
+                  record, position);
+  if (command.id.data && command.id.size)
+    find_in_index(
+        search, "command", command.id,
+        command_sum(record->stream_id, command.id, command.digest, record->version, position),
+        record, position);
+}
+
+static bool find_in_log(void *context, const mf__entry *entry) {
+  id_search *search = context;
+  char quoted[MF__QUOTED];
+  mf_bytes id;
+  uint64_t sum, position;
+  if (!read_id(search->v, entry, &sum, &id, &position)) return true;
+  const bool *met = find_sum(search, sum);
+  if (met && !*met && search->named++ < NAMED_MOST)
+    wrong(search->v, MF_PART_IDS, (int64_t)position, entry->page,
+          "the index of ids has %s here, and the log does not", mf__quote(id, quoted));
+  return true;
+}
+
+static void name_ids(verification *v) {
+  id_search search = {.v = v};
+  if (walk_again(v, "ids", collect_id, &search)) {
+    search.met = calloc(search.count + 1, sizeof *search.met);
+    v->no_memory = !search.met;
+  }
+  if (search.met) {
+    if (search.count) qsort(search.sums, search.count, sizeof *search.sums, by_size);
+    events_again(v, find_ids_of, &search);
+    search.named = 0;
+    walk_again(v, "ids", find_in_log, &search);
+  }
+  free(search.sums);
+  free(search.met);
 }
 
 static void check_ids_all(verification *v) {
   if (v->log_damaged || v->report->problems[MF_PART_IDS] > 0) return;
-  if (v->id_sum != 0 || v->messages != v->index_messages || v->commands != v->index_commands)
-    wrong(v, MF_PART_IDS, 0, 0,
-          "the log has %llu message ids and %llu command ids, their index %llu and %llu: they are "
-          "not the same",
-          (unsigned long long)v->messages, (unsigned long long)v->commands,
-          (unsigned long long)v->index_messages, (unsigned long long)v->index_commands);
+  if (v->id_sum == 0 && v->messages == v->index_messages && v->commands == v->index_commands)
+    return;
+  wrong(v, MF_PART_IDS, 0, 0,
+        "the log has %llu message ids and %llu command ids, their index %llu and %llu: they are "
+        "not the same",
+        (unsigned long long)v->messages, (unsigned long long)v->commands,
+        (unsigned long long)v->index_messages, (unsigned long long)v->index_commands);
+  name_ids(v);
 }
 
 /* ---- what stands beside the log ---- */
