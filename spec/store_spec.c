@@ -275,6 +275,10 @@ static void a_fork_has_no_store(mf_store *store) {
 
 /* ---- long posting lists ---- */
 
+static bool same_bytes(mf_bytes a, mf_bytes b) {
+  return a.size == b.size && !a.data == !b.data && (!a.size || memcmp(a.data, b.data, a.size) == 0);
+}
+
 static int read_stream(mf_store *store, const char *stream, bool backwards, int64_t events,
                        int64_t from) {
   mf_read_options options = MF_READ_OPTIONS_INIT;
@@ -319,11 +323,52 @@ static void interleaved_streams_come_back(mf_store *store) {
   check(fine, "streams whose postings fill many chunks come back whole, both ways, from anywhere");
 }
 
-/* ---- copies, and facts about a file ---- */
-
-static bool same_bytes(mf_bytes a, mf_bytes b) {
-  return a.size == b.size && !a.data == !b.data && (!a.size || memcmp(a.data, b.data, a.size) == 0);
+/* Whether the reader gives the events of the stream from version to version, and no more. */
+static bool gives(mf_reader *reader, const char *stream, int64_t from, int64_t to) {
+  mf_event event;
+  bool fine = true;
+  int64_t version = from;
+  for (mf_reader_rewind(reader, from, to); mf_reader_next(reader, &event, NULL) == MF_OK; version++)
+    fine = fine && event.version == version && same_bytes(event.stream, bytes(stream)) &&
+           same_bytes(event.data, bytes(stream)) && same_bytes(event.type, bytes("Woven"));
+  mf_reader_close(reader);
+  return fine && version == to + 1;
 }
+
+/* Of the streams above. */
+static void streams_are_read_at_once(mf_store *store) {
+  enum { STREAMS = 5, EVENTS = 4000 };
+  const char *names[STREAMS] = {"interleaved-3", "interleaved-0", "nowhere", "interleaved-6",
+                                "interleaved-1"};
+  const int64_t to[STREAMS] = {MF_LAST, 77, MF_LAST, EVENTS, 0};
+  mf_bytes streams[STREAMS];
+  mf_reader *readers[STREAMS];
+  bool fine;
+  for (int i = 0; i < STREAMS; i++)
+    streams[i] = bytes(names[i]);
+  fine = mf_readers_open(store, NULL, streams, to, STREAMS, 64 << 20, readers, NULL) == MF_OK &&
+         gives(readers[0], names[0], 1, EVENTS) && gives(readers[0], names[0], 1234, 1239) &&
+         gives(readers[0], names[0], EVENTS, EVENTS) && gives(readers[0], names[0], 5, 4) &&
+         gives(readers[0], names[0], EVENTS + 1, EVENTS) && gives(readers[1], names[1], 2, 77) &&
+         gives(readers[2], names[2], 1, 0) && gives(readers[3], names[3], 1, EVENTS) &&
+         gives(readers[4], names[4], 1, 0) && mf_reader_version(readers[1]) == EVENTS;
+  for (int i = 0; i < STREAMS; i++)
+    mf_reader_close(readers[i]);
+  check(fine, "several streams are read at once, each as far as was asked for, and from anywhere");
+
+  fine = mf_readers_open(store, NULL, streams, to, STREAMS, 64 << 10, readers, NULL) == MF_OK &&
+         !readers[0] && !readers[3] && readers[1] && gives(readers[1], names[1], 1, 77);
+  for (int i = 0; i < STREAMS; i++)
+    mf_reader_close(readers[i]);
+  streams[3] = bytes("");
+  fine = fine && mf_readers_open(store, NULL, streams, to, STREAMS, 64 << 20, readers, NULL) ==
+                     MF_INVALID_ARGUMENT;
+  for (int i = 0; i < STREAMS; i++)
+    fine = fine && !readers[i];
+  check(fine, "a stream for which there is no room has no reader, and none has where one is wrong");
+}
+
+/* ---- copies, and facts about a file ---- */
 
 /* Appends the two events of a command, with everything that can stand beside them. */
 static void append_command(mf_store *store) {
@@ -515,6 +560,7 @@ int main(void) {
     a_fork_has_no_store(store);
     if (i == 1) a_reading_thread_does_not_wait_for_itself(store);
     interleaved_streams_come_back(store);
+    streams_are_read_at_once(store);
     if (i == 0) facts_are_told(store);
     snapshots_are_counted(store);
     check(mf_close(store) == MF_OK, "closing succeeds");
