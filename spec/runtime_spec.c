@@ -229,6 +229,34 @@ static void transactions_join(mf_store *store) {
   mf_runtime_free(runtime);
 }
 
+/* The runtime is not told what becomes of a transaction of the host. Here others record as many
+ * events as were in it, so that versions tell nothing. */
+static void aborted_transactions(mf_store *store) {
+  mf_runtime *runtime = with_cart(store), *other = with_cart(store);
+  mf_command command = MF_COMMAND_INIT;
+  mf_result result;
+  mf_txn *txn;
+  int fine = quick(runtime, "cart-70", "AddItem", "{\"price\": 1}") == MF_OK;
+  mf_begin(store, &txn, NULL);
+  command.txn = txn;
+  command.type = "AddItem";
+  command.data = "{\"price\": 20}";
+  for (int i = 0; i < 2; i++) {
+    fine = fine && mf_handle(runtime, "cart-70", &command, &result, NULL) == MF_OK &&
+           result.version == i + 2;
+    mf_result_free(&result);
+  }
+  mf_abort(txn);
+  for (int i = 0; i < 2; i++)
+    fine = fine && quick(other, "cart-70", "AddItem", "{\"price\": 3}") == MF_OK;
+  fine = fine && mf_aggregate(runtime, "cart-70", MF_LAST, &result, NULL) == MF_OK &&
+         result.version == 3 && has(result.state, "\"total\":7");
+  mf_result_free(&result);
+  check(fine, "a state that holds what the host has aborted is used for nothing");
+  mf_runtime_free(runtime);
+  mf_runtime_free(other);
+}
+
 /* ---- failures ---- */
 
 static void failures_tell_the_place(mf_store *store) {
@@ -416,6 +444,7 @@ int main(void) {
   ids_and_expectations(store);
   no_command_is_refused(store);
   transactions_join(store);
+  aborted_transactions(store);
   failures_tell_the_place(store);
   limits_hold(store);
   print_is_logged(store);
