@@ -171,6 +171,20 @@ describe("a check of rules", function()
       found(run(edited("cart.total >= 0", "cart.total < 0")))[1])
   end)
 
+  it("finds them in long streams, too, whose handlers only read their events", function()
+    local events = {}
+    for i = 1, 100 do events[i] = event("Added", { price = i }) end
+    store:append_to_stream("cart-long", events)
+    local path = script [[
+      return { category = "cart", initial_state = { last = 0 }, evolve = {
+        Added = function(cart, event) cart.last = event.data.price end, Raised = false, Seen = false,
+      }, invariant = function(cart) return cart.last < 60, "too much" end }]]
+    for _, rules in ipairs { path, dofile(path) } do
+      local report = run(rules, { stream = "cart-long" })
+      assert.same({ "invariant: cart-long, event 60 (Added): too much; 41 times in this stream" }, found(report))
+    end
+  end)
+
   it("finds events without their shape", function()
     store:append_to_stream("cart-2", { event("Added", { price = 1, color = "red" }), event("Added", { price = 1.5 }) })
     local report = run(script(SOUND))

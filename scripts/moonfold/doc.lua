@@ -1710,7 +1710,8 @@ print(store:code(counter.digest).sources[1].path)             --> counter.lua
           fields = {
             { name = "path", type = "string", text = "what was loaded" },
             { name = "deciders", type = "LoadedDecider[]", text = "in the order of their files" },
-            { name = "reload", type = "fun(self: Domain): boolean", text = "as in a loaded decider, for all of them" },
+            { name = "reload", type = "fun(self: Domain): boolean",
+              text = "as in a loaded decider, for all of them; a category that another domain in use has is refused" },
             { name = "decider_of", type = "fun(self: Domain, stream: string): LoadedDecider?",
               text = "the decider that owns a stream" },
           },
