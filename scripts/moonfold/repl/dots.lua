@@ -14,10 +14,8 @@ local session = require "moonfold.repl.session"
 local fail = session.fail
 local dots = {}
 
-local function add(dot) dots[#dots + 1] = dot end
-
 for _, name in ipairs { "look", "travel", "what_if", "settings" } do
-  for _, dot in ipairs(require("moonfold.repl." .. name)) do add(dot) end
+  for _, dot in ipairs(require("moonfold.repl." .. name)) do dots[#dots + 1] = dot end
 end
 
 -- ## Help
@@ -66,7 +64,7 @@ local function search(self, word)
   return found
 end
 
-add {
+dots[#dots + 1] = {
   name = "help", usage = ".help [COMMAND|WORD]", takes = { "DOT" },
   summary = "what there is; about a command; what has to do with a word",
   run = function(self, _, words)
@@ -84,7 +82,7 @@ add {
   end,
 }
 
-add {
+dots[#dots + 1] = {
   name = "tutorial", usage = ".tutorial [off]", takes = { "off" },
   summary = "a tour of twelve steps, in a store of its own",
   run = function(self, _, words) require("moonfold.repl.tutorial").run(self, words[1]) end,

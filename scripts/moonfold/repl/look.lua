@@ -10,8 +10,6 @@ local views = require "moonfold.repl.views"
 local fail = session.fail
 local dots = {}
 
-local function add(dot) dots[#dots + 1] = dot end
-
 local BARS <const> = 16
 
 --- The times of the log's first and last event.
@@ -75,7 +73,7 @@ local function columns_that_fit(self, wanted, prefix)
   return columns
 end
 
-add {
+dots[#dots + 1] = {
   name = "streams", usage = ".streams [GLOB]", takes = { "STREAM" },
   summary = "the streams: how many events, when, and a picture of their activity",
   text = "GLOB may have * and ?; without them it is what the names begin with.",
@@ -113,7 +111,7 @@ local log_columns <const> = {
 }
 
 
-add {
+dots[#dots + 1] = {
   name = "events", usage = ".events [STREAM] [FROM..TO]", takes = { "STREAM" },
   summary = "the events of a stream, or of all",
   example = ".events cart-1 3..7",
@@ -159,7 +157,7 @@ local function census(self)
   return list
 end
 
-add {
+dots[#dots + 1] = {
   name = "types", usage = ".types", summary = "the types of events, with their counts",
   run = function(self)
     local list = self:list {
@@ -194,7 +192,7 @@ local function event_of(self, word)
   return event
 end
 
-add {
+dots[#dots + 1] = {
   name = "code", usage = ".code STREAM@VERSION  or  .code POSITION", takes = { "STREAM" },
   summary = "the script that decided an event",
   example = ".code cart-1@3",

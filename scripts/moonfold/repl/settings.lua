@@ -9,15 +9,13 @@ local typed = require "moonfold.repl.typed"
 local fail = session.fail
 local dots = {}
 
-local function add(dot) dots[#dots + 1] = dot end
-
 local function on_or_off(word, now, usage)
   if word == nil then return not now end
   if word == "on" or word == "off" then return word == "on" end
   fail("%q is neither on nor off: %s", word, usage)
 end
 
-add {
+dots[#dots + 1] = {
   name = "watch", usage = ".watch [STREAM|off]", takes = { "STREAM|off" },
   summary = "show what is recorded from now on, by whomever, above the prompt",
   example = ".watch cart-1",
@@ -31,7 +29,7 @@ add {
   end,
 }
 
-add {
+dots[#dots + 1] = {
   name = "mode", usage = ".mode table|line|json|lua", takes = { "table|line|json|lua" },
   summary = "how values and lists are printed",
   run = function(self, _, words)
@@ -45,7 +43,7 @@ add {
   end,
 }
 
-add {
+dots[#dots + 1] = {
   name = "once", usage = ".once FILE", takes = { "FILE" },
   summary = "print what comes next into a file",
   run = function(self, rest)
@@ -55,7 +53,7 @@ add {
   end,
 }
 
-add {
+dots[#dots + 1] = {
   name = "timer", usage = ".timer [on|off]", takes = { "on|off" },
   summary = "tell how long everything takes",
   run = function(self, _, words)
@@ -64,13 +62,13 @@ add {
   end,
 }
 
-add {
+dots[#dots + 1] = {
   name = "echo", usage = ".echo [on|off]", takes = { "on|off" }, hidden = true,
   summary = "in a pipe, print each line that is read, with its prompt",
   run = function(self, _, words) self.echo = on_or_off(words[1], self.echo, ".echo on|off") end,
 }
 
-add {
+dots[#dots + 1] = {
   name = "source", usage = ".source FILE", takes = { "FILE" },
   summary = "read lines from a file as if they were typed",
   run = function(self, rest)
@@ -81,7 +79,7 @@ add {
   end,
 }
 
-add {
+dots[#dots + 1] = {
   name = "open", usage = ".open [FILE] [read-only]", takes = { "FILE", "read-only" },
   summary = "look at another store; without a name, a scratch store",
   run = function(self, _, words)
@@ -101,7 +99,7 @@ add {
   end,
 }
 
-add {
+dots[#dots + 1] = {
   name = "save", usage = ".save FILE", takes = { "FILE" },
   summary = "copy the store to a new file; a scratch store becomes that file",
   run = function(self, rest)
@@ -113,7 +111,7 @@ add {
   end,
 }
 
-add {
+dots[#dots + 1] = {
   name = "timeline", usage = ".timeline FILE [GLOB]", takes = { "FILE", "STREAM" },
   summary = "draw the streams into a picture: lanes, marks, a time axis",
   text = "FILE gets an SVG picture, which a browser shows. GLOB chooses streams, as for .streams.",
@@ -127,10 +125,13 @@ add {
   end,
 }
 
-add {
+dots[#dots + 1] = {
   name = "quit", usage = ".quit", summary = "leave (Ctrl-D does, too)",
   run = function(self) self.done = true end,
 }
-add { name = "exit", usage = ".exit", summary = "leave", hidden = true, run = function(self) self.done = true end }
+dots[#dots + 1] = {
+  name = "exit", usage = ".exit", summary = "leave", hidden = true,
+  run = function(self) self.done = true end,
+}
 
 return dots

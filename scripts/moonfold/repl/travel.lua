@@ -9,13 +9,11 @@ local views = require "moonfold.repl.views"
 local fail = session.fail
 local dots = {}
 
-local function add(dot) dots[#dots + 1] = dot end
-
 local function keys_of(t)
   return t and table.concat(values.keys(t), ", ") or "any"
 end
 
-add {
+dots[#dots + 1] = {
   name = "use", usage = ".use [SCRIPT|FOLDER|kept]", takes = { "FILE|kept" },
   summary = "load the rules: a decider, or a folder of them",
   text = "A script that is written to is loaded anew before the next command; one that does not load leaves the rules\n"
@@ -48,7 +46,7 @@ add {
   end,
 }
 
-add {
+dots[#dots + 1] = {
   name = "state", usage = ".state STREAM[@VERSION|@TIME]", takes = { "STREAM" },
   summary = "the state of a stream, now or then",
   text = "TIME is UTC, such as 2026-11-25 or 2026-11-25T18:30.",
@@ -62,7 +60,7 @@ add {
   end,
 }
 
-add {
+dots[#dots + 1] = {
   name = "diff", usage = ".diff STREAM [FROM..TO]  or  .diff STREAM@A STREAM@B", takes = { "STREAM", "STREAM" },
   summary = "what is different between two versions, or two streams",
   example = ".diff cart-1 2..5",
@@ -96,7 +94,7 @@ local function print_step(self, step)
   views.print_changes(self, step.changes, "  ")
 end
 
-add {
+dots[#dots + 1] = {
   name = "step", usage = ".step STREAM[@VERSION]  then  .step next|previous|VERSION",
   takes = { "STREAM|next|previous" },
   summary = "walk through a stream, event by event",
@@ -120,7 +118,7 @@ add {
   end,
 }
 
-add {
+dots[#dots + 1] = {
   name = "why", usage = ".why STREAM PATH", takes = { "STREAM", "PATH" },
   summary = "which events made a part of the state what it is",
   example = ".why cart-1 items[2].qty",
@@ -167,7 +165,7 @@ local function tolerant(self, predicate, source, state)
   return holds, check
 end
 
-add {
+dots[#dots + 1] = {
   name = "find", usage = ".find STREAM EXPRESSION", takes = { "STREAM", rest = "EXPRESSION" },
   summary = "the first event after which something holds",
   text = "The expression is Lua. Its names are fields of the state; `state` is all of it.",

@@ -11,8 +11,6 @@ local views = require "moonfold.repl.views"
 local fail = session.fail
 local dots = {}
 
-local function add(dot) dots[#dots + 1] = dot end
-
 local function command_of(self, rest, usage)
   local stream = typed.need(rest:match("^%S+"), "the stream", usage)
   local kind = typed.need(rest:match("^%S+%s+([^%s{(]+)"), "the command", usage)
@@ -38,7 +36,7 @@ local function print_outcome(self, outcome)
   views.print_changes(self, outcome.changes, "  ")
 end
 
-add {
+dots[#dots + 1] = {
   name = "try", usage = ".try STREAM COMMAND [DATA]", takes = { "STREAM", "COMMAND" },
   summary = "what would be decided, and what state would follow",
   text = "Nothing is recorded. DATA is a Lua value.",
@@ -49,7 +47,7 @@ add {
   end,
 }
 
-add {
+dots[#dots + 1] = {
   name = "do", usage = ".do STREAM COMMAND [DATA]", takes = { "STREAM", "COMMAND" },
   summary = "handle a command: for real, or on the branch where there is one",
   example = '.do cart-1 AddProductItem { product = "tea", qty = 2, price = 350 }',
@@ -89,7 +87,7 @@ local function save_branch(self, path)
   end
 end
 
-add {
+dots[#dots + 1] = {
   name = "branch", usage = ".branch  |  .branch save FILE  |  .branch drop", takes = { "save|drop", "FILE" },
   summary = "a what-if on top of the store, which is dropped or saved as a spec",
   text = ".branch begins one. On it .do, .state, .why and all the others see what was done there; nothing of it is\n"
@@ -119,7 +117,7 @@ add {
   end,
 }
 
-add {
+dots[#dots + 1] = {
   name = "fixture", usage = ".fixture STREAM[@VERSION] [FILE]", takes = { "STREAM", "FILE" },
   summary = "a spec from recorded history, with as few events as still show the state",
   example = ".fixture cart-1 cart-1_spec.lua",
