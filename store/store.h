@@ -600,7 +600,8 @@ MF_API int mf_wait(mf_store *store, int64_t position, int64_t *timeout, bool *in
 /*
  * Writes a consistent, compacted copy to the new file `path`, synced and verified as mf_verify()
  * does, while others read and write. An existing file is never overwritten (MF_INVALID_ARGUMENT).
- * On failure nothing is left at `path`; MF_CORRUPT: the copy is not sound, as the store itself is
+ * On failure nothing is left at `path`; who is killed meanwhile leaves `path`.partial-NUMBER beside
+ * it, which can be removed; MF_CORRUPT: the copy is not sound, as the store itself is
  * then, or the disk that it was written to.
  */
 MF_API int mf_backup(mf_store *store, const char *path, mf_error *error);
@@ -608,8 +609,8 @@ MF_API int mf_backup(mf_store *store, const char *path, mf_error *error);
 /*
  * Replaces the file of a store by a compacted copy, as mf_backup() makes one: without free pages,
  * the pages of each tree in order. The copy is synced and verified before it takes the file's
- * place, with its mode and owner; a power cut leaves the one or the other. There must be room for
- * both.
+ * place, with its mode and owner; a power cut leaves the one or the other, and perhaps a file
+ * `path`.compact-NUMBER, which can be removed. There must be room for both.
  *
  * Nobody else may have the store open, in this process or another: MF_BUSY. Who opens it meanwhile
  * is told MF_BUSY. Other errors: those of mf_open(), mf_backup() and mf_verify().

@@ -9,6 +9,7 @@
 #endif
 #include "faults.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -191,8 +192,126 @@ static int kill_at(mf_durability durability, const char *sentence) {
   return failures;
 }
 
+/* ---- in the middle of what is done to a whole store ---- */
+
+enum { WHOLE_KILLS = 10 };
+
+/* Backs the store up, keeps things beside the log, or compacts it, again and again, until it is
+ * killed; each time it tells that it is at work. */
+static void work_on_whole(const char *path, bool compacts, int pipe) {
+  static char text[5000];
+  mf_store *store = NULL;
+  mf_error error = {0};
+  mf_bytes stream = {"shared-0", 8}, all = {text, sizeof text};
+  char target[300];
+  if (!compacts && mf_open(path, NULL, &store, &error) != MF_OK) _exit(1);
+  for (uint32_t n = 0;; n++) {
+    uint8_t digest[MF_DIGEST_SIZE] = {(uint8_t)n};
+    int status = MF_OK;
+    say(pipe, (line){0, 0, 1, 0, 0});
+    if (compacts)
+      status = mf_compact(path, &error);
+    else {
+      mf_txn *txn;
+      memset(text, 'a' + (int)(n % 26), sizeof text);
+      mf_kept_command command = {n, stream, all};
+      snprintf(target, sizeof target, "%s.backup-%u", path, n);
+      if (mf_begin(store, &txn, &error) != MF_OK || mf_put_code(txn, digest, all, NULL, &error) ||
+          mf_put_snapshot(txn, stream, digest, 1, all, &error) ||
+          mf_keep_command(txn, &command, &error) || mf_commit(txn, &error))
+        _exit(1);
+      status = mf_backup(store, target, &error);
+    }
+    if (status != MF_OK) {
+      fprintf(stderr, "# %s\n", error.message);
+      _exit(1);
+    }
+  }
+}
+
+/* Whatever has the name of a backup is a whole one. What else is left has a name that tells. */
+static bool look_at_files(const char *path, witness *w, int *backups, char *why, size_t size) {
+  char name[600];
+  const char *base = strrchr(path, '/') + 1;
+  DIR *listing = opendir(folder);
+  struct dirent *file;
+  bool fine = listing != NULL;
+  while (fine && (file = readdir(listing))) {
+    const char *rest = file->d_name + strlen(base);
+    if (strncmp(file->d_name, base, strlen(base)) != 0 || !*rest || strcmp(rest, "-lock") == 0)
+      continue;
+    snprintf(name, sizeof name, "%s/%s", folder, file->d_name);
+    if (strncmp(rest, ".backup-", 8) == 0 && !strchr(rest + 8, '.') && !strchr(rest + 8, '-')) {
+      ++*backups;
+      fine = check_apart(name, w, OWES_ALL, why, size);
+    } else if (!strstr(rest, ".partial-") && !strstr(rest, ".compact-") && !strstr(rest, "-lock")) {
+      fine = false;
+      snprintf(why, size, "%s is left", name);
+    }
+    unlink(name);
+  }
+  if (listing) closedir(listing);
+  return fine;
+}
+
+static bool kill_whole(const char *path, witness *w, bool compacts, chance *dice, int *backups,
+                       char *why, size_t size) {
+  int ends[2], status;
+  line l;
+  if (pipe(ends) != 0) abort();
+  pid_t pid = fork();
+  if (pid == 0) {
+    close(ends[0]);
+    work_on_whole(path, compacts, ends[1]);
+  }
+  close(ends[1]);
+  /* It is in the middle of the nth. */
+  bool fine = true;
+  for (uint64_t n = 1 + chance_below(dice, 3); fine && n > 0; n--)
+    fine = read(ends[0], &l, sizeof l) == sizeof l;
+  usleep((useconds_t)chance_below(dice, 15000));
+  kill(pid, SIGKILL);
+  close(ends[0]);
+  waitpid(pid, &status, 0);
+  fine = fine && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+  if (!fine) snprintf(why, size, "it failed before it was killed");
+  return fine && look_at_files(path, w, backups, why, size) &&
+         check_store(path, w, OWES_ALL, why, size);
+}
+
+static int kill_wholes(bool compacts, const char *sentence) {
+  mf_open_options options = {
+      .size = sizeof options, .durability = MF_NONE, .tamper_evident = is_tamper_evident(seed)};
+  char path[256], why[768] = "";
+  witness w = {.seed = seed};
+  chance dice = {seed ^ 77};
+  mf_store *store;
+  mf_error error;
+  int64_t position;
+  fresh_store(path);
+  bool fine = mf_open(path, &options, &store, &error) == MF_OK;
+  for (uint32_t i = 0; fine && i < 30; i++) {
+    operation op;
+    make_op(w.seed, 0, i, &op);
+    witness_sent(&w, 0, i);
+    int status = run_op(store, &op, &position, &error);
+    witness_told(&w, 0, i, status, position);
+  }
+  if (fine) mf_close(store);
+  int kills = 0, backups = 0;
+  for (; fine && kills < WHOLE_KILLS * rounds; kills++)
+    fine = kill_whole(path, &w, compacts, &dice, &backups, why, sizeof why);
+  int failed = tell(fine && (compacts || backups > 0), sentence, why);
+  printf("# %d kills, %d whole backups\n", kills, backups);
+  remove_store(path);
+  witness_free(&w);
+  return failed;
+}
+
 int kill_writers(void) {
   return kill_at(MF_FULL,
                  "writers that are killed leave everything acknowledged, and nothing by halves") +
-         kill_at(MF_NONE, "so they do when nothing is synced");
+         kill_at(MF_NONE, "so they do when nothing is synced") +
+         kill_wholes(false, "a killed backup leaves the store, and no backup or a whole one") +
+         kill_wholes(true, "a killed compaction leaves the store, as the old file or the new one");
 }

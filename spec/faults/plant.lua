@@ -42,6 +42,17 @@ local bugs = {
     to = "    if (i != 1) mf__chain_add(&chain, txn->digests[i]);",
   },
   {
+    name = "writes a backup under its name before it is whole", mode = "kill", file = "follow.c",
+    from = "  status = mf__copy_store(store->env, temporary, error);",
+    to = "  status = mf__copy_store(store->env, path, error);\n  if (status == MF_OK) {\n    free(temporary);\n"
+      .. "    return MF_OK;\n  }",
+  },
+  {
+    name = "leaves a backup that it has called failed", mode = "operations", file = "platform.c",
+    from = "if (rc == 0 && (rc = mf__folder_sync(path)) != 0) unlink(path);",
+    to = "if (rc == 0) rc = mf__folder_sync(path);",
+  },
+  {
     name = "overlooks a conflict", mode = "concurrency", file = "txn.c",
     from = "bool met = expected == MF_NO_CONCURRENCY_CHECK ||",
     to = "bool met = expected == MF_NO_CONCURRENCY_CHECK || expected + 1 == current ||",
