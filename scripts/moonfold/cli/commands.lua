@@ -220,7 +220,7 @@ local commands = {
     arguments = { store, { "FILE", "JSON Lines; standard input where it is not given", optional = true } },
     options = {
       option("as-new", nil, nil, "record an export behind the events of another store, as new ones; their message ids"
-        .. " are kept, so that it can be repeated"),
+        .. " are kept, so that it can be repeated, and which code decided them is not"),
     },
     text = {
       "A store that is missing is created, which is said. An import that was interrupted goes on when it is repeated:"
