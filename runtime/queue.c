@@ -30,6 +30,8 @@ typedef struct entry {
   mf_new_event *events;
   mf_kept_command kept; /* no stream: none */
   mfr_keeping keeping;
+  mf_snapshot snapshot; /* of the stream, behind these events; version 0: none */
+  uint8_t fold[MF_DIGEST_SIZE];
 } entry;
 
 struct mf_queue {
@@ -69,10 +71,16 @@ static int append_entry(mf_txn *txn, const entry *e, mf_error *error) {
   return status;
 }
 
-static int keep_command(mf_txn *txn, const entry *e, mf_error *error) {
-  if (!e->kept.stream.data) return MF_OK;
-  int status = mf_keep_command(txn, &e->kept, error);
-  if (status == MF_OK) mfr_kept_bound(txn, &e->keeping, e->kept.time);
+/* What stands beside the events: the command and the snapshot. */
+static int keep_rest(mf_txn *txn, const entry *e, mf_error *error) {
+  int status = MF_OK;
+  if (e->kept.stream.data) {
+    status = mf_keep_command(txn, &e->kept, error);
+    if (status == MF_OK) mfr_kept_bound(txn, &e->keeping, e->kept.time);
+  }
+  if (status == MF_OK && e->snapshot.version > 0)
+    status =
+        mf_put_snapshot(txn, e->stream, e->fold, e->snapshot.version, e->snapshot.state, error);
   return status;
 }
 
@@ -110,7 +118,7 @@ static int find_entry(mf_queue *queue, mf_txn *txn, const entry *e, int64_t posi
 }
 
 /* Appends the events of the entries from `e` on that the transaction does not see yet; up to
- * `last`, or all. `keep`: the commands, too, which no decision looks at. */
+ * `last`, or all. `keep`: what stands beside them, too, which no decision needs. */
 static int append_entries(mf_queue *queue, mf_txn *txn, const entry *e, const entry *last,
                           bool keep, mf_error *error) {
   int64_t position;
@@ -123,7 +131,7 @@ static int append_entries(mf_queue *queue, mf_txn *txn, const entry *e, const en
       status = append_entry(txn, e, error);
       position = e->last_position;
     }
-    if (status == MF_OK && keep) status = keep_command(txn, e, error);
+    if (status == MF_OK && keep) status = keep_rest(txn, e, error);
   }
   return status;
 }
@@ -234,6 +242,8 @@ typedef struct added {
   int64_t first; /* version of the first event */
   size_t count;
   mf_kept_command kept; /* no stream: none */
+  mf_snapshot snapshot; /* version 0: none */
+  uint8_t fold[MF_DIGEST_SIZE];
 } added;
 
 static int make_entry(mf_queue *queue, mf_txn *txn, const added *a, entry **out, mf_error *error) {
@@ -247,6 +257,7 @@ static int make_entry(mf_queue *queue, mf_txn *txn, const added *a, entry **out,
   cut(&c, count * sizeof(mf_new_event));
   cut_copy(&c, stream);
   cut_copy(&c, a->kept.command);
+  cut_copy(&c, a->snapshot.state);
   uint8_t *memory = malloc(c.size);
   if (!memory) return fail(error, MF_NO_MEMORY, "no memory to queue a command");
   c = (cutter){memory, 0};
@@ -257,6 +268,9 @@ static int make_entry(mf_queue *queue, mf_txn *txn, const added *a, entry **out,
   e->stream = cut_copy(&c, stream);
   if (a->kept.stream.data)
     e->kept = (mf_kept_command){a->kept.time, e->stream, cut_copy(&c, a->kept.command)};
+  e->snapshot = a->snapshot;
+  e->snapshot.state = cut_copy(&c, a->snapshot.state);
+  memcpy(e->fold, a->fold, sizeof e->fold);
   status = copy_events(txn, queue->store, stream, first, count, &c, e, error);
   e->base_position = e->last_position - (int64_t)count;
   if (status == MF_OK) status = take_code(queue, txn, e, error);
@@ -396,17 +410,19 @@ static int check_room(mf_queue *queue, mf_error *error) {
 static int decide(mf_queue *queue, mf_runtime *runtime, const char *stream, mf_command *command,
                   mf_result *result, entry **e, mf_error *error) {
   int64_t before, after;
-  added a = {{stream, 0}, 0, 0, {0, {NULL, 0}, {NULL, 0}}};
+  added a;
   int status = mf_last_position(queue->store, command->txn, &before, error);
   if (status == MF_OK) status = mf_handle(runtime, stream, command, result, error);
   if (status != MF_OK && status != MF_REJECTED) return status;
-  a.stream.size = strlen(stream);
+  memset(&a, 0, sizeof a);
+  a.stream = (mf_bytes){stream, strlen(stream)};
   int made = mf_last_position(queue->store, command->txn, &after, error);
   if (made == MF_OK && status == MF_OK) a.count = (size_t)(after - before);
   a.first = result->version - (int64_t)a.count + 1;
   if (made == MF_OK) made = mf_staged_command(command->txn, 0, &a.kept, error);
-  if (made == MF_OK || (made == MF_DONE && a.count > 0))
-    made = make_entry(queue, command->txn, &a, e, error);
+  bool anything = made == MF_OK || (made == MF_DONE && a.count > 0);
+  if (anything) made = mf_staged_snapshot(command->txn, 0, a.fold, &a.snapshot, error);
+  if (anything && made >= 0) made = make_entry(queue, command->txn, &a, e, error);
   if (*e) (*e)->keeping = mfr_runtime_keeping(runtime);
   if (made >= 0) return status;
   mfr_runtime_forget_queued(runtime); /* states hold what will never be */

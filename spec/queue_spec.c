@@ -419,6 +419,28 @@ static void crashes(const char *folder) {
               "was told durable");
 }
 
+/* Of a save that was played through a queue alone, the next start folds only the end. */
+static void keeps_snapshots(const char *name) {
+  world w = begin_world(name, MF_NONE, 4096);
+  mf_beside_stats before, after;
+  int fine = 1;
+  for (int i = 1; fine && i <= 1100; i++)
+    fine = count(w.queue, w.runtime, "counter-1", "Count", "1", NULL) == i;
+  fine = fine && mf_queue_flush(w.queue, NULL, NULL) == MF_OK &&
+         mf_beside(w.store, &before, NULL) == MF_OK;
+  mf_runtime_free(w.runtime);
+  w.runtime = new_runtime(w.store);
+  mf_result result;
+  fine = fine && mf_aggregate(w.runtime, "counter-1", MF_LAST, &result, NULL) == MF_OK &&
+         mf_value_integer(mf_value_field(result.state_value, "n"), 0) == 1100 &&
+         count(w.queue, w.runtime, "counter-1", "Count", "1", NULL) == 1101 &&
+         mf_queue_flush(w.queue, NULL, NULL) == MF_OK && mf_beside(w.store, &after, NULL) == MF_OK;
+  mf_result_free(&result);
+  check(fine && before.snapshots == 1 && after.snapshots == 1,
+        "a snapshot that is due is written with the queue, and met by the next runtime");
+  end_world(&w);
+}
+
 static void keeps_commands(const char *name) {
   world w = begin_world(name, MF_FULL, 0);
   mf_command look = MF_COMMAND_INIT;
@@ -483,6 +505,8 @@ int main(void) {
   full_disk(path);
   snprintf(path, sizeof path, "%s/9.fold", folder);
   keeps_commands(path);
+  snprintf(path, sizeof path, "%s/10.fold", folder);
+  keeps_snapshots(path);
   snprintf(path, sizeof path, "%s/5.fold", folder);
   threads(path);
   crashes(folder);

@@ -92,6 +92,25 @@ int mf_put_snapshot(mf_txn *txn, mf_bytes stream, const uint8_t digest[MF_DIGEST
   return mf__txn_note(txn, status);
 }
 
+int mf_staged_snapshot(const mf_txn *txn, size_t number, uint8_t digest[MF_DIGEST_SIZE],
+                       mf_snapshot *snapshot, mf_error *error) {
+  const mf__env *env = txn->view.env;
+  const mf__beside_puts *puts = &txn->beside[MF__SNAPSHOTS];
+  mf_bytes value;
+  if (number >= puts->count) return MF_DONE;
+  const mf__beside_put *put = &puts->list[number];
+  if (!mf__beside_unseal(put, mf__seal_seed(env->record.seed, MF__IN_BESIDE + MF__SNAPSHOTS),
+                         &value) ||
+      value.size < HEAD_SIZE)
+    return mf__corrupt_index(error, env, "a snapshot");
+  const uint8_t *p = value.data;
+  memcpy(digest, put->key + 8, MF_DIGEST_SIZE);
+  snapshot->version = (int64_t)mf__be64_read(put->key + 8 + MF_DIGEST_SIZE);
+  snapshot->taken_at = (int64_t)mf__u64_read(p + 8);
+  snapshot->state = mf__bytes(p + HEAD_SIZE, value.size - HEAD_SIZE);
+  return MF_OK;
+}
+
 /* The entries of a stream: where the cursor stands, and whether that is one of them. */
 static bool in_stream(MDB_val key, const uint8_t *stream) {
   return key.mv_size == KEY_SIZE && memcmp(key.mv_data, stream, 8) == 0;

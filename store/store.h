@@ -526,6 +526,11 @@ typedef struct mf_snapshot {
 MF_API int mf_put_snapshot(mf_txn *txn, mf_bytes stream, const uint8_t digest[MF_DIGEST_SIZE],
                            int64_t version, mf_bytes state, mf_error *error);
 
+/* The snapshot that the transaction has put, counted from 0, and not committed yet. Borrowed until
+ * it puts another one or ends. MF_DONE: there are not so many. */
+MF_API int mf_staged_snapshot(const mf_txn *txn, size_t number, uint8_t digest[MF_DIGEST_SIZE],
+                              mf_snapshot *snapshot, mf_error *error);
+
 /* The newest snapshot at `most` or before: MF_OK, or MF_DONE where there is none. txn may be NULL.
  */
 MF_API int mf_find_snapshot(mf_store *store, mf_txn *txn, mf_bytes stream,
