@@ -17,7 +17,7 @@ static mf_bytes bytes(const char *text) {
 
 static mf_store *open_new(void) {
   mf_store *store;
-  mf_open_options options = {sizeof options, false, false, MF_NONE, NULL, NULL, 0, false};
+  mf_open_options options = {sizeof options, false, false, MF_NONE, NULL, NULL, 0, false, false};
   unlink(path);
   unlink(lock_path);
   unlink(new_path);
