@@ -497,7 +497,10 @@ void mfr_snapshot_with(lua_State *L, mfr_state *state, mfr_call *call, mfr_decid
                                (mf_bytes){bytes->data, bytes->size}, &error);
   mfr_give_back(state, bytes);
   lua_pop(L, 1);
-  if (status == MF_OK) d->snapshot = version;
+  if (status == MF_OK)
+    d->snapshot = version;
+  else
+    d->due = version + EVERY; /* perhaps the disk has room then */
 }
 
 void mfr_snapshot_alone(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *d,

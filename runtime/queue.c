@@ -81,7 +81,7 @@ static int keep_rest(mf_txn *txn, const entry *e, mf_error *error) {
   if (status == MF_OK && e->snapshot.version > 0)
     status =
         mf_put_snapshot(txn, e->stream, e->fold, e->snapshot.version, e->snapshot.state, error);
-  return status;
+  return status == MF_DONE ? MF_OK : status;
 }
 
 static bool same(mf_bytes a, mf_bytes b) {

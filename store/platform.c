@@ -20,6 +20,7 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -63,6 +64,11 @@ int mf__file_extend(int fd, uint64_t from, uint64_t to) {
   /* Not posix_fallocate(): where the filesystem cannot, that writes zeros, perhaps over what
    * another process writes. */
   return fallocate(fd, 0, (off_t)from, (off_t)(to - from)) == 0 ? 0 : errno;
+}
+
+uint64_t mf__file_room(int fd) {
+  struct statvfs s;
+  return fstatvfs(fd, &s) == 0 ? (uint64_t)s.f_bavail * s.f_frsize : UINT64_MAX;
 }
 
 void mf__file_close(int fd) {

@@ -68,6 +68,14 @@ static int checksum_at(mf__view *view, const mf__head *head, uint64_t version, u
 
 /* ---- putting ---- */
 
+/* A snapshot is committed together with events, which may not fail because of it. */
+static bool spares_room(const mf_txn *txn, size_t size) {
+  const mf__env *env = txn->view.env;
+  mdb_filehandle_t fd;
+  if (env->memory_fd >= 0 || mdb_env_get_fd(env->db, &fd) != 0) return true;
+  return mf__file_room(fd) / 2 > size + ((size_t)1 << 19);
+}
+
 int mf_put_snapshot(mf_txn *txn, mf_bytes stream, const uint8_t digest[MF_DIGEST_SIZE],
                     int64_t version, mf_bytes state, mf_error *error) {
   uint8_t key[KEY_SIZE], value[HEAD_SIZE];
@@ -84,12 +92,12 @@ int mf_put_snapshot(mf_txn *txn, mf_bytes stream, const uint8_t digest[MF_DIGEST
                     "the stream has no version %lld to take a snapshot of", (long long)version);
   status = checksum_at(&txn->view, &head, (uint64_t)version, &checksum, error);
   if (status != MF_OK) return mf__txn_note(txn, status);
+  if (!spares_room(txn, state.size)) return MF_DONE;
   mf__u64_write(value, checksum);
   mf__u64_write(value + 8, (uint64_t)mf_now(txn->store));
-  status =
-      mf__beside_stage(txn, MF__SNAPSHOTS, snapshot_key(head.id, digest, (uint64_t)version, key),
-                       mf__bytes(value, HEAD_SIZE), state, error);
-  return mf__txn_note(txn, status);
+  mf_bytes at = snapshot_key(head.id, digest, (uint64_t)version, key);
+  status = mf__beside_stage(txn, MF__SNAPSHOTS, at, mf__bytes(value, HEAD_SIZE), state, NULL);
+  return status == MF_OK ? MF_OK : MF_DONE; /* no memory, and nothing was staged */
 }
 
 int mf_staged_snapshot(const mf_txn *txn, size_t number, uint8_t digest[MF_DIGEST_SIZE],

@@ -138,6 +138,37 @@ static bool make_small_disk(char *at, size_t size) {
   return mount("none", at, "tmpfs", 0, "size=2m") == 0;
 }
 
+/* A snapshot for which the disk has no room does not take the event along that it comes with. */
+static bool snapshot_gives_way(const char *at, char *why, size_t size) {
+  static char state[1 << 20];
+  char path[300];
+  mf_store *store;
+  mf_txn *txn;
+  mf_error error;
+  mf_snapshot found;
+  mf_bytes stream = {"snapped", 7};
+  mf_new_event event = {.type = {"Kept", 4}};
+  uint8_t digest[MF_DIGEST_SIZE] = {1};
+  snprintf(path, sizeof path, "%s/snapshots.fold", at);
+  if (mf_open(path, NULL, &store, &error) != MF_OK) {
+    snprintf(why, size, "%s", error.message);
+    return false;
+  }
+  int put = MF_OK, status = mf_begin(store, &txn, &error);
+  if (status == MF_OK) {
+    status = mf_append(txn, stream, &event, 1, NULL, NULL, &error);
+    if (status == MF_OK)
+      put = mf_put_snapshot(txn, stream, digest, 1, (mf_bytes){state, sizeof state}, &error);
+    status = mf_commit(txn, &error);
+  }
+  bool fine = put == MF_DONE && status == MF_OK &&
+              mf_find_snapshot(store, NULL, stream, digest, INT64_MAX, &found, &error) == MF_DONE;
+  if (!fine) snprintf(why, size, "with a snapshot (%d): %s", put, status ? error.message : "kept");
+  mf_close(store);
+  unlink(path);
+  return fine;
+}
+
 static bool fill(const char *at, witness *w, char *why, size_t size) {
   char path[300], ballast[300];
   mf_store *store;
@@ -151,6 +182,7 @@ static bool fill(const char *at, witness *w, char *why, size_t size) {
     return false;
   }
   close(fd);
+  if (!snapshot_gives_way(at, why, size)) return false;
   if (mf_open(path, NULL, &store, &error) != MF_OK) {
     snprintf(why, size, "%s", error.message);
     return false;

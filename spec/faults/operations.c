@@ -188,6 +188,10 @@ static int put_beside(mf_store *store, beside *b, uint32_t round, mf_error *erro
   if (status == MF_OK) status = mf_keep_command(txn, &command, error);
   if (status == MF_OK) return mf_commit(txn, error);
   mf_abort(txn);
+  if (status == MF_DONE) { /* a program goes on without the snapshot; here it is all or nothing */
+    status = error->code = MF_NO_MEMORY;
+    snprintf(error->message, sizeof error->message, "no memory for the snapshot");
+  }
   return status;
 }
 
