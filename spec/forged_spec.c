@@ -186,6 +186,32 @@ static void check_ids(void) {
         "of many the first are named, and all are counted");
 }
 
+static int snapshot(bool put) {
+  static const uint8_t digest[MF_DIGEST_SIZE] = {1};
+  mf_store *store;
+  mf_txn *txn;
+  mf_snapshot found;
+  mf_error error;
+  if (mf_open(path, NULL, &store, &error) != MF_OK) die(error.message);
+  if (put && (mf_begin(store, &txn, &error) != MF_OK ||
+              mf_put_snapshot(txn, bytes("odd"), digest, 9, bytes("nine"), &error) != MF_OK ||
+              mf_commit(txn, &error) != MF_OK))
+    die(error.message);
+  int status = mf_find_snapshot(store, NULL, bytes("odd"), digest, INT64_MAX, &found, &error);
+  mf_close(store);
+  return status;
+}
+
+static void check_snapshots(void) {
+  make(false);
+  bool fine = snapshot(true) == MF_OK;
+  rewrite(19);
+  fine = fine && snapshot(false) == MF_OK;
+  rewrite(17); /* the ninth event of the stream */
+  check(fine && snapshot(false) == MF_DONE,
+        "a snapshot is missing where another event stands than the one that it was taken at");
+}
+
 int main(void) {
   char folder[] = "/tmp/moonfold-forged-XXXXXX", lock[340];
   if (!mkdtemp(folder)) return 2;
@@ -193,6 +219,7 @@ int main(void) {
   snprintf(older, sizeof older, "%s/older.fold", folder);
   check_rewriting();
   check_ids();
+  check_snapshots();
   unlink(path);
   unlink(older);
   snprintf(lock, sizeof lock, "%s-lock", path);
