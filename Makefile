@@ -302,6 +302,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= record verify open gather salvage payload value json tokens snapshot kept import fold text
 FUZZ_IN_LUA := snapshot kept import fold text
 FUZZ_HEADERS := spec/fuzz/state.h spec/fuzz/file.h
+FUZZ_WRAPPED := malloc calloc realloc free
 FUZZ := $(BUILD)/fuzz
 FUZZ_FLAGS := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 .PHONY: fuzz fuzz-targets
@@ -312,11 +313,12 @@ fuzz-targets:
 $(BUILD)/seeds: spec/fuzz/seeds.c spec/damage/sample.h $(STORE_OBJECTS)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(filter-out %.h,$^) -o $@ $(STORE_LIBS)
 
-FUZZ_LINK = $(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -fsanitize=fuzzer $(filter %.c %.o,$^) -o $@ $(LUA_LIBS) $(STORE_LIBS) -lm -ldl
-$(filter-out $(FUZZ_IN_LUA:%=$(BUILD)/%),$(FUZZ_TARGETS:%=$(BUILD)/%)): $(BUILD)/%: spec/fuzz/%.c $(FUZZ_HEADERS) $(OBJECTS)
+FUZZ_LINK = $(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -fsanitize=fuzzer $(filter %.c %.o,$^) -o $@ $(LUA_LIBS) \
+  $(FUZZ_WRAPPED:%=-Wl,--wrap=%) $(LMDB_ARCHIVE) $(STORE_LIBS) -lm -ldl
+$(filter-out $(FUZZ_IN_LUA:%=$(BUILD)/%),$(FUZZ_TARGETS:%=$(BUILD)/%)): $(BUILD)/%: spec/fuzz/%.c spec/fuzz/memory.c $(FUZZ_HEADERS) $(OBJECTS)
 	$(FUZZ_LINK)
 
-$(FUZZ_IN_LUA:%=$(BUILD)/%): $(BUILD)/%: spec/fuzz/in_lua.c spec/fuzz/%.lua $(FUZZ_HEADERS) $(OBJECTS)
+$(FUZZ_IN_LUA:%=$(BUILD)/%): $(BUILD)/%: spec/fuzz/in_lua.c spec/fuzz/%.lua spec/fuzz/memory.c $(FUZZ_HEADERS) $(OBJECTS)
 	$(FUZZ_LINK) -DSCRIPT='"$(filter %.lua,$^)"'
 
 fuzz:

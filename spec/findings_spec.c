@@ -105,6 +105,60 @@ static void a_key_may_lead_to_nothing(void) {
         "salvage takes no position that no file of this size reaches for the log's end");
 }
 
+static bool put_code(mf_store *store, const char *key, const char *value) {
+  uint8_t sealed[64];
+  memcpy(sealed, value, strlen(value));
+  mf__seal(sealed, strlen(value), bytes(key),
+           mf__seal_seed(store->env->record.seed, MF__IN_BESIDE + MF__CODE));
+  return put(store, store->env->beside[MF__CODE], bytes(key),
+             mf__bytes(sealed, strlen(value) + MF__SEAL));
+}
+
+static void what_is_kept_may_be_odd(void) {
+  mf_salvage_report report;
+  mf_verify_report verdict;
+  mf_code_record code;
+  mf_store *store = open_new();
+  bool fine = append(store, "a", NULL) == MF_OK &&
+              put_code(store, "0123456789abcdef", "01234567+") &&
+              put_code(store, "a key of 18 bytes.", "01234567+") &&
+              put_code(store, "fedcba9876543210", "short");
+  mf_close(store);
+  fine = fine && mf_verify(path, NULL, &verdict, NULL) == MF_CORRUPT &&
+         verdict.problems[MF_PART_BESIDE] == 2;
+  check(fine, "verify tells what stands beside the log and cannot be read");
+  fine = mf_salvage(path, new_path, NULL, &report, NULL) == MF_OK && report.events == 1 &&
+         mf_open(new_path, NULL, &store, NULL) == MF_OK &&
+         mf_next_code(store, NULL, &code, NULL) == MF_OK && code.code.size == 1;
+  check(fine, "salvage takes over what can be, and leaves out the rest");
+  if (!fine) return;
+  mf_free(code.code);
+  mf_close(store);
+  strcat(new_path, "-lock");
+  unlink(new_path);
+  new_path[strlen(new_path) - 5] = '\0';
+}
+
+static void a_list_of_commands_ends(void) {
+  static const uint8_t last_key[16] = {255, 255, 255, 255, 255, 255, 255, 255,
+                                       255, 255, 255, 255, 255, 255, 255, 255};
+  uint8_t sealed[8] = {1, 'a', 'c'};
+  mf_commands *commands;
+  mf_kept_command kept;
+  mf_bytes key = mf__bytes(last_key, sizeof last_key);
+  int count = 0;
+  mf_store *store = open_new();
+  mf__seal(sealed, 3, key, mf__seal_seed(store->env->record.seed, MF__IN_BESIDE + MF__COMMANDS));
+  bool fine = put(store, store->env->beside[MF__COMMANDS], key, mf__bytes(sealed, 3 + MF__SEAL)) &&
+              mf_commands_open(store, INT64_MIN, bytes(""), &commands, NULL) == MF_OK;
+  while (fine && count < 5 && mf_commands_next(commands, &kept, NULL) == MF_OK)
+    count++;
+  check(fine && count == 1,
+        "a list of kept commands ends, also with the last key that there can be");
+  if (fine) mf_commands_close(commands);
+  mf_close(store);
+}
+
 int main(void) {
   const char *shm = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
   snprintf(path, sizeof path, "%s/moonfold-findings-%d", shm, (int)getpid());
@@ -113,6 +167,8 @@ int main(void) {
   an_id_may_lead_beyond_the_log();
   salvage_goes_on_behind_what_may_not_be_appended();
   a_key_may_lead_to_nothing();
+  what_is_kept_may_be_odd();
+  a_list_of_commands_ends();
   unlink(path);
   unlink(lock_path);
   unlink(new_path);

@@ -110,6 +110,23 @@ bool mf__beside_unseal(const mf__beside_put *put, uint64_t seed, mf_bytes *value
   return mf__unseal(value, mf__bytes(put->key, put->key_size), seed);
 }
 
+/* ---- what an entry looks like ---- */
+
+bool mf__beside_fits(int kind, mf_bytes key, mf_bytes value) {
+  const uint8_t *p = value.data, *limit = p + value.size;
+  uint64_t name;
+  switch (kind) {
+  case MF__CODE: /* a time, the code */
+    return key.size == MF_DIGEST_SIZE && value.size >= 8;
+  case MF__SNAPSHOTS: /* a checksum, a time, the state */
+    return key.size == MF__BESIDE_KEY_MAX && value.size >= 16;
+  default: /* a stream's name, the command; a time is not MF_NOW */
+    return key.size == 16 && mf__be64_read(key.data) != 0 &&
+           (p = mf__varint_read(p, limit, &name)) && name >= 1 && name <= MF_STREAM_NAME_MAX &&
+           name <= (uint64_t)(limit - p);
+  }
+}
+
 /* ---- writing ---- */
 
 static int write_put(mf_txn *txn, int kind, const mf__beside_put *put) {

@@ -43,7 +43,8 @@ static int find(mf__view *view, const mf_txn *txn, const uint8_t *digest, mf_cod
   bool found = txn && find_staged(txn, key, &value);
   int status = found ? MF_OK : mf__beside_get(view, MF__CODE, key, &value, &found, error);
   if (status != MF_OK || !found) return status == MF_OK ? MF_DONE : status;
-  if (value.size < TIME_SIZE) return mf__corrupt_index(error, view->env, "the code that is kept");
+  if (!mf__beside_fits(MF__CODE, key, value))
+    return mf__corrupt_index(error, view->env, "the code that is kept");
   if (read_code(key, value, record)) return MF_OK;
   return mf__fail(error, MF_NO_MEMORY, "no memory for code");
 }
@@ -70,7 +71,7 @@ static int next(mf__view *view, const uint8_t *after, mf_code_record *record, mf
   mf_bytes bytes = mf__bytes(value.mv_data, value.mv_size);
   mf_bytes digest = mf__bytes(key.mv_data, key.mv_size);
   if (!mf__unseal(&bytes, digest, mf__seal_seed(env->record.seed, MF__IN_BESIDE + MF__CODE)) ||
-      digest.size != MF_DIGEST_SIZE || bytes.size < TIME_SIZE)
+      !mf__beside_fits(MF__CODE, digest, bytes))
     return mf__corrupt_index(error, env, "the code that is kept");
   if (read_code(digest, bytes, record)) return MF_OK;
   return mf__fail(error, MF_NO_MEMORY, "no memory for code");

@@ -112,14 +112,11 @@ struct mf_commands {
 static int list_one(mf_commands *c, mf_bytes key, mf_bytes value, mf_error *error) {
   const mf__env *env = c->store->env;
   uint64_t size;
-  if (key.size != KEY_SIZE ||
-      !mf__unseal(&value, key, mf__seal_seed(env->record.seed, MF__IN_BESIDE + MF__COMMANDS)))
+  if (!mf__unseal(&value, key, mf__seal_seed(env->record.seed, MF__IN_BESIDE + MF__COMMANDS)) ||
+      !mf__beside_fits(MF__COMMANDS, key, value))
     return mf__corrupt_index(error, env, "a command that is kept");
   const uint8_t *p = value.data, *limit = p + value.size;
   p = mf__varint_read(p, limit, &size);
-  if (time_of(key.data) == MF_NOW || !p || size == 0 || size > MF_STREAM_NAME_MAX ||
-      size > (uint64_t)(limit - p))
-    return mf__corrupt_index(error, env, "a command that is kept");
   if (size < c->prefix.size || memcmp(p, c->prefix.size ? c->prefix.data : p, c->prefix.size) != 0)
     return MF_OK;
   size_t start = c->bytes.size, rest = (size_t)(limit - p);
@@ -130,10 +127,11 @@ static int list_one(mf_commands *c, mf_bytes key, mf_bytes value, mf_error *erro
   return MF_OK;
 }
 
-/* The smallest key behind this one. */
-static void increment(uint8_t key[KEY_SIZE]) {
+/* The smallest key behind this one; false where there is none. */
+static bool increment(uint8_t key[KEY_SIZE]) {
   for (int i = KEY_SIZE; i-- > 0;)
-    if (++key[i] != 0) return;
+    if (++key[i] != 0) return true;
+  return false;
 }
 
 static int fill(mf_commands *c, mf__view *view, mf_error *error) {
@@ -157,8 +155,7 @@ static int fill(mf_commands *c, mf__view *view, mf_error *error) {
   }
   mdb_cursor_close(cursor);
   if (rc != 0 && rc != MDB_NOTFOUND) return mf__fail_db(error, rc, env->path);
-  c->done = seen == 0;
-  increment(c->next_key);
+  c->done = seen == 0 || !increment(c->next_key);
   return status;
 }
 

@@ -858,6 +858,8 @@ int mf__beside_stage(mf_txn *txn, int kind, mf_bytes key, mf_bytes head, mf_byte
 /* A stored value, unsealed, in the view. A broken seal is MF_CORRUPT. */
 int mf__beside_get(mf__view *view, int kind, mf_bytes key, mf_bytes *value, bool *found,
                    mf_error *error);
+/* Whether key and value, unsealed, are such as this kind has. */
+bool mf__beside_fits(int kind, mf_bytes key, mf_bytes value);
 bool mf__beside_unseal(const mf__beside_put *put, uint64_t seed, mf_bytes *value);
 void mf__beside_rollback(mf_txn *txn, const size_t counts[MF__BESIDE]);
 void mf__beside_free(mf_txn *txn);

@@ -604,9 +604,10 @@ static bool copy_beside(void *context, const mf__entry *entry) {
   copying *c = context;
   salvage *s = c->s;
   mf_bytes value = entry->value, nothing = {NULL, 0};
-  if (entry->missing || entry->key.size > MF__BESIDE_KEY_MAX || !value.data ||
+  if (entry->missing || !value.data ||
       !mf__unseal(&value, entry->key,
-                  mf__seal_seed(s->remains->record.seed, MF__IN_BESIDE + c->which)))
+                  mf__seal_seed(s->remains->record.seed, MF__IN_BESIDE + c->which)) ||
+      !mf__beside_fits(c->which, entry->key, value))
     return true;
   if (!c->txn && (s->status = mf_begin(s->store, &c->txn, s->error)) != MF_OK) return false;
   s->status = mf__beside_stage(c->txn, c->which, entry->key, value, nothing, s->error);

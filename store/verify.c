@@ -667,9 +667,9 @@ static void check_ids_all(verification *v) {
 
 /* ---- what stands beside the log ---- */
 
-static bool fits(verification *v, mf_bytes key) {
-  if (strcmp(v->database, "snapshots") != 0) return key.size == 16;
-  if (key.size != MF__BESIDE_KEY_MAX) return false;
+static bool fits(verification *v, int which, mf_bytes key, mf_bytes value) {
+  if (!mf__beside_fits(which, key, value)) return false;
+  if (which != MF__SNAPSHOTS) return true;
   const uint8_t *k = key.data;
   const stream_sum *stream = stream_of(v, mf__be64_read(k));
   uint64_t version = mf__be64_read(k + 24);
@@ -684,8 +684,9 @@ static bool check_beside(void *context, const mf__entry *entry) {
   if (entry->missing || !kind) return true; /* told already; of a later version */
   if (kind->sealed < 0 || !unseal(v, kind->sealed, entry->key, &value))
     wrong(v, MF_PART_BESIDE, 0, entry->page, "%s: an entry's checksum differs", v->database);
-  else if (!fits(v, entry->key))
-    wrong(v, MF_PART_BESIDE, 0, entry->page, "%s: an entry belongs to nothing", v->database);
+  else if (!fits(v, kind->sealed - MF__IN_BESIDE, entry->key, value))
+    wrong(v, MF_PART_BESIDE, 0, entry->page, "%s: an entry makes no sense, or belongs to nothing",
+          v->database);
   return !v->no_memory;
 }
 

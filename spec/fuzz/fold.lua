@@ -103,12 +103,12 @@ return function(input)
   local stream, bytes = "s-" .. runs, input:sub(2)
   tools.append(store, stream, bytes)
   compare(stream)
-  local fine, value = tools.decode(bytes)
-  if not fine then return end
-  local command = { type = kinds[input:byte() % #kinds + 1], data = value }
-  local right = decided(plain, stream, command)
-  local answer = decided(loaded, stream, command)
+  if not tools.decode(bytes) then return end
+  local kind = kinds[input:byte() % #kinds + 1]
+  -- Plain Lua may change what it is given.
+  local right = decided(plain, stream, { type = kind, data = select(2, tools.decode(bytes)) })
+  local answer = decided(loaded, stream, { type = kind, data = select(2, tools.decode(bytes)) })
   if answer ~= right and not is_limit(answer) then
-    tools.fail(("%s: plain Lua: %s; a script: %s"):format(command.type, right, answer))
+    tools.fail(("%s: plain Lua: %s; a script: %s"):format(kind, right, answer))
   end
 end

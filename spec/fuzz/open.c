@@ -48,6 +48,11 @@ static bool file_is_sound(char why[300]) {
   return sound;
 }
 
+static void finding(const char *what, const char *why) {
+  fprintf(stderr, "%s: %s\n", what, why);
+  abort();
+}
+
 /* How many events were read before something was wrong. */
 static int64_t read_events(mf_store *store, mf_bytes stream, bool backwards) {
   mf_read_options options = MF_READ_OPTIONS_INIT;
@@ -75,12 +80,12 @@ static void read_streams(mf_store *store, bool sound) {
   for (int i = 0; i < 1000 && mf_streams_next(streams, &name, &version, NULL) == MF_OK; i++) {
     memcpy(copy, name.data, name.size);
     int64_t count = read_events(store, (mf_bytes){copy, name.size}, i % 2);
-    if (sound && count != version) abort();
+    if (sound && count != version) finding("not every event of a stream is read", path);
   }
   mf_streams_close(streams);
 }
 
-static void read_beside(mf_store *store) {
+static void read_beside(mf_store *store, bool sound) {
   mf_code_record code;
   mf_commands *commands;
   mf_kept_command kept;
@@ -90,13 +95,16 @@ static void read_beside(mf_store *store) {
   mf_beside_stats beside;
   uint8_t after[MF_DIGEST_SIZE];
   size_t count = 0;
-  for (int i = 0; mf_next_code(store, i ? after : NULL, &code, NULL) == MF_OK; i++) {
+  int status = MF_OK;
+  for (int i = 0; (status = mf_next_code(store, i ? after : NULL, &code, NULL)) == MF_OK; i++) {
     memcpy(after, code.digest, sizeof after);
     mf_free(code.code);
   }
+  if (sound && status != MF_DONE) finding("not all code is read", path);
   if (mf_commands_open(store, INT64_MIN, (mf_bytes){NULL, 0}, &commands, NULL) == MF_OK) {
-    while (mf_commands_next(commands, &kept, NULL) == MF_OK)
+    while ((status = mf_commands_next(commands, &kept, NULL)) == MF_OK)
       count += kept.command.size;
+    if (sound && status != MF_DONE) finding("not every kept command is read", path);
     mf_commands_close(commands);
   }
   if (mf_snapshots_by_digest(store, digests, 8, &count, NULL) != MF_OK) count = 0;
@@ -134,11 +142,6 @@ static bool append(mf_store *store) {
   return mf_append_to_stream(store, mf__bytes("stream", 6), &event, 1, NULL, NULL, NULL) == MF_OK;
 }
 
-static void finding(const char *what, const char *why) {
-  fprintf(stderr, "%s: %s\n", what, why);
-  abort();
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   mf_open_options options;
   mf__source source = {-1, data, size};
@@ -160,7 +163,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (sound && (count != report.events || read_events(store, mf__bytes(NULL, 0), true) != count))
     finding("not every event is read", path);
   read_streams(store, sound);
-  read_beside(store);
+  read_beside(store, sound);
   bool appended = append(store);
   mf_close(store);
   if (sound && appended && !file_is_sound(why)) finding("an append has damaged it", why);

@@ -193,13 +193,22 @@ local function load_decider(text, options)
   return decider
 end
 
+-- Scripts do not see which code decided an event; a host does.
+local function without_code(event)
+  if event.code_digest == nil then return event end
+  local copy = {}
+  for name, value in pairs(event) do copy[name] = value end
+  copy.code_digest = nil
+  return copy
+end
+
 -- A fold without anything of ours but the events: the hash of its state; false and why, where there is none.
 local function plain_fold(store, stream, text)
   local decider = load(text)()
   return pcall(function()
     local state = decider.initial_state()
     for event in store:events(stream) do
-      local new = decider.evolve[event.type](state, event)
+      local new = decider.evolve[event.type](state, without_code(event))
       if new ~= nil then state = new end
     end
     return moonfold.hash(state)
