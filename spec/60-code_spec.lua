@@ -187,10 +187,35 @@ describe("the digests of a loaded decider", function()
         end
         assert.same({ "nil", decider.digest, decider.digest }, digests)
       end
-      local told = run("echo .code till-1@2 | %s %s", program, support.quote(copy))
-      for _, part in ipairs { decider.digest, '{"fee":3}', script, "return { factor = 1, price = 5 }" } do
-        assert.truthy(told:find(part, 1, true), part)
+      local listed = run("%s code %s", program, support.quote(copy))
+      assert.matches("^" .. decider.digest .. "\t[%dTZ.:-]+\t%S+\n$", listed)
+      for _, asking in ipairs { "echo .code till-1@2 | %s %s", "%s code %s till-1@2 2>&1", "%s code %s 3 2>&1",
+        "%s code %s " .. decider.digest .. " 2>&1" } do
+        local told = run(asking, program, support.quote(copy))
+        for _, part in ipairs { decider.digest, '{"fee":3}', script, "return { factor = 1, price = 5 }" } do
+          assert.truthy(told:find(part, 1, true), part)
+        end
       end
+      local whole = moonfold.from_json(run("%s code %s till-1@2 --json", program, support.quote(copy)))
+      assert.same({ decider.digest, { fee = 3 }, script }, { whole.digest, whole.params, whole.sources[1].text })
+    end
+  end)
+
+  it("are asked for clearly, or it is said what is missing", function()
+    local store <close>, path = support.open()
+    store:append_to_stream("till-1", { type = "Paid" })
+    for asked, answer in pairs {
+      ["till-1@1"] = { "^moonfold: not_found: till%-1@1 was not decided by a script: it was appended", 1 },
+      ["till-1@2"] = { "^moonfold: not_found: till%-1 has no event 2\n$", 1 },
+      ["2"] = { "^moonfold: not_found: the log has no event 2\n$", 1 },
+      ["tall-1@1"] = { 'there is no stream "tall%-1": did you mean "till%-1"', 1 },
+      ["till-1"] = { '^moonfold: "till%-1" is no event: write STREAM@VERSION', 2 },
+      [("0"):rep(32)] = { "the code 0+ is not in this store", 1 },
+    } do
+      local result = support.shell(("%s code %s %s"):format(support.program(), support.quote(path), asked))
+      assert.equal(answer[2], result.status)
+      assert.matches(answer[1], result.stderr)
+      assert.equal("", result.stdout)
     end
   end)
 

@@ -168,6 +168,21 @@ local commands = {
     },
   },
   {
+    name = "code", module = "moonfold.cli.code",
+    summary = "show the code that decided an event, as it was then",
+    arguments = {
+      store,
+      { "EVENT", "STREAM@VERSION, its position in the log, or the digest of the code", optional = true },
+    },
+    options = { json, tables },
+    text = { "Without EVENT: all code that has decided something here. Its sources are kept in the store, with what"
+      .. " they require and their parameters. The digest of an event's code is in its JSON, too: read --json." },
+    examples = {
+      { "moonfold code shop.fold", "whose code has decided something?" },
+      { "moonfold code shop.fold cart-1@3 > then.lua", "which code decided this?" },
+    },
+  },
+  {
     name = "check", module = "moonfold.cli.check",
     summary = "tell what is wrong with the rules, and what an edit of them would change",
     arguments = { store, script },

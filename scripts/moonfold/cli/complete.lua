@@ -66,6 +66,11 @@ end
 local offers = {
   STREAM = function(word, given) return streams(given.STORE, word) end,
   PREFIX = function(word, given) return streams(given.STORE, word) end,
+  EVENT = function(word, given)
+    local found = streams(given.STORE, word)
+    for i, name in ipairs(found) do found[i] = name .. "@" end
+    return found
+  end,
   TYPE = function(word, given)
     if given.SCRIPT then return command_types(given.SCRIPT, given.STREAM, word) end
     return types(given.STORE, word)
