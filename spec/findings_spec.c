@@ -6,6 +6,7 @@
 #include "../store/internal.h"
 #include "check.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -159,6 +160,63 @@ static void a_list_of_commands_ends(void) {
   mf_close(store);
 }
 
+/* Lowers the second key of every page that leads to others and has keys of 8 bytes, where that key
+ * is `key`. Returns the largest such key. */
+static uint64_t lower_branch_keys(uint64_t key, uint64_t by) {
+  enum { BRANCH = 1, PAGE = 4096 };
+  uint64_t largest = 0;
+  uint8_t page[PAGE];
+  FILE *file = fopen(path, "r+b");
+  for (long at = 2 * PAGE; file && fseek(file, at, SEEK_SET) == 0; at += PAGE) {
+    if (fread(page, PAGE, 1, file) != 1) break;
+    uint32_t node = mf__u16_read(page + 18);
+    if (mf__u16_read(page + 10) != BRANCH || node > PAGE - 16 || mf__u16_read(page + node + 6) != 8)
+      continue;
+    uint64_t found = mf__u64_read(page + node + 8);
+    if (found > largest) largest = found;
+    if (found != key) continue;
+    mf__u64_write(page + node + 8, key - by);
+    fseek(file, at, SEEK_SET);
+    fwrite(page, PAGE, 1, file);
+  }
+  if (file) fclose(file);
+  return largest;
+}
+
+static int read_at(mf_store *store, int64_t position) {
+  mf_read_options options = MF_READ_OPTIONS_INIT;
+  mf_reader *reader = NULL;
+  mf_event event;
+  options.from = options.to = position;
+  int status = mf_reader_open(store, NULL, &options, &reader, NULL);
+  if (status == MF_OK) status = mf_reader_next(reader, &event, NULL);
+  mf_reader_close(reader);
+  return status;
+}
+
+static void a_key_may_lead_past_its_block(void) {
+  enum { BLOCKS = 400 };
+  static const char data[5000];
+  mf_store *store = open_new();
+  mf_new_event event = {bytes("Noted"), mf__bytes(data, sizeof data), {NULL, 0}, {NULL, 0}};
+  bool fine = true;
+  char name[32];
+  for (int i = 1; i <= BLOCKS; i++) {
+    snprintf(name, sizeof name, "a-stream-%d", i);
+    fine = fine && mf_append_to_stream(store, bytes(name), &event, 1, NULL, NULL, NULL) == MF_OK;
+  }
+  int64_t first = (int64_t)lower_branch_keys(0, 0), to = MF_LAST; /* of the log, not of the names */
+  lower_branch_keys((uint64_t)first, 20);
+  mf_reader *reader;
+  snprintf(name, sizeof name, "a-stream-%d", (int)first - 10);
+  const mf_bytes stream = bytes(name);
+  fine = fine && first > 20 && read_at(store, first) == MF_OK &&
+         read_at(store, first - 21) == MF_OK && read_at(store, first - 10) == MF_CORRUPT &&
+         mf_readers_open(store, NULL, &stream, &to, 1, SIZE_MAX, &reader, NULL) == MF_CORRUPT;
+  check(fine, "an event that a damaged key leads past is corrupt, and nothing else is read for it");
+  mf_close(store);
+}
+
 int main(void) {
   const char *shm = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
   snprintf(path, sizeof path, "%s/moonfold-findings-%d", shm, (int)getpid());
@@ -169,6 +227,7 @@ int main(void) {
   a_key_may_lead_to_nothing();
   what_is_kept_may_be_odd();
   a_list_of_commands_ends();
+  a_key_may_lead_past_its_block();
   unlink(path);
   unlink(lock_path);
   unlink(new_path);

@@ -139,8 +139,8 @@ int mf__view_block(mf__view *view, int64_t position, mf__block *block, mf_error 
   if (rc == MDB_NOTFOUND) return mf__corrupt_event(error, view->env, position, "it is missing");
   if (rc != 0) return mf__fail_db(error, rc, view->env->path);
   memcpy(&first, key.mv_data, sizeof first);
-  if (block_between(view, first, next, from_db(value), block)) return MF_OK;
-  if (!mf__block_parse(first, from_db(value), block))
+  if (!block_between(view, first, next, from_db(value), block) &&
+      !mf__block_parse(first, from_db(value), block))
     return mf__corrupt_event(error, view->env, position, "its block's header");
   if (wanted < first || wanted - first >= block->count)
     return mf__corrupt_event(error, view->env, position, "it is missing");
