@@ -369,6 +369,28 @@ static void streams_are_read_at_once(mf_store *store) {
   check(fine, "a stream for which there is no room has no reader, and none has where one is wrong");
 }
 
+/* Of which one stands in the log in one piece. */
+static void a_long_stream_is_not_read_beyond_the_room(mf_store *store) {
+  enum { EVENTS = 2000 };
+  static mf_new_event events[EVENTS];
+  const mf_bytes streams[2] = {bytes("in-one-piece"), bytes("interleaved-2")};
+  const int64_t to[2] = {MF_LAST, 700};
+  mf_reader *readers[2];
+  for (int i = 0; i < EVENTS; i++)
+    events[i] = (mf_new_event){bytes("Woven"), streams[0], {NULL, 0}, {NULL, 0}};
+  bool fine = mf_append_to_stream(store, streams[0], events, EVENTS, NULL, NULL, NULL) == MF_OK &&
+              mf_readers_open(store, NULL, streams, to, 2, 1 << 20, readers, NULL) == MF_OK &&
+              gives(readers[0], "in-one-piece", 1, EVENTS) &&
+              gives(readers[1], "interleaved-2", 1, 700);
+  for (int i = 0; i < 2; i++)
+    mf_reader_close(readers[i]);
+  fine = fine && mf_readers_open(store, NULL, streams, to, 2, 64 << 10, readers, NULL) == MF_OK &&
+         !readers[0] && readers[1] && gives(readers[1], "interleaved-2", 1, 700);
+  for (int i = 0; i < 2; i++)
+    mf_reader_close(readers[i]);
+  check(fine, "a stream that stands in one piece is read as far as there is room, not to its end");
+}
+
 /* ---- copies, and facts about a file ---- */
 
 /* Appends the two events of a command, with everything that can stand beside them. */
@@ -562,6 +584,7 @@ int main(void) {
     if (i == 1) a_reading_thread_does_not_wait_for_itself(store);
     interleaved_streams_come_back(store);
     streams_are_read_at_once(store);
+    a_long_stream_is_not_read_beyond_the_room(store);
     if (i == 0) facts_are_told(store);
     snapshots_are_counted(store);
     check(mf_close(store) == MF_OK, "closing succeeds");

@@ -641,27 +641,40 @@ static int renew_view(gathering *g, mf_error *error) {
   return status;
 }
 
+/* The next events of a stretch: those that stand in one block, or one that is staged. */
+static int copy_some(gathering *g, mf_reader *r, uint64_t *position, uint64_t end,
+                     mf_error *error) {
+  uint64_t first = *position, last = first;
+  int status = MF_OK;
+  if (g->view->staged && first > (uint64_t)g->view->staged->base_position)
+    status = add_staged(r, g->view, (int64_t)first, r->next, error);
+  else {
+    if (first < g->block.first || first - g->block.first >= g->block.count) {
+      g->block.count = 0;
+      status = mf__view_block(g->view, (int64_t)first, &g->block, error);
+      if (status != MF_OK) return status;
+    }
+    last = g->block.first + g->block.count - 1;
+    if (last >= end) last = end - 1;
+    status = add_slice(r, g->view, &g->block, (uint32_t)(first - g->block.first),
+                       (uint32_t)(last - g->block.first), r->next, error);
+  }
+  g->looked += last - first + 1;
+  *position = last + 1;
+  return status;
+}
+
+/* MF_DONE: there is no room for it. */
 static int copy_stretch(gathering *g, mf_reader *r, const stretch *s, mf_error *error) {
   uint64_t position = s->position, end = s->position + s->length;
   while (position < end) {
-    if (g->view->staged && position > (uint64_t)g->view->staged->base_position) {
-      int status = add_staged(r, g->view, (int64_t)position++, r->next, error);
-      if (status != MF_OK) return status;
-      continue;
-    }
-    if (position < g->block.first || position - g->block.first >= g->block.count) {
-      g->block.count = 0;
-      int status = mf__view_block(g->view, (int64_t)position, &g->block, error);
-      if (status != MF_OK) return status;
-    }
-    uint64_t last = g->block.first + g->block.count - 1;
-    if (last >= end) last = end - 1;
-    int status = add_slice(r, g->view, &g->block, (uint32_t)(position - g->block.first),
-                           (uint32_t)(last - g->block.first), r->next, error);
+    if (g->bytes > g->most) return MF_DONE;
+    size_t before = r->bytes.size;
+    int status = renew_view(g, error);
+    if (status == MF_OK) status = copy_some(g, r, &position, end, error);
     if (status != MF_OK) return status;
-    position = last + 1;
+    g->bytes += r->bytes.size - before;
   }
-  g->looked += s->length;
   return MF_OK;
 }
 
@@ -670,16 +683,12 @@ static int copy_all(gathering *g, mf_error *error) {
   for (size_t i = 0; i < g->count; i++) {
     mf_reader **r = &g->readers[g->list[i].reader];
     if (!*r) continue;
-    if (g->bytes > g->most) { /* whoever lacks something goes without */
-      mf_reader_close(*r);
-      *r = NULL;
-      continue;
-    }
-    int status = renew_view(g, error);
-    size_t before = (*r)->bytes.size;
-    if (status == MF_OK) status = copy_stretch(g, *r, &g->list[i], error);
-    if (status != MF_OK) return status;
-    g->bytes += (*r)->bytes.size - before;
+    int status = copy_stretch(g, *r, &g->list[i], error);
+    if (status < 0) return status;
+    if (status == MF_OK) continue;
+    g->bytes -= (*r)->bytes.size; /* whoever lacks something goes without */
+    mf_reader_close(*r);
+    *r = NULL;
   }
   return MF_OK;
 }
