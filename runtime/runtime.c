@@ -556,7 +556,7 @@ static int handle_alone_or_shared(handling *h, mf_error *error) {
   h->shared = true;
   int status = mf_transact(store, handle_in, h, error);
   mfr_outcome_end(&h->outcome, status == MF_OK);
-  if (status != MF_OK && h->status == MF_OK) mf_result_free(h->result); /* the commit failed */
+  if (status < 0 && h->status >= 0) mf_result_free(h->result); /* the commit failed */
   return status == MF_OK ? h->status : status;
 }
 
