@@ -438,7 +438,6 @@ static void free_problem(void *context, uint64_t number, const char *why) {
   if (visitor->problem) visitor->problem(visitor->context, number, why);
 }
 
-/* An entry of the free list: the pages that a transaction has given back, in descending order. */
 /* Pages that the file does not have are told by the free list alone, each of them once. */
 static bool note_behind(mf__walk *walk, uint64_t number) {
   uint64_t i = number - walk->pages;
@@ -449,6 +448,7 @@ static bool note_behind(mf__walk *walk, uint64_t number) {
   return true;
 }
 
+/* An entry of the free list: the pages that a transaction has given back, in descending order. */
 static bool add_free(void *context, const mf__entry *entry) {
   freeing *f = context;
   mf__walk *walk = f->walk;
