@@ -496,13 +496,15 @@ static int publish_new_file(mf__env *env, const char *path, mf_error *error) {
 /*
  * The name of a store must outlive a power cut before anything in it is acknowledged. Who created
  * the file may have been killed, or met an error, before it had synced that: so everybody who opens
- * a store to which nothing was written yet does it.
+ * a store to which nothing was written yet does it; unless it is somebody else's, in a folder that
+ * they may not read.
  */
-static int settle_name(const mf__env *env, mf_error *error) {
+static int settle_name(const mf__env *env, bool created, mf_error *error) {
   MDB_envinfo info;
   mdb_env_info(env->db, &info);
   if (env->read_only || info.me_last_txnid > 1) return MF_OK;
-  return mf__fail_db(error, mf__folder_sync(env->path), env->path);
+  int rc = mf__folder_sync(env->path);
+  return rc == EACCES && !created ? MF_OK : mf__fail_db(error, rc, env->path);
 }
 
 /* What the store will be like, should it be created. */
@@ -622,7 +624,7 @@ static int env_for_file(const char *path, int fd, bool writable, bool create,
   if (status == MF_OK && kind != MF__FILE_NEW)
     status = check_trees(env, options->check_pages, error);
   if (status == MF_OK) status = prepare(env, kind == MF__FILE_NEW, error);
-  if (status == MF_OK) status = settle_name(env, error);
+  if (status == MF_OK) status = settle_name(env, kind == MF__FILE_NEW, error);
   if (status != MF_OK) {
     env_free(env);
     return status;
