@@ -519,7 +519,10 @@ void mfr_snapshot_alone(lua_State *L, mfr_state *state, mfr_call *call, mfr_deci
       status = mf_commit(txn, NULL);
     else
       mf_abort(txn);
-    if (status == MF_OK) d->snapshot = version;
+    if (status == MF_OK)
+      d->snapshot = version;
+    else
+      d->due = version + READ_EVERY; /* as above; it is not encoded in vain for every read */
   }
   mfr_give_back(state, bytes);
   lua_pop(L, 1);

@@ -68,7 +68,8 @@ int mf__file_extend(int fd, uint64_t from, uint64_t to) {
 
 uint64_t mf__file_room(int fd) {
   struct statvfs s;
-  return fstatvfs(fd, &s) == 0 ? (uint64_t)s.f_bavail * s.f_frsize : UINT64_MAX;
+  bool told = fstatvfs(fd, &s) == 0 && s.f_blocks > 0; /* some filesystems tell nothing */
+  return told ? (uint64_t)s.f_bavail * s.f_frsize : UINT64_MAX;
 }
 
 void mf__file_close(int fd) {
