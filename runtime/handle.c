@@ -684,6 +684,13 @@ static void keep_state(lua_State *L, mfr_state *state, work *w, mfr_decider *d) 
   lua_pop(L, 1);
 }
 
+static void keep_accepted(lua_State *L, mfr_state *state, work *w, size_t count,
+                          const mf_append_result *appended) {
+  mfr_answered answer = {appended->repeated ? 0 : count,
+                         appended->last_position - (int64_t)count + 1};
+  mfr_kept_accept(L, state, &w->call, &answer);
+}
+
 /* Decides command i, records the events, folds them, and adds them to the list at `result`. */
 static void decide_one(lua_State *L, mfr_state *state, work *w, mfr_decider *d, size_t i,
                        int result) {
@@ -706,11 +713,7 @@ static void decide_one(lua_State *L, mfr_state *state, work *w, mfr_decider *d, 
     appended.last_position += (int64_t)count;
   } else if (count > 0)
     record(L, state, w, c, decided - 1, events, count, &appended);
-  if (state->keeping) {
-    mfr_answered answer = {appended.repeated ? 0 : count,
-                           appended.last_position - (int64_t)count + 1};
-    mfr_kept_accept(L, state, &w->call, &answer);
-  }
+  if (state->keeping) keep_accepted(L, state, w, count, &appended);
   if (appended.repeated) { /* message ids of the decider's own, recorded before */
     add_recorded(L, state, w, d, result, appended.first_version, appended.version);
     lua_settop(L, top);
