@@ -59,8 +59,9 @@ static bool time_is_up(mfr_sandbox *sandbox) {
     sandbox->clock_limit = more(sandbox->clock_limit, used);
   }
   int64_t left = sandbox->clock_limit - used;
-  sandbox->clock_rests = now + left;
-  return left < 0;
+  if (left < 0) return true;
+  sandbox->clock_rests = more(now, left);
+  return false;
 }
 
 static void on_count(lua_State *L, lua_Debug *frame);
