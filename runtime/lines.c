@@ -29,12 +29,20 @@ static void put_base64(lua_State *L, const mfr_state *state, mfr_buffer *out, mf
   put(L, state, out, "\"");
 }
 
+/* Whether an import takes the JSON of an encoding for what it is: metadata is an object there. */
+static bool comes_back(const char *name, mf_bytes encoded) {
+  mf_value value = mf_value_of(encoded);
+  mf_kind kind = mf_value_kind(value);
+  return value.at && (strcmp(name, "metadata") != 0 || kind == MF_MAP || kind == MF_LIST);
+}
+
 /* A payload as JSON, or, when it was not written by the runtime and JSON could not bring it back,
  * its bytes. */
 static void put_payload(lua_State *L, const mfr_state *state, mfr_buffer *out, const char *name,
                         mf_bytes payload, int tags) {
   char key[64];
-  bool canonical = mfr_is_canonical(payload.data, payload.size);
+  bool canonical = tags == MFR_JSON_EXACT ? comes_back(name, payload)
+                                          : mfr_is_canonical(payload.data, payload.size);
   snprintf(key, sizeof key, ",\"%s%s\":", name, canonical ? "" : "_base64");
   put(L, state, out, key);
   if (canonical)

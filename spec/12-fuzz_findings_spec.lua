@@ -88,6 +88,17 @@ describe("fuzzing has shown that", function()
       assert.matches('"recorded_at" is a time', answer.stderr, 1, true)
     end)
 
+    it("takes back metadata that a C host recorded and that is no object", function()
+      local path, copy, exported = support.path(), support.path(), support.path()
+      import(path, { '{"stream_name":"s","type":"Noted","metadata_base64":"Cw=="}' }) -- 11
+      local text = support.shell(support.program() .. " export " .. support.quote(path)).stdout
+      assert.matches('"metadata_base64":"Cw=="', text, 1, true)
+      support.write(exported, text)
+      local answer = support.shell(("%s import %s %s"):format(support.program(), support.quote(copy),
+        support.quote(exported)))
+      assert.equal(0, answer.status, answer.stderr)
+    end)
+
     -- What a C host records need not be a value of ours: bytes, for which the command line has a form.
     it("gives what export, log, tail and stats can tell, whatever the last event's data is", function()
       local path, copy, exported = support.path(), support.path(), support.path()

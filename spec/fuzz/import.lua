@@ -1,5 +1,6 @@
--- Fuzzes `moonfold import`: the input is the file. Where its events are recorded, an export of them is imported as the
--- same: a first line as the store's own export has it, positions, ids, appends, code and commands.
+-- Fuzzes `moonfold import` and `export`. The first byte of the input says what the rest is: a file that is imported, or
+-- what is recorded in a store. In both cases an export of that store is imported as the same: positions, times, ids,
+-- appends, code and commands.
 
 local moonfold, host, tools = ...
 
@@ -65,14 +66,26 @@ end
 
 local FINE = { invalid_argument = true, id_conflict = true, incompatible_format = true }
 
+-- An export of the store must make the same store.
+local function comes_back(store)
+  local text = export(store)
+  local again, same
+  run(text, 1 << 22, function(other) again, same = export(other), tools.same(store, other) end)
+  if again ~= text then tools.fail(text .. "became\n" .. tostring(again)) end
+  if not same then tools.fail("what this export made is another store:\n" .. text) end
+end
+
 return function(input)
   if input == "" then return end
-  local piece, text = 1 << (input:byte() % 24), input:sub(2)
-  local first
-  local fine, failure = pcall(run, text, piece, function(store) first = export(store) end)
+  local first, rest = input:byte(), input:sub(2)
+  if first >= 128 then
+    local store <close> = open()
+    tools.record(store, rest)
+    return comes_back(store)
+  end
+  local fine, failure = pcall(run, rest, 1 << (first % 24), function(store)
+    local well, problem = pcall(comes_back, store)
+    if not well then tools.fail(problem) end
+  end)
   if not fine and not FINE[failure.code] then tools.fail(failure) end
-  if not first then return end
-  local again
-  run(first, 1 << 22, function(store) again = export(store) end)
-  if again ~= first then tools.fail(first .. "became\n" .. tostring(again)) end
 end

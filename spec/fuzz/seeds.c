@@ -246,6 +246,12 @@ static const seed imports[] = {
          "\n"),
     {NULL, 0}};
 
+/* What is recorded in a store: flags, a size, data. */
+static const seed recorded[] = {
+    SEED("\x80\x22\x03id1\xfb\x06\x82\xa1k\x01\xa1l\x02\x73\x01\xc0\x17\x02\xff\xfe"),
+    SEED("\x80\x01\x01\xc0"),
+    {NULL, 0}};
+
 static const seed short_texts[] = {
     SEED("2026-11-25 18:28:40.5+01:00"),
     SEED("2024-02-29T00:00Z"),
@@ -287,6 +293,7 @@ int main(int argc, char **argv) {
   pieces(argv[1], "snapshot", snapshots, 21);
   pieces(argv[1], "kept", kept, 3);
   pieces(argv[1], "import", imports, 2);
+  pieces(argv[1], "import", recorded, 0);
   pieces(argv[1], "fold", payloads, 6);
   pieces(argv[1], "text", short_texts, 8);
   return 0;

@@ -9,13 +9,22 @@ local commands = require "moonfold.cli.commands"
 
 local function time(text)
   local micros = host.parse_time(text)
-  if micros and host.parse_time(host.time(micros)) ~= micros then tools.fail(text) end
+  if not micros then return end
+  local written = host.time(micros)
+  if host.parse_time(written) ~= micros then tools.fail(text) end
+  if not text:find("[+-]%d%d:?%d%d$", 11) and written:sub(1, 10) ~= text:sub(1, 10) then
+    tools.fail(text .. " is taken for " .. written)
+  end
 end
 
 local function time_of_bytes(text)
   if #text < 8 then return end
   local micros = ("<i8"):unpack(text)
   local has_form = host.time(micros):find("^%d%d%d%d%-")
+  local is_long = has_form and host.time(micros):find("^[1-9]") -- C's years have as many digits as they need
+  if is_long and os.date("!%Y-%m-%dT%H:%M:%S", micros // 1000000) ~= host.time(micros):sub(1, 19) then
+    tools.fail("another time than C says: " .. host.time(micros))
+  end
   if has_form and host.parse_time(host.time(micros)) ~= micros then tools.fail(host.time(micros)) end
 end
 
