@@ -153,6 +153,24 @@ describe("folding many streams", function()
     assert.same({ "corrupt", "corrupt" }, { results[2].failure.code, results[3].failure.code })
   end)
 
+  it("tells of a stream that is not to be found any more in its place, and folds the others", function()
+    local path = support.path "damaged.fold"
+    local damaged <close> = moonfold.open(path)
+    damaged:append_to_stream("a", event("Added", { n = 1 }))
+    damaged:append_to_stream("a stream to be found", event("Added", { n = 2 }))
+    local bytes, file <close> = support.read(path), assert(io.open(path, "r+b"))
+    for behind in bytes:gmatch "a stream to be found()" do
+      file:seek("set", behind - 1)
+      file:write(string.char(bytes:byte(behind) ~ 1))
+    end
+    file:flush()
+    local results = damaged:aggregate_streams {
+      { stream = "a stream to be found", decider = loaded }, { stream = "a", decider = loaded },
+    }
+    assert.equal("corrupt", results[1].failure.code)
+    assert.equal(1, results[2].state.sum)
+  end)
+
   it("refuses what it cannot fold, and says where", function()
     local function refuses(path, folds)
       support.fails("invalid_argument", { path = path }, store.aggregate_streams, store, folds)

@@ -205,15 +205,20 @@ static void a_key_may_lead_past_its_block(void) {
     snprintf(name, sizeof name, "a-stream-%d", i);
     fine = fine && mf_append_to_stream(store, bytes(name), &event, 1, NULL, NULL, NULL) == MF_OK;
   }
-  int64_t first = (int64_t)lower_branch_keys(0, 0), to = MF_LAST; /* of the log, not of the names */
+  int64_t first = (int64_t)lower_branch_keys(0, 0); /* of the log, not of the names */
   lower_branch_keys((uint64_t)first, 20);
-  mf_reader *reader;
   snprintf(name, sizeof name, "a-stream-%d", (int)first - 10);
-  const mf_bytes stream = bytes(name);
+  const mf_bytes streams[2] = {bytes(name), bytes("a-stream-400")};
+  const int64_t ends[2] = {MF_LAST, MF_LAST};
+  mf_reader *readers[2];
+  mf_event found;
   fine = fine && first > 20 && read_at(store, first) == MF_OK &&
-         read_at(store, first - 21) == MF_OK && read_at(store, first - 10) == MF_CORRUPT &&
-         mf_readers_open(store, NULL, &stream, &to, 1, SIZE_MAX, &reader, NULL) == MF_CORRUPT;
+         read_at(store, first - 21) == MF_OK && read_at(store, first - 10) == MF_CORRUPT;
   check(fine, "an event that a damaged key leads past is corrupt, and nothing else is read for it");
+  fine = mf_readers_open(store, NULL, streams, ends, 2, SIZE_MAX, readers, NULL) == MF_OK &&
+         !readers[0] && readers[1] && mf_reader_next(readers[1], &found, NULL) == MF_OK;
+  check(fine, "of streams that are read at once, a damaged one has no reader, and the others have");
+  if (fine) mf_reader_close(readers[1]);
   mf_close(store);
 }
 

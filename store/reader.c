@@ -571,7 +571,7 @@ static bool add_stretch(gathering *g, uint64_t position, uint64_t length, size_t
   return true;
 }
 
-/* Where the events of a stream stand; it is left to others where there are too many. */
+/* Where the events of a stream stand. MF_DONE: there are too many. */
 static int locate(gathering *g, size_t i, int64_t to, mf_error *error) {
   mf_read_options options = MF_READ_OPTIONS_INIT;
   mf_reader *r = g->readers[i];
@@ -579,11 +579,7 @@ static int locate(gathering *g, size_t i, int64_t to, mf_error *error) {
   int status = resolve(r, g->view, &options, error);
   if (status != MF_OK) return status;
   uint64_t events = r->high >= r->low ? r->high - r->low + 1 : 0;
-  if (events > MOST_GATHERED - g->events) {
-    mf_reader_close(r);
-    g->readers[i] = NULL;
-    return MF_OK;
-  }
+  if (events > MOST_GATHERED - g->events) return MF_DONE;
   g->events += events;
   for (uint64_t version = r->low; version <= r->high;) {
     status = load_chunk(r, g->view, version, error);
@@ -652,6 +648,7 @@ static int copy_some(gathering *g, mf_reader *r, uint64_t *position, uint64_t en
     if (first < g->block.first || first - g->block.first >= g->block.count) {
       g->block.count = 0;
       status = mf__view_block(g->view, (int64_t)first, &g->block, error);
+      if (status != MF_OK) g->block.count = 0;
       if (status != MF_OK) return status;
     }
     last = g->block.first + g->block.count - 1;
@@ -672,25 +669,32 @@ static int copy_stretch(gathering *g, mf_reader *r, const stretch *s, mf_error *
     size_t before = r->bytes.size;
     int status = renew_view(g, error);
     if (status == MF_OK) status = copy_some(g, r, &position, end, error);
-    if (status != MF_OK) return status;
     g->bytes += r->bytes.size - before;
+    if (status != MF_OK) return status;
   }
+  return MF_OK;
+}
+
+/* A stream that lacks something goes without: for room, or because of damage, which who reads it
+ * alone is told. MF_OK, or what concerns all streams. */
+static int go_without(gathering *g, size_t i, int status) {
+  if (status != MF_DONE && status != MF_CORRUPT) return status;
+  g->bytes -= g->readers[i]->bytes.size;
+  mf_reader_close(g->readers[i]);
+  g->readers[i] = NULL;
   return MF_OK;
 }
 
 /* Reads what stands in the list, in its order. */
 static int copy_all(gathering *g, mf_error *error) {
-  for (size_t i = 0; i < g->count; i++) {
-    mf_reader **r = &g->readers[g->list[i].reader];
-    if (!*r) continue;
-    int status = copy_stretch(g, *r, &g->list[i], error);
-    if (status < 0) return status;
-    if (status == MF_OK) continue;
-    g->bytes -= (*r)->bytes.size; /* whoever lacks something goes without */
-    mf_reader_close(*r);
-    *r = NULL;
+  int status = MF_OK;
+  for (size_t k = 0; k < g->count && status == MF_OK; k++) {
+    size_t i = g->list[k].reader;
+    if (!g->readers[i]) continue;
+    status = copy_stretch(g, g->readers[i], &g->list[k], error);
+    status = go_without(g, i, status);
   }
-  return MF_OK;
+  return status;
 }
 
 static int gather(gathering *g, const mf_bytes *streams, const int64_t *to, size_t count,
@@ -698,7 +702,7 @@ static int gather(gathering *g, const mf_bytes *streams, const int64_t *to, size
   int status = mf__load_types(g->view, error);
   for (size_t i = 0; i < count && status == MF_OK; i++) {
     g->readers[i] = new_reader(g->store, g->txn, streams[i]);
-    status = g->readers[i] ? locate(g, i, to[i], error) : no_memory(error);
+    status = g->readers[i] ? go_without(g, i, locate(g, i, to[i], error)) : no_memory(error);
   }
   if (status == MF_OK && !sort_stretches(g)) status = no_memory(error);
   return status == MF_OK ? copy_all(g, error) : status;

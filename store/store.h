@@ -432,7 +432,8 @@ MF_API int64_t mf_reader_version(const mf_reader *reader);
  * its end), and reads their events in the order of the log: a block that holds events of many of
  * them is read once, where one reader after the other would read it for each. All that they return
  * is in memory, at most about `most` bytes and 2^18 events: a stream for which there is no room
- * gets no reader, NULL. A stream that does not exist gets one without events. Each name once.
+ * gets no reader, NULL, and neither does one that is damaged, of which mf_reader_open() tells more.
+ * A stream that does not exist gets one without events. Each name once.
  * Errors: those of mf_reader_open(); then there is no reader.
  */
 MF_API int mf_readers_open(mf_store *store, mf_txn *txn, const mf_bytes *streams, const int64_t *to,
