@@ -68,7 +68,9 @@ local function decided(decider, stream, command)
     end
     return result.code
   end
-  local parts = { moonfold.hash(result.state) }
+  local hashed, hash = pcall(moonfold.hash, result.state) -- plain Lua may hold what cannot leave a script
+  if not hashed then return hash.code end
+  local parts = { hash }
   for i, event in ipairs(result.events) do
     parts[i + 1] = event.type .. (event.data ~= nil and moonfold.hash(event.data) or "")
   end
