@@ -82,7 +82,8 @@ typedef struct encoder {
   mfr_buffer *out;
   const char *path, *field; /* where the value stands; the field may be NULL */
   int depth, most;
-  bool exact; /* see mfr_encode_exactly() */
+  bool exact;   /* see mfr_encode_exactly() */
+  size_t limit; /* of the buffer's bytes, where that is exact */
   step steps[MFR_DEPTH_MAX + 2];
 } encoder;
 
@@ -130,6 +131,8 @@ static void refuse(encoder *e, const char *why) {
 
 static unsigned char *room_for(encoder *e, size_t size) {
   mfr_buffer *buffer = e->out;
+  if (e->exact && (buffer->size > e->limit || size > e->limit - buffer->size))
+    refuse(e, "it takes much more room as bytes than as tables");
   /* What a script gives may be a few tables that stand for billions. */
   if (buffer->capacity - buffer->size < size && !e->exact)
     mfr_sandbox_charge(e->L, e->state, (int64_t)(buffer->size / 2 + size / 16));
@@ -482,6 +485,7 @@ static void encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index, c
   e.depth = 0;
   e.most = most;
   e.exact = exact;
+  e.limit = out->size + 4 * mfr_sandbox_used(state) + ((size_t)1 << 20);
   luaL_checkstack(L, 8, "value");
   lua_pushvalue(L, index);
   size_t before = out->size;

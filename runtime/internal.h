@@ -168,7 +168,8 @@ void mfr_encode(lua_State *L, mfr_state *state, mfr_buffer *out, int index, cons
 /*
  * The same of a state that is folded on: a list that was marked as an array, and is not empty yet,
  * keeps its mark. For mfr_decode_exactly() alone. A script is charged nothing for it: no table may
- * stand in two places.
+ * stand in two places, and what would take much more memory than the sandbox does, as one string in
+ * many places would, raises.
  */
 void mfr_encode_exactly(lua_State *L, mfr_state *state, mfr_buffer *out, int index,
                         const char *path);
@@ -225,6 +226,8 @@ bool mfr_plain_decider(lua_State *L, mfr_state *state, int index);
 /* Work done in C for a script, in instructions of some 5 ns: raises budget_exceeded. In a host's
  * state nothing happens, here and below. */
 void mfr_sandbox_charge(lua_State *L, const mfr_state *state, int64_t instructions);
+/* How many bytes the state's sandbox holds. 0: there is no sandbox. */
+size_t mfr_sandbox_used(const mfr_state *state);
 /* Whether a decision looks at a stream beside its own; and not for the first time. */
 typedef enum mfr_looking { MFR_LOOKS_NOT, MFR_LOOKS, MFR_LOOKS_AGAIN } mfr_looking;
 /* The budget grows with each event of a fold, its time also by what decoding it takes. Events that

@@ -243,3 +243,7 @@ void mfr_sandbox_leave(const mfr_state *state) {
 void mfr_sandbox_charge(lua_State *L, const mfr_state *state, int64_t instructions) {
   if (state->sandbox) mfr_charge(L, instructions);
 }
+
+size_t mfr_sandbox_used(const mfr_state *state) {
+  return state->sandbox ? mfr_pool_used(state->sandbox->pool) : 0;
+}

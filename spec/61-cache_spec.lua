@@ -345,6 +345,8 @@ support.everywhere(function(open)
         ["a number that cannot be stored"] = { "state.x = 0 / 0", "state.x ~= state.x" },
         ["a key or a number"] = { "state.x = { [true] = event.data }", "state.x[true]" },
         ["a key or a number that"] = { "state.x = { [1.5] = event.data }", "state.x[1.5]" },
+        ["too large to be copied"] = { "state.text = state.text or ('x'):rep(1 << 20); state.x = {}; "
+          .. "for i = 1, 100 do state.x[i] = state.text end", "#state.x" },
       } do
         local file = support.write(support.path("strange.lua"), text:format(code[1], code[2]))
         local off = load(file, { cache = false, snapshots = false })
