@@ -285,13 +285,17 @@ $(BUILD)/faults/faults: $(FAULTS_SOURCES) spec/faults/faults.h $(wildcard $(FAUL
 	$(CC) -std=c11 -O1 -g $(filter-out -Wpedantic,$(WARNINGS)) -D_GNU_SOURCE -I$(FAULTS_STORE) $(DEP_CFLAGS) $(CFLAGS) \
 	  $(filter %.c,$^) -o $@ $(FAULTS_WRAPPED:%=-Wl,--wrap=%) $(LMDB_ARCHIVE) $(shell $(PKG_CONFIG) --libs libb2) -lpthread
 
-# Minutes of kills, power cuts, failing calls and planted bugs. `make test` has a short form of it.
+# Minutes of kills, power cuts, failing calls and planted bugs. `make test` has a short form of it. Where the harness
+# itself plays the disk, the real one is memory: it would only be waited for.
 FAULTS_ROUNDS ?= 20
 .PHONY: faults
 faults:
 	$(call packages,$(TEST_PACKAGES))
 	@$(MAKE) --no-print-directory --silent $(BUILD)/faults/faults $(BUILD)/moonfold
-	$(BUILD)/faults/faults all --rounds $(FAULTS_ROUNDS) --folder $(BUILD)/faults
+	@shm=$$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d); for mode in power errors operations disk; do \
+	  $(BUILD)/faults/faults $$mode --rounds $(FAULTS_ROUNDS) --folder $$shm || exit 1; done; rmdir $$shm
+	@for mode in kill concurrency; do \
+	  $(BUILD)/faults/faults $$mode --rounds $(FAULTS_ROUNDS) --folder $(BUILD)/faults || exit 1; done
 	$(BUILD)/moonfold run spec/faults/commands.lua $$(( $(FAULTS_ROUNDS) * 10 ))
 	@$(LUA) spec/faults/plant.lua $(BUILD) "$(CC)"
 
