@@ -293,7 +293,7 @@ faults:
 	$(call packages,$(TEST_PACKAGES))
 	@$(MAKE) --no-print-directory --silent $(BUILD)/faults/faults $(BUILD)/moonfold
 	@shm=$$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d); for mode in power errors operations disk; do \
-	  $(BUILD)/faults/faults $$mode --rounds $(FAULTS_ROUNDS) --folder $$shm || exit 1; done; rmdir $$shm
+	  $(BUILD)/faults/faults $$mode --rounds $(FAULTS_ROUNDS) --folder $$shm || exit 1; done; rm -r $$shm
 	@for mode in kill concurrency; do \
 	  $(BUILD)/faults/faults $$mode --rounds $(FAULTS_ROUNDS) --folder $(BUILD)/faults || exit 1; done
 	$(BUILD)/moonfold run spec/faults/commands.lua $$(( $(FAULTS_ROUNDS) * 10 ))

@@ -18,8 +18,8 @@ local bugs = {
   },
   {
     name = "does not sync the name of a new store", mode = "power", file = "env.c",
-    from = "return mf__fail_db(error, mf__folder_sync(env->path), env->path);",
-    to = "return MF_OK;",
+    from = "  int rc = mf__folder_sync(env->path);",
+    to = "  int rc = 0;",
   },
   {
     name = "drops a posting", mode = "kill", file = "txn.c",
