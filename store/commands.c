@@ -33,22 +33,27 @@ int mf_keep_command(mf_txn *txn, const mf_kept_command *command, mf_error *error
   return mf__txn_note(txn, status);
 }
 
+/* An entry of the database, unsealed. False: it makes no sense. */
+static bool read_command(mf_bytes key, mf_bytes value, mf_kept_command *command) {
+  const uint8_t *limit = (const uint8_t *)value.data + value.size;
+  uint64_t size;
+  if (!mf__beside_fits(MF__COMMANDS, key, value)) return false;
+  const uint8_t *p = mf__varint_read(value.data, limit, &size);
+  *command = (mf_kept_command){time_of(key.data), mf__bytes(p, (size_t)size),
+                               mf__bytes(p + size, (size_t)(limit - p) - (size_t)size)};
+  return true;
+}
+
 int mf_staged_command(const mf_txn *txn, size_t number, mf_kept_command *command, mf_error *error) {
   const mf__env *env = txn->view.env;
   const mf__beside_puts *puts = &txn->beside[MF__COMMANDS];
   if (number >= puts->count) return MF_DONE;
   const mf__beside_put *put = &puts->list[number];
-  uint64_t size;
   mf_bytes value;
   if (!mf__beside_unseal(put, mf__seal_seed(env->record.seed, MF__IN_BESIDE + MF__COMMANDS),
-                         &value))
+                         &value) ||
+      !read_command(mf__bytes(put->key, put->key_size), value, command))
     return mf__corrupt_index(error, env, "a command that is kept");
-  const uint8_t *limit = (const uint8_t *)value.data + value.size;
-  const uint8_t *p = mf__varint_read(value.data, limit, &size);
-  if (!p || size > (uint64_t)(limit - p))
-    return mf__corrupt_index(error, env, "a command that is kept");
-  *command = (mf_kept_command){time_of(put->key), mf__bytes(p, (size_t)size),
-                               mf__bytes(p + size, (size_t)(limit - p) - (size_t)size)};
   return MF_OK;
 }
 
@@ -111,19 +116,18 @@ struct mf_commands {
 /* Adds an entry to the batch if its stream is wanted. */
 static int list_one(mf_commands *c, mf_bytes key, mf_bytes value, mf_error *error) {
   const mf__env *env = c->store->env;
-  uint64_t size;
+  mf_kept_command found;
   if (!mf__unseal(&value, key, mf__seal_seed(env->record.seed, MF__IN_BESIDE + MF__COMMANDS)) ||
-      !mf__beside_fits(MF__COMMANDS, key, value))
+      !read_command(key, value, &found))
     return mf__corrupt_index(error, env, "a command that is kept");
-  const uint8_t *p = value.data, *limit = p + value.size;
-  p = mf__varint_read(p, limit, &size);
-  if (size < c->prefix.size || memcmp(p, c->prefix.size ? c->prefix.data : p, c->prefix.size) != 0)
+  mf_bytes name = found.stream, prefix = c->prefix;
+  if (name.size < prefix.size || (prefix.size && memcmp(name.data, prefix.data, prefix.size) != 0))
     return MF_OK;
-  size_t start = c->bytes.size, rest = (size_t)(limit - p);
-  if (!mf__buffer_add(&c->bytes, p, rest))
+  size_t start = c->bytes.size; /* the command stands behind the name */
+  if (!mf__buffer_add(&c->bytes, name.data, name.size + found.command.size))
     return mf__fail(error, MF_NO_MEMORY, "no memory for kept commands");
   c->list[c->count++] =
-      (listed){time_of(key.data), start, (size_t)size, start + (size_t)size, rest - (size_t)size};
+      (listed){found.time, start, name.size, start + name.size, found.command.size};
   return MF_OK;
 }
 
