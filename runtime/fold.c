@@ -558,8 +558,7 @@ int64_t mfr_fold(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *de
     if (call->deadline && mfr_monotonic() >= call->deadline) break;
   }
   if (state->sandbox) mfr_sandbox_leave(state);
-  mf_reader_close(call->reader);
-  call->reader = NULL;
+  mfr_close_reader(call);
   return version;
 }
 
@@ -653,7 +652,7 @@ static void fold_rest(lua_State *L, mfr_state *state, mfr_call *call, mfr_decide
   bool goes_on = current > start && rest.options.to > start;
   /* A look at the store as it was before; or the decision has seen the state that would change. */
   if (current < start || (goes_on && start > 0 && call->looking == MFR_LOOKS_AGAIN)) {
-    mf_reader_close(call->reader);
+    mfr_close_reader(call);
     d->identity = NULL;
     start = 0;
     mfr_initial_state(L, state, call, d);

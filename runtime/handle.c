@@ -315,8 +315,7 @@ static void add_recorded(lua_State *L, mfr_state *state, work *w, const mfr_deci
   mfr_open_reader(L, state, &w->call, &range);
   while (mfr_next(L, state, &w->call, &event))
     add_event(L, state, w, d, list, &event);
-  mf_reader_close(w->call.reader);
-  w->call.reader = NULL;
+  mfr_close_reader(&w->call);
 }
 
 /* ---- folding the stream ---- */
@@ -332,8 +331,7 @@ static void fold_stream(lua_State *L, mfr_state *state, work *w, mfr_decider *d,
   mfr_open_reader(L, state, &w->call, &range);
   int64_t current = mf_reader_version(w->call.reader), start = w->version;
   if (current < start) { /* a look at the store as it was before */
-    mf_reader_close(w->call.reader);
-    w->call.reader = NULL;
+    mfr_close_reader(&w->call);
     d->identity = NULL;
     w->version = start = 0;
     mfr_initial_state(L, state, &w->call, d);

@@ -424,6 +424,7 @@ extern const char *const mfr_read_options[], *const mfr_log_options[]; /* of a s
 void mfr_check_range(lua_State *L, mfr_state *state, int index, const char *const *names,
                      mfr_range *range);
 void mfr_open_reader(lua_State *L, mfr_state *state, mfr_call *call, const mfr_range *range);
+void mfr_close_reader(mfr_call *call);
 /* The next event of call->reader; false at the end. Raises. */
 bool mfr_next(lua_State *L, mfr_state *state, mfr_call *call, mf_event *event);
 

@@ -12,8 +12,7 @@ static int64_t position_of(lua_State *L, mfr_state *state, mfr_call *call, int64
   range.options.from = range.options.to = version;
   mfr_open_reader(L, state, call, &range);
   int64_t position = mfr_next(L, state, call, &event) ? event.position : INT64_MAX;
-  mf_reader_close(call->reader);
-  call->reader = NULL;
+  mfr_close_reader(call);
   return position;
 }
 

@@ -73,8 +73,7 @@ static int raise_store_error(lua_State *L, const mfr_state *state, const mf_erro
 /* ---- calls that hold something ---- */
 
 void mfr_call_release(mfr_call *call) {
-  mf_reader_close(call->reader);
-  call->reader = NULL;
+  mfr_close_reader(call);
   mfr_end_context(call);
   if (call->own)
     mf_abort(call->txn);
@@ -321,6 +320,11 @@ void mfr_open_reader(lua_State *L, mfr_state *state, mfr_call *call, const mfr_r
   if (status != MF_OK) call_failed(L, state, call, &error, range->expected);
 }
 
+void mfr_close_reader(mfr_call *call) {
+  mf_reader_close(call->reader);
+  call->reader = NULL;
+}
+
 bool mfr_next(lua_State *L, mfr_state *state, mfr_call *call, mf_event *event) {
   mf_error error;
   int status = mf_reader_next(call->reader, event, &error);
@@ -411,8 +415,7 @@ static int read_body(lua_State *L) {
   mfr_set_integer(L, "current_stream_version", mf_reader_version(call->reader));
   lua_pushboolean(L, mf_reader_version(call->reader) > 0);
   lua_setfield(L, -2, "stream_exists");
-  mf_reader_close(call->reader);
-  call->reader = NULL;
+  mfr_close_reader(call);
   return 1;
 }
 
@@ -648,8 +651,7 @@ int mfr_open(lua_State *L) {
   static const char *const names[] = {"create", "read_only",      "durability",
                                       "clock",  "tamper_evident", NULL};
   mfr_state *state = mfr_of(L);
-  mf_open_options options = {sizeof options, false, false, MF_DURABILITY_ANY, NULL, NULL, 0,
-                             false,          false};
+  mf_open_options options = {.size = sizeof options};
   mf_error error;
   lua_settop(L, 2);
   mfr_text path = mfr_check_string(L, state, 1, "path");
