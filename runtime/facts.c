@@ -132,8 +132,7 @@ static int census_body(lua_State *L) {
   }
   settle(L, BY_TYPE, type, type_size, &of_type);
   settle(L, BY_CODE, code, strlen(code), &of_code);
-  mf_reader_close(call->reader);
-  call->reader = NULL;
+  mfr_close_reader(call);
   return 0;
 }
 
@@ -143,11 +142,7 @@ static int census_body(lua_State *L) {
  * codes[digest of the code that decided], "" where nothing is known of it.
  */
 int mfr_host_census(lua_State *L) {
-  mfr_state *state = mfr_of(L);
-  mfr_call call = {0};
-  lua_settop(L, 5);
-  call.store = mfr_check_store(L, state, 1);
-  return mfr_protect(L, state, &call, census_body, 5, 0);
+  return mfr_host_call(L, census_body, 5, 0);
 }
 
 /* Arguments: call, store, from, to, counts. */
@@ -167,19 +162,14 @@ static int busy_body(lua_State *L) {
     lua_pushinteger(L, count + 1);
     lua_rawset(L, 5);
   }
-  mf_reader_close(call->reader);
-  call->reader = NULL;
+  mfr_close_reader(call);
   return 0;
 }
 
 /* host.busy(store, from, to, counts): adds to counts[stream] how many events of the log from one
  * position to another it has. */
 int mfr_host_busy(lua_State *L) {
-  mfr_state *state = mfr_of(L);
-  mfr_call call = {0};
-  lua_settop(L, 4);
-  call.store = mfr_check_store(L, state, 1);
-  return mfr_protect(L, state, &call, busy_body, 4, 0);
+  return mfr_host_call(L, busy_body, 4, 0);
 }
 
 /* Arguments: call, store. */
@@ -199,8 +189,7 @@ static int span_body(lua_State *L) {
       lua_pushinteger(L, event.recorded_at);
     } else
       lua_pushnil(L);
-    mf_reader_close(call->reader);
-    call->reader = NULL;
+    mfr_close_reader(call);
   }
   return 3;
 }
@@ -208,9 +197,5 @@ static int span_body(lua_State *L) {
 /* host.span(store) -> the log's last position, 0 when it is empty; when its first and its last
  * event were recorded. Whatever their data is: it is not decoded. */
 int mfr_host_span(lua_State *L) {
-  mfr_state *state = mfr_of(L);
-  mfr_call call = {0};
-  lua_settop(L, 1);
-  call.store = mfr_check_store(L, state, 1);
-  return mfr_protect(L, state, &call, span_body, 1, 3);
+  return mfr_host_call(L, span_body, 1, 3);
 }

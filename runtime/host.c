@@ -58,8 +58,7 @@ static int host_seed(lua_State *L) {
 
 /* host.create(path, seed): makes an empty store with a seed. */
 static int host_create(lua_State *L) {
-  mf_open_options options = {sizeof options, false, false, MF_DURABILITY_ANY, NULL, NULL, 0,
-                             false,          false};
+  mf_open_options options = {.size = sizeof options};
   mf_store *store;
   mf_error error;
   options.seed = strtoull(luaL_checkstring(L, 2), NULL, 16);
@@ -72,6 +71,14 @@ static int host_create(lua_State *L) {
 }
 
 /* ---- the table ---- */
+
+int mfr_host_call(lua_State *L, lua_CFunction body, int arguments, int results) {
+  mfr_state *state = mfr_of(L);
+  mfr_call call = {0};
+  lua_settop(L, arguments);
+  call.store = mfr_check_store(L, state, 1);
+  return mfr_protect(L, state, &call, body, arguments, results);
+}
 
 static const luaL_Reg functions[] = {{"json", host_json},
                                      {"parse_json", host_parse_json},

@@ -17,6 +17,9 @@
 
 /* Adds functions to the table `host`, which is on top of the stack. [-0, +0] */
 void mfr_host_open(lua_State *L);
+/* Runs `body` on the call's arguments, of which the first is a store: for functions of the table.
+ */
+int mfr_host_call(lua_State *L, lua_CFunction body, int arguments, int results);
 
 /* ---- host.c ---- */
 

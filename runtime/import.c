@@ -393,8 +393,7 @@ static int import_body(lua_State *L) {
   }
   lines = (size_t)recorded;
   repeated = im.repeated;
-  mf_reader_close(call->reader);
-  call->reader = NULL;
+  mfr_close_reader(call);
   mfr_call_commit(L, state, call);
   mfr_give_back(state, im.bytes);
   lua_pushinteger(L, done - text.data);
@@ -411,9 +410,5 @@ static int import_body(lua_State *L) {
  * left for the next call: `bytes` and `lines` tell how much was taken.
  */
 int mfr_host_import(lua_State *L) {
-  mfr_state *state = mfr_of(L);
-  mfr_call call = {0};
-  lua_settop(L, 4);
-  call.store = mfr_check_store(L, state, 1);
-  return mfr_protect(L, state, &call, import_body, 4, 4);
+  return mfr_host_call(L, import_body, 4, 4);
 }
