@@ -458,8 +458,7 @@ const char *mfr_encode_state(lua_State *L, mfr_state *state, mfr_buffer *out, in
   luaL_checkstack(L, 10, "state");
   if (try(L, state, encode_state, &s, index)) return s.why;
   return "it holds a key or a number that cannot be stored (NaN, infinity, a boolean key), or is "
-         "too "
-         "large to be copied";
+         "too large to be copied";
 }
 
 /* ---- snapshots ---- */

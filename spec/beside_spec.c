@@ -28,7 +28,7 @@ static void fresh_path(const char *folder) {
 static mf_store *open_or_die(const char *where) {
   mf_store *store;
   mf_error error;
-  mf_open_options options = {sizeof options, false, false, MF_NONE, NULL, NULL, 0, false, false};
+  mf_open_options options = {.size = sizeof options, .durability = MF_NONE};
   if (mf_open(where, &options, &store, &error) != MF_OK) {
     printf("# %s\n", error.message);
     exit(2);
@@ -366,8 +366,7 @@ static void it_is_there_again(const char *folder) {
              mf_commit(txn, NULL) == MF_OK;
   snprintf(copy, sizeof copy, "%s/copy.fold", folder);
   fine = fine && mf_backup(store, copy, NULL) == MF_OK && mf_close(store) == MF_OK;
-  mf_open_options options = {sizeof options, false, true, MF_DURABILITY_ANY, NULL, NULL, 0,
-                             false,          false};
+  mf_open_options options = {.size = sizeof options, .read_only = true};
   const char *files[] = {path, copy};
   for (int i = 0; i < 2; i++) {
     fine = fine && mf_open(files[i], &options, &store, NULL) == MF_OK;
@@ -400,8 +399,7 @@ static void an_old_file_gets_it(void) {
   mf_store *reading = NULL, *store;
   mf_beside_stats stats;
   int fine = drop_databases(path) == 0;
-  mf_open_options options = {sizeof options, false, true, MF_DURABILITY_ANY, NULL, NULL, 0,
-                             false,          false};
+  mf_open_options options = {.size = sizeof options, .read_only = true};
   fine = fine && mf_open(path, &options, &reading, NULL) == MF_OK;
   fine = fine && found_at(reading, NULL, "again", 1, 2) == 0 &&
          !has_code(reading, NULL, 1, "one") && strcmp(listed(reading, 0, ""), "") == 0 &&

@@ -18,7 +18,7 @@ static mf_bytes bytes(const char *text) {
 
 static mf_store *open_new(void) {
   mf_store *store;
-  mf_open_options options = {sizeof options, false, false, MF_NONE, NULL, NULL, 0, false, false};
+  mf_open_options options = {.size = sizeof options, .durability = MF_NONE};
   unlink(path);
   unlink(lock_path);
   unlink(new_path);

@@ -24,8 +24,7 @@ static void fresh_path(const char *folder) {
 }
 
 static mf_store *open_or_die(const char *name) {
-  mf_open_options options = {sizeof options, false, false, MF_DURABILITY_ANY, NULL, NULL, 0,
-                             false,          false};
+  mf_open_options options = {.size = sizeof options};
   mf_store *store;
   mf_error error;
   if (strcmp(name, ":memory:") != 0) options.durability = MF_NONE;

@@ -739,8 +739,7 @@ static int take_level(mf_store *store, const char *path, mf_durability wanted, m
 /* ---- handles ---- */
 
 int mf_open(const char *path, const mf_open_options *given, mf_store **out, mf_error *error) {
-  mf_open_options options = {sizeof options, false, false, MF_DURABILITY_ANY, NULL, NULL, 0,
-                             false,          false};
+  mf_open_options options = {.size = sizeof options};
   *out = NULL;
   if (given) memcpy(&options, given, given->size < sizeof options ? given->size : sizeof options);
   if (!path || !*path)

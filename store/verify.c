@@ -859,8 +859,7 @@ static int refuse(mf__file_kind kind, uint32_t version, const char *path, mf_err
 int mf_verify(const char *path, const mf_verify_options *options, mf_verify_report *report,
               mf_error *error) {
   mf__source source = {-1, NULL, 0};
-  mf_open_options opening = {sizeof opening, true, true, MF_DURABILITY_ANY, NULL, NULL, 0,
-                             false,          false};
+  mf_open_options opening = {.size = sizeof opening, .no_create = true, .read_only = true};
   mf_verify_report ignored;
   mf__file_id id;
   mf_store *store;
