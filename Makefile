@@ -76,7 +76,7 @@ STORE_OBJECTS := $(STORE_SOURCES:%.c=$(BUILD)/%.o)
 RUNTIME_OBJECTS := $(RUNTIME_SOURCES:%.c=$(BUILD)/%.o)
 OBJECTS := $(STORE_OBJECTS) $(RUNTIME_OBJECTS) $(BUILD)/embedded.o
 # A C host has no use for the command line, the REPL and what they show of the documentation.
-LIBRARY_SCRIPTS := $(filter-out scripts/moonfold/cli/% scripts/moonfold/repl/% $(addprefix scripts/moonfold/,doc.lua new.lua reference.lua timeline.lua glob.lua),$(SCRIPTS))
+LIBRARY_SCRIPTS := $(filter-out scripts/moonfold/cli/% scripts/moonfold/repl/% $(addprefix scripts/moonfold/,doc.lua new.lua reference.lua timeline.lua glob.lua decided.lua),$(SCRIPTS))
 LIBRARY_OBJECTS := $(STORE_OBJECTS) $(RUNTIME_OBJECTS) $(BUILD)/embedded_library.o
 # What LuaJIT hosts require.
 FFI := $(BUILD)/luajit/moonfold

@@ -1,5 +1,6 @@
 -- code STORE [EVENT]
 
+local decided = require "moonfold.decided"
 local streams = require "moonfold.cli.streams"
 
 local columns = {
@@ -20,20 +21,14 @@ local function list(call, store)
   if rows then rows:finish("no script has decided anything here") end
 end
 
--- The event that STREAM@VERSION or a position of the log names.
 local function event_of(call, store, word)
-  local position = math.tointeger(word)
-  local stream, version = word:match("^(.+)@(%d+)$")
-  if position then
-    for event in store:all_events { from = position, to = position } do return event end -- luacheck: ignore
-    call:fail("not_found", ("the log has no event %d"):format(position))
-  elseif not stream then
+  local event, number, stream = decided.event(store, word)
+  if event then return event end
+  if not number then
     call:usage(("%q is no event: write STREAM@VERSION, its position in the log, or a digest"):format(word))
   end
-  streams.must_exist(call, store, stream)
-  version = math.tointeger(version)
-  local event = store:read_stream(stream, { from = version, to = version }).events[1]
-  return event or call:fail("not_found", ("%s has no event %d"):format(stream, version))
+  if stream then streams.must_exist(call, store, stream) end
+  call:fail("not_found", ("%s has no event %d"):format(stream or "the log", number))
 end
 
 local function digest_of(call, store, word)
@@ -54,10 +49,7 @@ local function show(call, store, word)
   end
   call:note(("%s, first seen %s (%s)"):format(code.path, seen, digest))
   if code.params ~= nil then call:note("its parameters: " .. call.host.json(code.params)) end
-  for _, source in ipairs(code.sources) do
-    if #code.sources > 1 then call.out:line("-- ", source.path) end
-    call.out:write(source.text, source.text:find("\n$") and "" or "\n")
-  end
+  decided.write_sources(code, function(...) call.out:write(...) end, function(path) call.out:line("-- ", path) end)
 end
 
 return function(call)

@@ -1,5 +1,6 @@
 -- Dot commands that look around: streams, events, types, which code decided. See dots.lua.
 
+local decided = require "moonfold.decided"
 local glob = require "moonfold.glob"
 local session = require "moonfold.repl.session"
 local show = require "moonfold.repl.show"
@@ -11,14 +12,6 @@ local fail = session.fail
 local dots = {}
 
 local BARS <const> = 16
-
---- The times of the log's first and last event.
-local function span(store)
-  local first, last
-  for event in store:all_events { max_count = 1 } do first = event.recorded_at end
-  for event in store:all_events { max_count = 1, backwards = true } do last = event.recorded_at end
-  return first, last
-end
 
 local function time_at(store, stream, version)
   return store:read_stream(stream, { from = version, to = version }).events[1].recorded_at
@@ -81,7 +74,7 @@ dots[#dots + 1] = {
   run = function(self, _, words)
     local store, count = self.store, 0
     local wanted, prefix = glob(words[1])
-    local first, last = span(store)
+    local _, first, last = self.host.span(store)
     local list = self:list(columns_that_fit(self, wanted, prefix))
     for name, version in store:streams(prefix) do
       if wanted(name) then
@@ -176,20 +169,15 @@ dots[#dots + 1] = {
 
 -- ## Which code
 
---- The event that STREAM@VERSION or a position of the log names.
 local function event_of(self, word)
-  local position = math.tointeger(word)
-  if position then
-    for event in self.store:all_events { from = position, to = position } do return event end -- luacheck: ignore
-    fail("there is no event %d: the log has %s", position, text.plural(self:last_position(), "event"))
+  local event, number, stream = decided.event(self.store, word)
+  if event then return event end
+  if not number then fail("%q is no event: write STREAM@VERSION, or its position in the log", word) end
+  if not stream then
+    fail("there is no event %d: the log has %s", number, text.plural(self:last_position(), "event"))
   end
-  local stream, version = word:match("^(.+)@(%d+)$")
-  if not stream then fail("%q is no event: write STREAM@VERSION, or its position in the log", word) end
   typed.must_exist(self, stream)
-  version = math.tointeger(version)
-  local event = self.store:read_stream(stream, { from = version, to = version }).events[1]
-  if not event then fail("%s has no event %d", stream, version) end
-  return event
+  fail("%s has no event %d", stream, number)
 end
 
 dots[#dots + 1] = {
@@ -209,10 +197,7 @@ dots[#dots + 1] = {
       code and code.path or "a script", digest)
     if not code then return self:say("its source is not in this store") end
     if code.params ~= nil then self:remark("-- its parameters: %s", self.host.json(code.params)) end
-    for _, source in ipairs(code.sources) do
-      if #code.sources > 1 then self:remark("-- %s", source.path) end
-      self.out:write(source.text, source.text:find("\n$") and "" or "\n")
-    end
+    decided.write_sources(code, function(...) self.out:write(...) end, function(path) self:remark("-- %s", path) end)
   end,
 }
 

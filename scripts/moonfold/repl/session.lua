@@ -210,8 +210,7 @@ function Session:come_back()
 end
 
 function Session:last_position()
-  for event in self.store:all_events { backwards = true, max_count = 1 } do return event.global_position end -- luacheck: ignore
-  return 0
+  return (self.host.span(self.store))
 end
 
 -- ## The rules

@@ -148,8 +148,7 @@ local function overview(session)
   local name = session.place.path or "a scratch store"
   local facts = session.host.stats(session.store)
   if facts.events == 0 then return ("%s: no events yet"):format(name) end
-  local last
-  for event in session.store:all_events { backwards = true, max_count = 1 } do last = event.recorded_at end
+  local _, _, last = session.host.span(session.store)
   return ("%s: %s in %s, the last one %s%s"):format(name, text.plural(facts.events, "event"),
     text.plural(facts.streams, "stream"), ago(session, last), session.place.read_only and "; read-only" or "")
 end
