@@ -21,6 +21,7 @@ typedef struct seen {
   expectation owed;
   seen_stream *streams;
   size_t stream_count, stream_capacity;
+  size_t *slots, slot_count; /* by the hash of its name: the number of a stream, from 1; 0: free */
   int64_t last;
   operation current; /* whose events are passing */
   uint32_t next_index;
@@ -37,11 +38,30 @@ __attribute__((format(printf, 2, 3))) static bool wrong(seen *s, const char *for
   return false;
 }
 
+static size_t *slot_of(seen *s, mf_bytes name) {
+  uint64_t hash = 14695981039346656037u; /* FNV-1a */
+  for (size_t i = 0; i < name.size; i++)
+    hash = (hash ^ ((const uint8_t *)name.data)[i]) * 1099511628211u;
+  for (;; hash++) {
+    size_t *slot = &s->slots[hash & (s->slot_count - 1)];
+    const char *found = *slot ? s->streams[*slot - 1].name : NULL;
+    if (!found || (strlen(found) == name.size && memcmp(found, name.data, name.size) == 0))
+      return slot;
+  }
+}
+
+static void more_slots(seen *s) {
+  s->slot_count = s->slot_count ? 2 * s->slot_count : 256;
+  s->slots = sure_realloc(s->slots, s->slot_count * sizeof *s->slots);
+  memset(s->slots, 0, s->slot_count * sizeof *s->slots);
+  for (size_t i = 0; i < s->stream_count; i++)
+    *slot_of(s, (mf_bytes){s->streams[i].name, strlen(s->streams[i].name)}) = i + 1;
+}
+
 static seen_stream *stream_named(seen *s, mf_bytes name) {
-  for (size_t i = s->stream_count; i-- > 0;)
-    if (strlen(s->streams[i].name) == name.size &&
-        memcmp(s->streams[i].name, name.data, name.size) == 0)
-      return &s->streams[i];
+  if (2 * s->stream_count >= s->slot_count) more_slots(s);
+  size_t *slot = slot_of(s, name);
+  if (*slot) return &s->streams[*slot - 1];
   if (name.size >= sizeof s->streams->name) return NULL;
   if (s->stream_count == s->stream_capacity) {
     s->stream_capacity = s->stream_capacity ? 2 * s->stream_capacity : 64;
@@ -50,6 +70,7 @@ static seen_stream *stream_named(seen *s, mf_bytes name) {
   seen_stream *stream = &s->streams[s->stream_count++];
   memset(stream, 0, sizeof *stream);
   memcpy(stream->name, name.data, name.size);
+  *slot = s->stream_count;
   return stream;
 }
 
@@ -286,6 +307,7 @@ static void seen_end(seen *s) {
   for (size_t i = 0; i < s->stream_count; i++)
     free(s->streams[i].positions);
   free(s->streams);
+  free(s->slots);
   for (int i = 0; i < WRITERS_MAX; i++)
     free(s->found[i]);
 }
