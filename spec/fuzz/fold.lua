@@ -40,15 +40,7 @@ end
 return { initial_state = function() return { n = 0 } end, evolve = evolve, decide = decide }
 ]]
 
-local function load_decider(text, options)
-  local path = os.tmpname()
-  local file <close> = assert(io.open(path, "w"))
-  file:write(text)
-  file:close()
-  local decider = moonfold.load_decider(path, options)
-  os.remove(path)
-  return decider
-end
+local load_decider = dofile("spec/fuzz/load_decider.lua")(moonfold)
 
 local loaded, plain = load_decider(script, { cache = false }), load(script)()
 local cached = load_decider(script)

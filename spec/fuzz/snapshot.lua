@@ -26,17 +26,9 @@ end
 return { initial_state = function() return { sum = 0 } end, evolve = evolve, decide = decide }
 ]]
 
-local function load_decider(text)
-  local path = os.tmpname()
-  local file <close> = assert(io.open(path, "w"))
-  file:write(text)
-  file:close()
-  local decider = moonfold.load_decider(path, { cache = false })
-  os.remove(path)
-  return decider
-end
+local load_decider = dofile("spec/fuzz/load_decider.lua")(moonfold)
 
-local loaded, plain = load_decider(script), load(script)()
+local loaded, plain = load_decider(script, { cache = false }), load(script)()
 local store = moonfold.open(":memory:")
 for i = 1, EVENTS do store:append_to_stream("s", { type = "Added", data = { n = i } }) end
 local digest = loaded.fold_digest:gsub("..", function(hex) return string.char(tonumber(hex, 16)) end)

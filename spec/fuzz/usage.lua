@@ -183,15 +183,7 @@ end
 
 -- ## Comparing
 
-local function load_decider(text, options)
-  local path = os.tmpname()
-  local file <close> = assert(io.open(path, "w"))
-  file:write(text)
-  file:close()
-  local decider = moonfold.load_decider(path, options)
-  os.remove(path)
-  return decider
-end
+local load_decider = dofile("spec/fuzz/load_decider.lua")(moonfold)
 
 -- Scripts do not see which code decided an event; a host does.
 local function without_code(event)
