@@ -11,7 +11,7 @@ local function absolute(path) return path:find("^/") and path or here .. "/" .. 
 
 -- The program, in a folder: { stdout=, stderr=, status= }.
 local function run(folder, arguments)
-  return support.shell(("cd %s && exec %s %s"):format(quote(folder), quote(absolute(support.program())), arguments))
+  return support.shell(("cd %s && exec %s %s"):format(quote(folder), quote(support.program()), arguments))
 end
 
 local function exists(path)

@@ -11,17 +11,13 @@ local support = require "support"
 local quote = support.quote
 local folder_of_transcripts = "spec/transcripts"
 
-local function absolute(path)
-  return path:find("^/") and path or lfs.currentdir() .. "/" .. path
-end
-
 -- A folder for one transcript: run(command, terminal) -> what it writes.
 local function stage()
   local folder = support.folder()
   local setting = ([[cd %s
     unset LUA_PATH LUA_INIT LUA_CPATH LD_PRELOAD
     export PATH=%s:$PATH NO_COLOR=1 TERM=xterm LC_ALL=C.UTF-8
-  ]]):format(quote(folder), quote(absolute(support.program()):match("^(.*)/")))
+  ]]):format(quote(folder), quote(support.program():match("^(.*)/")))
   lfs.mkdir(folder .. "/rules")
   for _, name in ipairs { "account", "cart", "counter" } do
     support.write(folder .. "/rules/" .. name .. ".lua", support.read("scripts/domain/" .. name .. ".lua"))

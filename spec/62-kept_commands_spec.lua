@@ -6,7 +6,6 @@ local support = require "support"
 
 local command = moonfold.command
 local program = support.program()
-if not program:find("^/") then program = lfs.currentdir() .. "/" .. program end
 
 local script <const> = [[
 local moonfold = require "moonfold"

@@ -10,7 +10,6 @@ local quote = support.quote
 
 local DEADLINE <const> = 60   -- seconds, for a machine that has much else to do
 
-local function absolute(path) return path:find("^/") and path or lfs.currentdir() .. "/" .. path end
 
 local Terminal = {}
 Terminal.__index = Terminal
@@ -21,7 +20,7 @@ local count = 0
 local function terminal(folder, command, settings)
   count = count + 1
   local self = setmetatable({ socket = ("%s/tmux-%d"):format(folder, count), folder = folder }, Terminal)
-  local programs = quote(absolute(support.program()):match("^(.*)/"))
+  local programs = quote(support.program():match("^(.*)/"))
   local line = ("cd %s; unset LD_PRELOAD XDG_STATE_HOME; PATH=%s:$PATH HOME=%s LC_ALL=C.UTF-8 NO_COLOR=1 %s %s;")
     :format(quote(folder), programs, quote(folder), settings or "", command)
   self:tmux("-f /dev/null new-session -d -x 80 -y 24 " .. quote(line .. ' echo "[left with $?]"; exec cat'))

@@ -1,12 +1,10 @@
 --- moonfold check: what it prints, its exit statuses, and the processes that share its work.
 
-local lfs = require "lfs"
 local moonfold = require "moonfold"
 local support = require "support"
 
 local quote = support.quote
 local program = support.program()
-if not program:find("^/") then program = lfs.currentdir() .. "/" .. program end
 
 local rules <const> = [[
 local moonfold = require "moonfold"
@@ -137,37 +135,30 @@ describe("moonfold check", function()
     end
   end)
 
-  it("fails when a process that shares the work is killed", function()
+  --- What a check of two processes says that gets a signal while they are at work: $check, or one of them, $a or $b.
+  local function signalled(signal, process)
     support.write(folder .. "/slow.lua", (rules:gsub("state%.n = ", "for _ = 1, 1000000 do end %0")))
-    local result = support.shell(([[
+    return support.shell(([[
       cd %s
       %s check n.fold slow.lua --jobs 2 > out &
       check=$!
       until [ ! -e /proc/$check ] || { read -r a b < /proc/$check/task/$check/children; [ -n "$b" ]; }; do :; done
-      kill -KILL $b
+      kill -%s %s
       wait $check
       echo $?
       for child in $a $b; do [ -e /proc/$child ] && echo $child is left; done
       cat out
-    ]]):format(quote(folder), program))
+    ]]):format(quote(folder), program, signal, process))
+  end
+
+  it("fails when a process that shares the work is killed", function()
+    local result = signalled("KILL", "$b")
     assert.equal("1\n", result.stdout)
     assert.matches("a process that shared the work ended: Killed", result.stderr)
   end)
 
   it("leaves no process behind when it is interrupted", function()
-    support.write(folder .. "/slow.lua", (rules:gsub("state%.n = ", "for _ = 1, 1000000 do end %0")))
-    local result = support.shell(([[
-      cd %s
-      %s check n.fold slow.lua --jobs 2 > out 2> err &
-      check=$!
-      until [ ! -e /proc/$check ] || { read -r a b < /proc/$check/task/$check/children; [ -n "$b" ]; }; do :; done
-      kill -INT $check
-      wait $check
-      echo $?
-      for child in $a $b; do [ -e /proc/$child ] && echo $child is left; done
-      cat out
-    ]]):format(quote(folder), program))
-    assert.equal("130\n", result.stdout)
+    assert.equal("130\n", signalled("INT", "$check").stdout)
   end)
 
   it("shows how far it is on a terminal", function()

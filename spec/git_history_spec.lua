@@ -42,10 +42,7 @@ end
 local HERE = support.shell("pwd").stdout:gsub("\n", "/")
 local MAIN = HERE .. "examples/git_history/main.lua"
 
-local function program()
-  local path = support.program()
-  return quote(path:find("^/") and path or HERE .. path)
-end
+local function program() return quote(support.program()) end
 
 --- Runs the example, in a shell of its own whose process it takes over; environment comes before the command.
 local function run(folder, store, environment)

@@ -1,14 +1,12 @@
 --- The example pricing_rules: the transcript in its README is played in a copy of its folder, and compared.
 --- MOONFOLD_WRITE=1 in the environment writes it anew.
 
-local lfs = require "lfs"
 local moonfold = require "moonfold"
 local support = require "support"
 
 local quote = support.quote
 local source = "examples/pricing_rules"
 
-local function absolute(path) return path:find("^/") and path or lfs.currentdir() .. "/" .. path end
 
 -- A copy of the folder: run(command) -> what it writes.
 local function stage()
@@ -18,7 +16,7 @@ local function stage()
     unset LUA_PATH LUA_INIT LUA_CPATH LD_PRELOAD
     export PATH=%s:$PATH LC_ALL=C.UTF-8
     exec 2>&1
-  ]]):format(quote(folder), quote(absolute(support.program()):match("^(.*)/")))
+  ]]):format(quote(folder), quote(support.program():match("^(.*)/")))
   return function(command) return support.shell(setting .. command).stdout end, folder
 end
 

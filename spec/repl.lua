@@ -11,10 +11,6 @@ local repl = {}
 
 local quote = support.quote
 
-local function absolute(path)
-  return path:find("^/") and path or lfs.currentdir() .. "/" .. path
-end
-
 --- What is typed in a line of a transcript; nil when it is output.
 function repl.typed(line)
   if line:find("^ *%.%.%.> ?") then return (line:gsub("^ *%.%.%.> ?", "")) end
@@ -68,7 +64,7 @@ function repl.stage()
     unset LUA_PATH LUA_INIT LUA_CPATH LD_PRELOAD
     export PATH=%s:$PATH NO_COLOR=1 LC_ALL=C.UTF-8 HOME=%s
     exec 2>&1
-  ]]):format(quote(folder), quote(absolute(support.program()):match("^(.*)/")), quote(folder))
+  ]]):format(quote(folder), quote(support.program():match("^(.*)/")), quote(folder))
   lfs.mkdir(folder .. "/rules")
   for _, name in ipairs { "account", "cart" } do
     support.write(folder .. "/rules/" .. name .. ".lua", support.read("scripts/domain/" .. name .. ".lua"))

@@ -231,7 +231,7 @@ end
 
 --- The moonfold program that belongs to the module under test.
 function support.program()
-  return (module():gsub("%.so$", ""))
+  return (absolute(module()):gsub("%.so$", ""))
 end
 
 --- Runs a shell command to its end: { stdout=, stderr=, status= }, status 128 + n after signal n.
