@@ -202,8 +202,11 @@ static void work_on_whole(const char *path, bool compacts, int pipe) {
   static char text[5000];
   mf_store *store = NULL;
   mf_error error = {0};
-  mf_bytes stream = {"shared-0", 8}, all = {text, sizeof text};
+  mf_bytes all = {text, sizeof text};
   char target[300];
+  operation first; /* whose stream is there, whatever the seed */
+  make_op(seed, 0, 0, &first);
+  mf_bytes stream = {first.streams[0], strlen(first.streams[0])};
   if (!compacts && mf_open(path, NULL, &store, &error) != MF_OK) _exit(1);
   for (uint32_t n = 0;; n++) {
     uint8_t digest[MF_DIGEST_SIZE] = {(uint8_t)n};
@@ -219,8 +222,9 @@ static void work_on_whole(const char *path, bool compacts, int pipe) {
       if (mf_begin(store, &txn, &error) != MF_OK || mf_put_code(txn, digest, all, NULL, &error) ||
           mf_put_snapshot(txn, stream, digest, 1, all, &error) ||
           mf_keep_command(txn, &command, &error) || mf_commit(txn, &error))
-        _exit(1);
-      status = mf_backup(store, target, &error);
+        status = error.code;
+      else
+        status = mf_backup(store, target, &error);
     }
     if (status != MF_OK) {
       fprintf(stderr, "# %s\n", error.message);
