@@ -21,6 +21,9 @@ static const uint64_t map_file = (uint64_t)1 << 36;
 static const uint64_t map_memory = (uint64_t)1 << 34;
 static const uint64_t map_least = (uint64_t)1 << 24;
 
+/* LMDB's lock file has 128 bytes, and 64 for each reader. */
+enum { most_readers = 510, lock_file_size = 510 * 64 + 128 };
+
 int64_t mf__thread_id(void) {
   static _Thread_local char here;
   return (int64_t)(intptr_t)&here;
@@ -269,6 +272,19 @@ static int prepare(mf__env *env, bool create, mf_error *error) {
   return status;
 }
 
+/*
+ * LMDB maps its lock file, with a table of readers, and writes to it in memory: on a full disk the
+ * first touch of a page of it would be a SIGBUS. Closing a descriptor of it drops the locks that
+ * this process has on it, but the process has none: it does not have the store open.
+ */
+static int reserve_lock_file(const mf__env *env, mf_error *error) {
+  char lock_path[4096 + 8];
+  snprintf(lock_path, sizeof lock_path, "%s-lock", env->path);
+  int rc = mf__file_reserve(lock_path, lock_file_size);
+  if (rc == EACCES || rc == EROFS || rc == EPERM) return MF_OK; /* LMDB tells */
+  return mf__fail_db(error, rc, lock_path);
+}
+
 static int open_lmdb(mf__env *env, uint64_t file_size, mf_error *error) {
   unsigned flags = MDB_NOSUBDIR | MDB_NOTLS;
   if (env->read_only) flags |= MDB_RDONLY;
@@ -276,6 +292,10 @@ static int open_lmdb(mf__env *env, uint64_t file_size, mf_error *error) {
      file: WRITEMAP makes durable commits slower and a full disk a SIGBUS. */
   if (env->memory_fd >= 0) flags |= MDB_NOLOCK | MDB_WRITEMAP | MDB_NOSYNC;
   int rc = ENOMEM;
+  if (env->memory_fd < 0) {
+    int status = reserve_lock_file(env, error);
+    if (status != MF_OK) return status;
+  }
   uint64_t most = env->memory_fd >= 0 ? map_memory : map_file;
   while (most < 4 * file_size)
     most *= 2;
@@ -285,7 +305,7 @@ static int open_lmdb(mf__env *env, uint64_t file_size, mf_error *error) {
     rc = mdb_env_create(&env->db);
     if (rc != 0) break;
     mdb_env_set_maxdbs(env->db, 16);
-    mdb_env_set_maxreaders(env->db, 510);
+    mdb_env_set_maxreaders(env->db, most_readers);
     mdb_env_set_mapsize(env->db, size);
     rc = mdb_env_open(env->db, env->path, flags, 0666);
     if (rc == 0) break;

@@ -61,7 +61,10 @@ int mf__file_open(const char *path, bool write, bool create, int *fd);
 int mf__file_stat(int fd, mf__file_id *id, uint64_t *size, bool *regular);
 ssize_t mf__file_read(int fd, void *buffer, size_t size, uint64_t offset);
 int mf__file_extend(int fd, uint64_t from, uint64_t to); /* never shrinks the file */
-uint64_t mf__file_room(int fd);                          /* bytes that its disk has left */
+/* Room for the first `size` bytes of a file, which is made where it is missing, and does not grow.
+ */
+int mf__file_reserve(const char *path, uint64_t size);
+uint64_t mf__file_room(int fd); /* bytes that its disk has left */
 void mf__file_close(int fd);
 int mf__file_sync(int fd);
 int mf__folder_sync(const char *path_of_file);

@@ -66,6 +66,16 @@ int mf__file_extend(int fd, uint64_t from, uint64_t to) {
   return fallocate(fd, 0, (off_t)from, (off_t)(to - from)) == 0 ? 0 : errno;
 }
 
+int mf__file_reserve(const char *path, uint64_t size) {
+  struct stat st;
+  if (stat(path, &st) == 0 && (uint64_t)st.st_blocks * 512 >= size) return 0;
+  int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (fd < 0) return errno;
+  int rc = fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)size) == 0 ? 0 : errno;
+  close(fd);
+  return rc == EOPNOTSUPP ? 0 : rc; /* a filesystem that cannot promise it */
+}
+
 uint64_t mf__file_room(int fd) {
   struct statvfs s;
   bool told = fstatvfs(fd, &s) == 0 && s.f_blocks > 0; /* some filesystems tell nothing */

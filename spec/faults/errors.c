@@ -169,6 +169,47 @@ static bool snapshot_gives_way(const char *at, char *why, size_t size) {
   return fine;
 }
 
+/* Uses up what the disk has left, to the last page. */
+static bool fill_up(const char *path) {
+  static char page[4096];
+  int fd = open(path, O_CREAT | O_WRONLY, 0666);
+  if (fd < 0) return false;
+  while (write(fd, page, sizeof page) > 0) {
+  }
+  close(fd);
+  return true;
+}
+
+/* The first to open a store makes its lock file, which is mapped: without room that is told. */
+static bool lock_file_has_no_room(const char *at, char *why, size_t size) {
+  char path[300], lock[320], rest[300];
+  mf_store *store;
+  mf_error error;
+  snprintf(path, sizeof path, "%s/unlocked.fold", at);
+  snprintf(lock, sizeof lock, "%s-lock", path);
+  snprintf(rest, sizeof rest, "%s/rest", at);
+  int made = mf_open(path, NULL, &store, &error);
+  if (made == MF_OK) mf_close(store);
+  unlink(lock);
+  bool fine = made == MF_OK && fill_up(rest);
+  if (!fine) snprintf(why, size, "no store to be opened: %s", error.message);
+  for (int read_only = 0; fine && read_only < 2; read_only++) {
+    mf_open_options options = {.size = sizeof options, .read_only = read_only};
+    int status = mf_open(path, &options, &store, &error);
+    fine = status == MF_DISK_FULL && strstr(error.message, "-lock");
+    if (!fine) snprintf(why, size, "without room for a lock file: %s", mf_code(status));
+  }
+  unlink(rest);
+  if (fine && mf_open(path, NULL, &store, &error) != MF_OK) {
+    snprintf(why, size, "with room for a lock file: %s", error.message);
+    return false;
+  }
+  if (fine) mf_close(store);
+  unlink(path);
+  unlink(lock);
+  return fine;
+}
+
 static bool fill(const char *at, witness *w, char *why, size_t size) {
   char path[300], ballast[300];
   mf_store *store;
@@ -183,6 +224,7 @@ static bool fill(const char *at, witness *w, char *why, size_t size) {
   }
   close(fd);
   if (!snapshot_gives_way(at, why, size)) return false;
+  if (!lock_file_has_no_room(at, why, size)) return false;
   if (mf_open(path, NULL, &store, &error) != MF_OK) {
     snprintf(why, size, "%s", error.message);
     return false;
