@@ -8,7 +8,8 @@
  *   errors.c       makes every call of the system fail in turn; a disk that really fills up
  *   operations.c   the same in the middle of backups, compactions, salvages, and beside the log
  *   kill.c         kills writing processes
- *   concurrency.c  checks the history that processes and threads saw
+ *   concurrency.c  processes and threads that work on one store, and what each of them sees
+ *   history.c      whether that could be what they saw of one log
  *   main.c         faults MODE [--seed N] [--rounds N]; prints TAP
  *
  * The witness is kept outside the store: in the memory of a process that survives.
@@ -175,6 +176,26 @@ bool fault_sweep(fault_work *work_on, const void *context, size_t every, fault_k
  * can use. */
 bool told(int status, const mf_error *error, char *why, size_t size);
 
+/* ---- history.c ---- */
+
+enum { HISTORY_STREAMS = 4, HISTORY_LOG = HISTORY_STREAMS };
+
+typedef enum call_kind { CALL_APPEND, CALL_VERSION, CALL_LOG, CALL_SNAPSHOT } call_kind;
+
+/* A call and what it returned. */
+typedef struct call {
+  int64_t began, ended; /* nanoseconds */
+  int64_t expected;     /* of an append; negative: nothing */
+  int64_t version;      /* of the stream; of an append that was refused: the one it was told */
+  int64_t position;     /* of an append's last event; of the end of the log that was seen */
+  int32_t stream, status;
+  int32_t events; /* of an append */
+  call_kind kind; /* CALL_SNAPSHOT: version and position, as they were at the same moment */
+} call;
+
+/* Whether the calls are what could have been seen of one log. */
+bool history_holds(const call *calls, size_t count, char *why, size_t size);
+
 /* ---- modes; each returns the number of failures ---- */
 
 extern const char *folder; /* where the stores are made */
@@ -187,6 +208,7 @@ int operations(void);
 int small_disk(void);
 int kill_writers(void);
 int concurrency(void);
+int checker(void);
 
 /* Prints a line of TAP; returns 1 when it failed. */
 int tell(bool fine, const char *sentence, const char *why);

@@ -37,7 +37,8 @@ static const struct {
   const char *name;
   int (*run)(void);
 } modes[] = {{"power", power},     {"errors", errors},     {"operations", operations},
-             {"disk", small_disk}, {"kill", kill_writers}, {"concurrency", concurrency}};
+             {"disk", small_disk}, {"kill", kill_writers}, {"concurrency", concurrency},
+             {"checker", checker}};
 
 enum { MODES = sizeof modes / sizeof *modes };
 
