@@ -368,6 +368,84 @@ static void streams_are_read_at_once(mf_store *store) {
   check(fine, "a stream for which there is no room has no reader, and none has where one is wrong");
 }
 
+/* ---- events that stand alone between those of other streams ---- */
+
+enum { SPARSE = 40, SPARSE_EVENTS = 200 }; /* streams, and events of each */
+
+/* The data of a version of a stream: alike, or of sizes that differ a little, a lot, or once in a
+ * while. It holds what every record has before its data, so that it looks like one. */
+static mf_bytes sparse_data(int kind, int stream, int version, uint8_t out[5000]) {
+  uint32_t random = (uint32_t)(stream * SPARSE_EVENTS + version) * 2654435761u;
+  size_t sizes[] = {100, 80 + random % 40, random >> 8 & 1023, random % 97 == 0 ? 5000 : 60};
+  for (size_t i = 0; i < sizes[kind]; i++)
+    out[i] = (uint8_t)(i % 3 ? version : stream + 1);
+  return (mf_bytes){out, sizes[kind]};
+}
+
+static bool fill_sparse(mf_store *store, int kind) {
+  static uint8_t data[5000];
+  mf_txn *txn;
+  bool fine = mf_begin(store, &txn, NULL) == MF_OK;
+  for (int i = 0; fine && i < SPARSE * SPARSE_EVENTS; i++) {
+    char name[32];
+    int stream = i % SPARSE, version = i / SPARSE + 1;
+    snprintf(name, sizeof name, "sparse-%d", stream);
+    mf_bytes type = bytes(version % 2 ? "Odd" : "Even");
+    mf_new_event event = {type, sparse_data(kind, stream, version, data), {NULL, 0}, {NULL, 0}};
+    fine = mf_append(txn, bytes(name), &event, 1, NULL, NULL, NULL) == MF_OK;
+  }
+  return fine && mf_commit(txn, NULL) == MF_OK;
+}
+
+/* Five versions of a stream, from one on; every second one when they are picked by their type. */
+static bool gives_sparse(mf_store *store, int kind, int stream, int from, bool backwards,
+                         bool even) {
+  static uint8_t data[5000];
+  char name[32];
+  mf_bytes types[] = {bytes("Even")};
+  mf_read_options options = MF_READ_OPTIONS_INIT;
+  snprintf(name, sizeof name, "sparse-%d", stream);
+  options.stream = bytes(name);
+  options.from = from;
+  options.to = from + 4;
+  options.backwards = backwards;
+  if (even) options.types = types, options.type_count = 1;
+  mf_reader *reader;
+  mf_event event;
+  if (mf_reader_open(store, NULL, &options, &reader, NULL) != MF_OK) return false;
+  int version = backwards ? from + 4 : from, step = backwards ? -1 : 1, left = 5;
+  bool fine = true;
+  for (; fine && left > 0; left--, version += step) {
+    if (even && version % 2) continue;
+    fine = mf_reader_next(reader, &event, NULL) == MF_OK && event.version == version &&
+           same_bytes(event.data, sparse_data(kind, stream, version, data));
+  }
+  fine = fine && mf_reader_next(reader, &event, NULL) == MF_DONE;
+  mf_reader_close(reader);
+  return fine;
+}
+
+/* Opened anew again and again: a large file is read in another way where it was not read before. */
+static void sparse_events_are_found(const char *folder) {
+  bool fine = true;
+  uint32_t random = 1;
+  for (int kind = 0; kind < 4; kind++) {
+    fresh_path(folder);
+    mf_store *store = open_or_die(path);
+    fine = fine && fill_sparse(store, kind) && mf_close(store) == MF_OK;
+    for (int opened = 0; fine && opened < 8; opened++) {
+      store = open_or_die(path);
+      for (int i = 0; fine && i < 100; i++) {
+        random = random * 1664525u + 1013904223u;
+        int stream = (int)((random >> 4) % SPARSE), from = (int)((random >> 12) % 196) + 1;
+        fine = gives_sparse(store, kind, stream, from, random >> 30 & 1, random >> 31);
+      }
+      fine = mf_close(store) == MF_OK && fine;
+    }
+  }
+  check(fine, "events between many others are found, whether these are alike or of any size");
+}
+
 /* Of which one stands in the log in one piece. */
 static void a_long_stream_is_not_read_beyond_the_room(mf_store *store) {
   enum { EVENTS = 2000 };
@@ -589,6 +667,7 @@ int main(void) {
     check(mf_close(store) == MF_OK, "closing succeeds");
   }
   a_copy_is_the_same();
+  sparse_events_are_found(folder);
   snprintf(command, sizeof command, "rm -rf %s", folder);
   if (system(command) != 0) return 2;
   printf("1..%d\n", number);

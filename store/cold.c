@@ -10,8 +10,9 @@
  *
  * So in a file of more than MF__COLD_FROM bytes the first pieces wanted of a window are read: as
  * many as cost what the fault costs, so that nothing costs more than twice what it would have, had
- * the future been known. After that the window is touched. What is larger than MF__COLD_MOST, like
- * the blocks of a log that is read through, is touched at once.
+ * the future been known (index.c saves one of the two that an event takes). After that the window
+ * is touched. What is larger than MF__COLD_MOST, like the blocks of a log that is read through, is
+ * touched at once.
  *
  * What a read transaction sees in the file nobody writes over while it is open, and reads and maps
  * share their pages: the bytes are the same. All are verified afterwards, wherever they came from.

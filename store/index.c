@@ -112,22 +112,83 @@ int mf__view_last_position(mf__view *view, int64_t *position, mf_error *error) {
 /*
  * A block of which its own key and the next one's tell how many events it has. Its header would
  * tell as much, but stands on another page than the offsets, and to fetch that is most of what a
- * scattered read costs. The first offset proves it; false: ask the header.
+ * scattered read costs. What is read in it proves it.
  */
-static bool block_between(mf__view *view, uint64_t first, uint64_t next, mf_bytes value,
-                          mf__block *block) {
+static bool block_between(uint64_t first, uint64_t next, mf_bytes value, mf__block *block) {
   uint64_t count = next - first;
   size_t table = 2 * (size_t)count;
   if (first < 1 || next <= first || count > UINT16_MAX) return false;
-  if (value.size < MF__BLOCK_HEADER + table) return false;
+  if (value.size <= MF__BLOCK_HEADER + table) return false;
   const uint8_t *start = value.data, *offsets = start + value.size - table;
   *block = (mf__block){start, offsets, value.size, value.size - table, first, (uint32_t)count};
-  if (view->slot && mf__cold_read(view, offsets, table, view->slot->offsets))
-    block->offsets = view->slot->offsets;
+  return true;
+}
+
+static bool load_offsets(mf__view *view, mf__block *block) {
+  uint8_t *piece = view->slot ? view->slot->piece : NULL;
+  if (piece && mf__cold_read(view, block->offsets, 2 * (size_t)block->count, piece))
+    block->offsets = piece;
   return mf__u16_read(block->offsets) == MF__BLOCK_HEADER;
 }
 
-int mf__view_block(mf__view *view, int64_t position, mf__block *block, mf_error *error) {
+/* Where event i of a block begins if all are of one size; i may be their number. */
+static size_t expected_offset(const mf__block *block, uint32_t i) {
+  return MF__BLOCK_HEADER + (block->content - MF__BLOCK_HEADER) * (size_t)i / block->count;
+}
+
+static void learn(mf__slot *slot, size_t expected, size_t found) {
+  size_t off = found > expected ? found - expected : expected - found;
+  slot->astray = slot->astray - slot->astray / 8 + off;
+}
+
+/* The event that is sought, in bytes in which it may stand. */
+static bool find_event(const mf__view *view, int64_t position, mf_bytes bytes, mf__sought *sought) {
+  enum { TRIES = 4 };
+  uint8_t name[2 * MF__VARINT_MAX];
+  uint8_t *end = mf__varint_write(mf__varint_write(name, sought->stream_id), sought->version);
+  size_t size = (size_t)(end - name);
+  const uint8_t *p = bytes.data, *limit = p + bytes.size;
+  for (int tries = 0; tries < TRIES && (size_t)(limit - p) >= MF__RECORD_FIXED + size; p++) {
+    p = memchr(p + MF__RECORD_FIXED, name[0], (size_t)(limit - p) - MF__RECORD_FIXED - size + 1);
+    if (!p) return false;
+    p -= MF__RECORD_FIXED;
+    if (memcmp(p + MF__RECORD_FIXED, name, size) != 0) continue;
+    tries++;
+    mf__record record;
+    if (!mf__record_parse(p, limit, &record)) continue;
+    if (!mf__record_verify(p, &record, view->env->record.seed, position)) continue;
+    sought->record = mf__bytes(p, record.size);
+    return true;
+  }
+  return false;
+}
+
+/*
+ * To read the block's offsets first takes as long as to read the event. But where a block's events
+ * are much alike, their number tells about where one begins; its stream and version tell it from
+ * others there, and its checksum proves it. So a piece is read that is as wide as guesses were
+ * wrong lately.
+ */
+static bool guess_event(mf__view *view, const mf__block *block, int64_t position,
+                        mf__sought *sought) {
+  mf__slot *slot = view->slot;
+  uint32_t i = (uint32_t)((uint64_t)position - block->first);
+  size_t start = expected_offset(block, i), end = expected_offset(block, i + 1);
+  size_t astray = slot->astray / 8, margin = 3 * astray + 32;
+  if (end - start > MF__COLD_MOST) return false;
+  size_t most = (MF__COLD_MOST - (end - start)) / 2;
+  if (margin > most) margin = most;
+  if (astray > margin) return false; /* most guesses would fail */
+  size_t from = start > MF__BLOCK_HEADER + margin ? start - margin : MF__BLOCK_HEADER;
+  size_t to = block->content - end > margin ? end + margin : block->content;
+  if (!mf__cold_read(view, block->data + from, to - from, slot->piece)) return false;
+  if (!find_event(view, position, mf__bytes(slot->piece, to - from), sought)) return false;
+  learn(slot, start, from + (size_t)((const uint8_t *)sought->record.data - slot->piece));
+  return true;
+}
+
+int mf__view_block(mf__view *view, int64_t position, mf__sought *sought, mf__block *block,
+                   mf_error *error) {
   size_t wanted = (size_t)position, first = 0, next = 0;
   MDB_val key = {sizeof wanted, &wanted}, value;
   int rc = mdb_cursor_get(view->log, &key, &value, MDB_SET_RANGE);
@@ -139,11 +200,17 @@ int mf__view_block(mf__view *view, int64_t position, mf__block *block, mf_error 
   if (rc == MDB_NOTFOUND) return mf__corrupt_event(error, view->env, position, "it is missing");
   if (rc != 0) return mf__fail_db(error, rc, view->env->path);
   memcpy(&first, key.mv_data, sizeof first);
-  if (!block_between(view, first, next, from_db(value), block) &&
-      !mf__block_parse(first, from_db(value), block))
+  bool known = block_between(first, next, from_db(value), block);
+  bool cold = sought && view->slot && view->env->map;
+  if (known && cold && guess_event(view, block, position, sought)) return MF_OK;
+  if (!(known && load_offsets(view, block)) && !mf__block_parse(first, from_db(value), block))
     return mf__corrupt_event(error, view->env, position, "its block's header");
   if (wanted < first || wanted - first >= block->count)
     return mf__corrupt_event(error, view->env, position, "it is missing");
+  if (cold) {
+    uint32_t i = (uint32_t)(wanted - first);
+    learn(view->slot, expected_offset(block, i), mf__u16_read(block->offsets + 2 * (size_t)i));
+  }
   return MF_OK;
 }
 
@@ -156,7 +223,7 @@ int mf__view_record(mf__view *view, int64_t position, mf__record *record, mf_err
     slice.data = mf__staged_record(view->staged, position, &slice.size);
   } else {
     mf__block block;
-    int status = mf__view_block(view, position, &block, error);
+    int status = mf__view_block(view, position, NULL, &block, error);
     if (status != MF_OK) return status;
     uint32_t i = (uint32_t)((uint64_t)position - block.first);
     if (!mf__block_slice(&block, i, i, &slice))

@@ -601,7 +601,8 @@ typedef struct mf__slot {
   MDB_txn *txn;
   MDB_cursor *log, *postings;
   struct mf__slot *next;
-  uint8_t offsets[MF__COLD_MOST]; /* of the block that was looked up last */
+  uint8_t piece[MF__COLD_MOST]; /* of the block that was looked up last: its offsets, or an event */
+  size_t astray; /* by how many bytes guesses where an event stands were wrong lately, times 8 */
 } mf__slot;
 
 typedef struct mf__type {
@@ -731,8 +732,16 @@ int mf__view_head(mf__view *view, mf_bytes stream, mf__head *head, bool *found, 
 int mf__stored_head(mf__view *view, mf_bytes stream, uint64_t hash, mf__head *head, bool *found,
                     mf_error *error);
 int mf__view_last_position(mf__view *view, int64_t *position, mf_error *error);
-/* The block that holds a position. Valid until the next call with the same view. */
-int mf__view_block(mf__view *view, int64_t position, mf__block *block, mf_error *error);
+/* An event of which stream and version are known. */
+typedef struct mf__sought {
+  uint64_t stream_id, version;
+  mf_bytes record; /* set when it was found before its block's offsets were looked at */
+} mf__sought;
+
+/* The block that holds a position, and maybe its event (NULL: none is sought), in which case the
+ * block's offsets are not to be used. Valid until the next call with the same view. */
+int mf__view_block(mf__view *view, int64_t position, mf__sought *sought, mf__block *block,
+                   mf_error *error);
 /* The chunk of stored postings of a stream that holds `version`: its first version, base and runs.
  */
 int mf__view_chunk(mf__view *view, uint64_t stream_id, uint64_t version, uint64_t *first,

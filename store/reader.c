@@ -237,11 +237,9 @@ static int add_slice(mf_reader *r, mf__view *view, const mf__block *block, uint3
   return MF_OK;
 }
 
-/* One staged event of the transaction that the reader belongs to. */
-static int add_staged(mf_reader *r, mf__view *view, int64_t position, uint64_t version,
-                      mf_error *error) {
-  mf_bytes slice;
-  slice.data = mf__staged_record(view->staged, position, &slice.size);
+/* One event. */
+static int add_record(mf_reader *r, mf__view *view, mf_bytes slice, int64_t position,
+                      uint64_t version, mf_error *error) {
   int status;
   if (r->type_count > 0)
     status = add_filtered(r, view, slice, position, version, error);
@@ -252,6 +250,14 @@ static int add_staged(mf_reader *r, mf__view *view, int64_t position, uint64_t v
   }
   r->next += r->backwards ? (uint64_t)-1 : 1;
   return status;
+}
+
+/* One staged event of the transaction that the reader belongs to. */
+static int add_staged(mf_reader *r, mf__view *view, int64_t position, uint64_t version,
+                      mf_error *error) {
+  mf_bytes slice;
+  slice.data = mf__staged_record(view->staged, position, &slice.size);
+  return add_record(r, view, slice, position, version, error);
 }
 
 /* Adds events at positions first..last, which are all wanted, as many as fit; `version` is that of
@@ -273,8 +279,11 @@ static int add_positions(mf_reader *r, mf__view *view, int64_t first, int64_t la
       continue;
     }
     mf__block block;
-    int status = mf__view_block(view, edge, &block, error);
+    mf__sought sought = {r->stream_id, version, {NULL, 0}};
+    bool alone = first == last && version > 0;
+    int status = mf__view_block(view, edge, alone ? &sought : NULL, &block, error);
     if (status != MF_OK) return status;
+    if (sought.record.data) return add_record(r, view, sought.record, edge, version, error);
     int64_t start = (int64_t)block.first, end = start + block.count - 1;
     int64_t from = first > start ? first : start, to = last < end ? last : end;
     int64_t most = r->type_count ? INT32_MAX : (int64_t)room(r);
@@ -647,7 +656,7 @@ static int copy_some(gathering *g, mf_reader *r, uint64_t *position, uint64_t en
   else {
     if (first < g->block.first || first - g->block.first >= g->block.count) {
       g->block.count = 0;
-      status = mf__view_block(g->view, (int64_t)first, &g->block, error);
+      status = mf__view_block(g->view, (int64_t)first, NULL, &g->block, error);
       if (status != MF_OK) g->block.count = 0;
       if (status != MF_OK) return status;
     }

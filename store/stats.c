@@ -99,7 +99,7 @@ static int count(mf_stats *stats, mf_store *store, mf__view *view, mf_error *err
   stats->tamper_evident = (env->record.flags & MF__CHAINED) != 0;
   if (status != MF_OK || !stats->tamper_evident || stats->events == 0) return status;
   mf__block last;
-  status = mf__view_block(view, stats->events, &last, error);
+  status = mf__view_block(view, stats->events, NULL, &last, error);
   if (status == MF_OK && !mf__last_link(&last, stats->link))
     status =
         mf__corrupt_event(error, env, stats->events, "its commit has no link in the hash chain");

@@ -132,7 +132,7 @@ static inline uint64_t random_next(uint64_t *state) {
 }
 
 /* Bytes that differ from event to event, and that no filesystem can compress. */
-static unsigned char payload_bytes[PAYLOAD + 4096];
+static unsigned char payload_bytes[2 * PAYLOAD + 4096];
 
 static inline mf_bytes payload(uint64_t n) {
   static uint64_t seed;
@@ -152,8 +152,12 @@ static inline mf_bytes stream_name(char buffer[32], uint64_t n) {
   return (mf_bytes){buffer, 13};
 }
 
+/* Whether events have half to one and a half of PAYLOAD. */
+static bool sizes_vary;
+
 static inline mf_new_event new_event(uint64_t n) {
   mf_new_event event = {{"Happened", 8}, payload(n), {NULL, 0}, {NULL, 0}};
+  if (sizes_vary) event.data.size = PAYLOAD / 2 + (n * 2654435761u >> 16) % (PAYLOAD + 1);
   return event;
 }
 
