@@ -1,9 +1,9 @@
 -- kill -9 for commands: what scripts decide, with snapshots, kept commands and transactions.
 --   moonfold run spec/faults/commands.lua [ROUNDS] [SEED] [FOLDER]
 --
--- A process handles commands and tells on its standard output what was acknowledged. It is killed at a random moment;
--- then the store must hold what was told, every state from caches and snapshots must be that of a plain fold, kept
--- commands must stand beside the events that they led to, and nothing may be there by halves. Prints TAP.
+-- Two processes handle commands and tell on their standard outputs what was acknowledged. They are killed at random
+-- moments; then the store must hold what was told, every state from caches and snapshots must be that of a plain fold,
+-- kept commands must stand beside the events that they led to, and nothing may be there by halves. Prints TAP.
 
 local moonfold = require "moonfold"
 
@@ -54,7 +54,9 @@ local function work(path, script_path, seed)
     local dice = math.random(10)
     local id = ("%d-%d"):format(seed, n)
     if dice <= 6 then
-      local data = { value = math.random(9), count = math.random(3), note = ("x"):rep(math.random(300)) }
+      -- Now and then so many that snapshots are due.
+      local count = math.random(8) == 1 and math.random(300) or math.random(3)
+      local data = { value = math.random(9), count = count, note = ("x"):rep(math.random(300)) }
       say(store:attempt(stream, decider, { type = "Add", data = data, command_id = id }), stream)
     elseif dice <= 8 then
       say(store:attempt(stream, decider, { type = "Move", data = { by = math.random(-20, 5) } }), stream)
@@ -122,24 +124,35 @@ local function look(path, script_path, told)
   if not report.sound then return "verify: " .. tostring(report.problems[1] and report.problems[1].message) end
 end
 
-local function round(path, script_path, seed, told)
+-- A process that is at work: its output and its id.
+local function start(path, script_path, seed)
   local command = ("exec build/moonfold run spec/faults/commands.lua worker %s %s %d"):format(
     quote(path), quote(script_path), seed)
   local pipe = assert(io.popen(command))
-  local pid = tonumber((pipe:read "l" or ""):match "^pid (%d+)")
-  if not pid then return "the process did not start" end
-  for _ = 1, math.random(1, 120) do
-    local stream, version = (pipe:read "l" or ""):match "^told (%S+) (%d+)"
-    if not stream then return "the process ended by itself" end
-    told[stream] = tonumber(version)
+  return { pipe = pipe, pid = tonumber((pipe:read "l" or ""):match "^pid (%d+)") }
+end
+
+-- Hears what it tells next; false at the end. Its last line may be half of one.
+local function hear(worker, told)
+  local line = worker.pipe:read "L"
+  local stream, version = (line or ""):match "^told (%S+) (%d+)\n$"
+  if stream then told[stream] = math.max(told[stream] or 0, tonumber(version)) end
+  return stream ~= nil
+end
+
+local function round(path, script_path, seed, told)
+  local workers = { start(path, script_path, 2 * seed), start(path, script_path, 2 * seed + 1) }
+  local problem
+  for _, worker in ipairs(workers) do
+    if not worker.pid then return "a process did not start" end
+    for _ = 1, math.random(1, 80) do
+      if not hear(worker, told) then problem = "a process ended by itself" end
+    end
+    os.execute("kill -9 " .. worker.pid)
+    while hear(worker, told) do end
+    worker.pipe:close()
   end
-  os.execute("kill -9 " .. pid)
-  for line in pipe:lines() do
-    local stream, version = line:match "^told (%S+) (%d+)$"
-    if stream then told[stream] = math.max(told[stream] or 0, tonumber(version)) end
-  end
-  pipe:close()
-  return look(path, script_path, told)
+  return problem or look(path, script_path, told)
 end
 
 local function clean(path, script_path)
@@ -158,6 +171,12 @@ local function main(rounds, seed)
   for i = 1, rounds do
     problem = round(path, script_path, seed + i, told)
     if problem then break end
+  end
+  if not problem then
+    local store <close> = moonfold.open(path)
+    local kept = store:kept()
+    print(("# %d snapshots, %d kept commands"):format(kept.snapshots, kept.commands))
+    if rounds >= 8 and (kept.snapshots == 0 or kept.commands == 0) then problem = "no snapshot was taken, or no command kept" end
   end
   print(("%s 1 - commands that were acknowledged outlive kill -9, with their states, transactions and records"):format(
     problem and "not ok" or "ok"))
