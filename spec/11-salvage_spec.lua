@@ -102,6 +102,61 @@ describe("salvage", function()
       support.pluck("message_id", store:all_events()))
   end)
 
+  -- A killed writer leaves pages that no meta page leads to: its commit never was.
+  local function interrupted()
+    local path = written()
+    local before = support.read(path)
+    do
+      local store <close> = moonfold.open(path)
+      store:transaction(function()
+        store:append_to_stream("stream-1", { type = "Never", data = data(121) })
+        store:append_to_stream("never", { type = "Never", data = data(122) })
+      end)
+    end
+    local after = support.read(path)
+    support.write(path, before:sub(1, 2 * 4096) .. after:sub(2 * 4096 + 1))
+    assert.is_true(moonfold.verify(path).sound)
+    return path
+  end
+
+  it("brings nothing back that was written and never committed", function()
+    local path = interrupted()
+    local report, store <close> = salvaged(path)
+    assert.same(all_but(0, 0), numbers(store))
+    assert.same({ 120, 81, 0, false, {} },
+      { report.events, report.commits, report.lost_events, report.renumbered, report.losses })
+    assert.is_false(store:stream_exists("never"))
+  end)
+
+  it("nor does it miss that where something else is lost", function()
+    local path = interrupted()
+    damage(path, 31)
+    local report, store <close> = salvaged(path)
+    assert.same(all_but(31, 31), numbers(store))
+    assert.same({ { from = 31, to = 31, why = "it cannot be read" }, { from = 11, to = 11, stream = "stream-1" } },
+      report.losses)
+  end)
+
+  it("takes an event from a copy that was never committed, and not what that has behind it", function()
+    local path = interrupted()
+    local bytes = support.read(path)
+    local places = {}
+    for at in bytes:gmatch("()payload 120 payload 120 ") do places[#places + 1] = at end
+    assert.is_true(#places > 1)
+    local found = 0
+    for _, at in ipairs(places) do -- whichever of them the log leads to
+      support.write(path, bytes:sub(1, at - 1) .. "X" .. bytes:sub(at + 1))
+      if not moonfold.verify(path).sound then
+        found = found + 1
+        os.remove(path .. ".new")
+        local report, store <close> = salvaged(path)
+        assert.same(all_but(0, 0), numbers(store))
+        assert.equal(0, report.lost_events)
+      end
+    end
+    assert.is_true(found > 0)
+  end)
+
   it("finds the events of a file whose trees are lost", function()
     local path = written()
     local bytes = support.read(path)

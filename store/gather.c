@@ -51,53 +51,61 @@ static bool unseal(const mf__remains *r, int database, mf_bytes key, mf_bytes *v
   return value->data && mf__unseal(value, key, mf__seal_seed(r->record.seed, database));
 }
 
-static void find_name(mf__remains *r, const mf__entry *entry) {
+/* Each of these tells whether it has understood the entry. */
+
+static bool find_name(mf__remains *r, const mf__entry *entry) {
   mf_bytes name = entry->value;
-  if (entry->key.size != 8 || !unseal(r, MF__IN_NAMES, entry->key, &name)) return;
+  if (entry->key.size != 8 || !unseal(r, MF__IN_NAMES, entry->key, &name)) return false;
   mf__lost_stream *stream = stream_of(r, mf__u64_read(entry->key.data));
-  if (!stream || stream->name.data || name.size < 1 || name.size > MF_STREAM_NAME_MAX) return;
-  stream->name = keep(r, name);
+  if (!stream || name.size < 1 || name.size > MF_STREAM_NAME_MAX) return false;
+  if (!stream->name.data) stream->name = keep(r, name);
+  return true;
 }
 
-static void find_head(mf__remains *r, const mf__entry *entry) {
+static bool find_head(mf__remains *r, const mf__entry *entry) {
   mf_bytes value = entry->value;
   mf__head head;
   if (!unseal(r, MF__IN_STREAMS, entry->key, &value) || !mf__head_read(value, &head) ||
       entry->key.size > MF_STREAM_NAME_MAX)
-    return;
+    return false;
   mf__lost_stream *stream = stream_of(r, head.id);
-  if (!stream) return;
+  if (!stream) return false;
   if (!stream->name.data) stream->name = keep(r, entry->key);
+  if (r->end_known && head.last_position > r->last) return true; /* it was never committed */
   if (head.version > stream->version) stream->version = head.version;
   if (head.last_position > r->last) r->last = head.last_position;
+  return true;
 }
 
-static void find_type(mf__remains *r, const mf__entry *entry) {
+static bool find_type(mf__remains *r, const mf__entry *entry) {
   mf_bytes name = entry->value;
-  if (entry->key.size != 8 || !unseal(r, MF__IN_TYPES, entry->key, &name)) return;
+  if (entry->key.size != 8 || !unseal(r, MF__IN_TYPES, entry->key, &name)) return false;
   uint64_t id = mf__u64_read(entry->key.data);
-  if (!plausible(r, id) || id > MF_TYPES_MAX || name.size < 1 || name.size > MF_TYPE_MAX) return;
+  if (!plausible(r, id) || id > MF_TYPES_MAX || name.size < 1 || name.size > MF_TYPE_MAX)
+    return false;
   if (!grow(&r->types, &r->type_capacity, (size_t)id, sizeof *r->types))
     r->no_memory = true;
   else if (!r->types[id].data)
     r->types[id] = keep(r, name);
+  return true;
 }
 
-static void find_command(mf__remains *r, const mf__entry *entry) {
+static bool find_command(mf__remains *r, const mf__entry *entry) {
   mf_bytes value = entry->value, key = entry->key;
   uint64_t first, last, known;
   if (key.size < 10 || *(const uint8_t *)key.data != 'c' || !unseal(r, MF__IN_IDS, key, &value) ||
       value.size < 16)
-    return;
+    return false;
   const uint8_t *p = value.data, *limit = p + value.size;
   if (!(p = mf__varint_read(p + 16, limit, &first)) || !mf__varint_read(p, limit, &last) ||
       last < first || mf__map_get(&r->commands, key, &known))
-    return;
+    return false;
   mf_bytes copy = keep(r, key);
   if (!copy.data || !mf__map_reserve(&r->commands, 1))
     r->no_memory = true;
   else
     mf__map_set(&r->commands, copy, last - first + 1);
+  return true;
 }
 
 /* An event takes 18 bytes at least: a position that no file of this size reaches is damage. */
@@ -125,31 +133,35 @@ static bool read_header(const mf__remains *r, uint64_t place, uint64_t size, uin
 
 /* ---- what the trees lead to ---- */
 
-typedef void (*finder)(mf__remains *, const mf__entry *);
+typedef bool (*finder)(mf__remains *, const mf__entry *);
 
 typedef struct following {
   mf__remains *remains;
   finder find;
+  bool whole; /* nothing is damaged so far */
 } following;
 
 static bool follow_entry(void *context, const mf__entry *entry) {
   following *f = context;
-  if (!entry->missing) f->find(f->remains, entry);
+  if (entry->missing || !f->find(f->remains, entry)) f->whole = false;
   return !f->remains->no_memory;
 }
 
 static void follow_problem(void *context, uint64_t page, const char *why) {
+  following *f = context;
   (void)page;
   (void)why;
-  ((following *)context)->remains->damaged = true;
+  f->remains->damaged = true;
+  f->whole = false;
 }
 
-static void find_block(mf__remains *r, const mf__entry *entry) {
+static bool find_block(mf__remains *r, const mf__entry *entry) {
   uint64_t count = 0, first = mf__u64_read(entry->key.data);
-  if (!plausible_position(r, first) || entry->size > MF_EVENT_MAX * 2) return;
-  read_header(r, entry->place, entry->size, &count);
+  if (!plausible_position(r, first) || entry->size > MF_EVENT_MAX * 2) return false;
+  bool fine = read_header(r, entry->place, entry->size, &count);
   mf__piece piece = {first, count, entry->place, (uint32_t)entry->size};
   add_piece(r, &r->log, piece);
+  return fine;
 }
 
 static const struct {
@@ -164,13 +176,15 @@ static const struct {
 
 static void follow_trees(mf__remains *r, mf__walk *walk) {
   for (size_t i = 0; i < sizeof finders / sizeof *finders; i++) {
-    following f = {r, finders[i].find};
+    following f = {r, finders[i].find, true};
     mf__visitor visitor = {&f, follow_entry, follow_problem, finders[i].values};
     const mf__tree *tree = mf__contents_find(&r->contents, finders[i].database);
     if (!tree)
       r->damaged = true;
-    else
-      mf__walk_tree(walk, tree, (uint8_t)(MF__OWNER_FIRST + i), &visitor);
+    else if (mf__walk_tree(walk, tree, (uint8_t)(MF__OWNER_FIRST + i), &visitor) && f.whole) {
+      r->log_whole = r->log_whole || finders[i].find == find_block;
+      r->streams_whole = r->streams_whole || finders[i].find == find_head;
+    }
   }
   r->no_memory = r->no_memory || walk->no_memory;
 }
@@ -178,7 +192,7 @@ static void follow_trees(mf__remains *r, mf__walk *walk) {
 /* The main database of one of the meta pages, if our record is in it. */
 static bool enter(mf__remains *r, const mf__meta *meta) {
   mf__walk walk;
-  following f = {r, NULL};
+  following f = {r, NULL, true};
   mf__visitor visitor = {&f, NULL, follow_problem, true};
   if (!mf__walk_begin(&walk, &r->source, meta, MF__WALK_TREES)) {
     r->no_memory = true;
@@ -199,11 +213,15 @@ static bool enter(mf__remains *r, const mf__meta *meta) {
 static bool enter_newest(mf__remains *r) {
   mf__metas metas = mf__metas_read(&r->source);
   if (!metas.sound) r->damaged = true;
-  if (metas.readable[metas.newest] && enter(r, &metas.meta[metas.newest])) return true;
+  bool entered = metas.readable[metas.newest] && enter(r, &metas.meta[metas.newest]);
+  if (!metas.sound || !entered) r->log_whole = r->streams_whole = false;
+  if (entered) return true;
   r->damaged = true;
   /* The other one is a commit older. What has been committed since is found page by page. */
   int other = 1 - metas.newest;
-  return metas.readable[other] && enter(r, &metas.meta[other]);
+  entered = metas.readable[other] && enter(r, &metas.meta[other]);
+  r->log_whole = r->streams_whole = false;
+  return entered;
 }
 
 /* ---- what stands elsewhere ---- */
@@ -323,7 +341,7 @@ typedef struct gaps {
 
 static bool find_gaps(const mf__remains *r, gaps *g) {
   uint64_t at = 1, last = r->last;
-  for (size_t i = 0; r->damaged && i < r->others.count; i++) /* the log's end may be lost, too */
+  for (size_t i = 0; r->damaged && !r->end_known && i < r->others.count; i++) /* perhaps its end */
     last += r->others.list[i].first == 0 ? r->others.list[i].count : 0;
   for (size_t i = 0; i <= r->log.count; i++) {
     const mf__piece *piece = i < r->log.count ? &r->log.list[i] : NULL;
@@ -409,13 +427,34 @@ static void drop_ruins(mf__remains *r) {
   size_t kept = 0;
   for (size_t i = 0; i < r->log.count; i++)
     if (holds(r, &r->log.list[i], &buffer)) r->log.list[kept++] = r->log.list[i];
-  r->damaged = r->damaged || kept < r->log.count;
+  if (kept < r->log.count) {
+    r->damaged = true;
+    r->log_whole = false;
+  }
   r->log.count = kept;
   mf__buffer_free(&buffer);
 }
 
 static void sort(mf__pieces *pieces) {
   if (pieces->count) qsort(pieces->list, pieces->count, sizeof *pieces->list, by_position);
+}
+
+/*
+ * Where the log ends: the last block tells, and so does the newest head of a stream. What pages
+ * hold behind that was written by who was killed, or failed, before it was committed.
+ */
+static void find_end(mf__remains *r) {
+  uint64_t heads = r->last, log = 0;
+  for (size_t i = 0; i < r->log.count; i++) {
+    const mf__piece *piece = &r->log.list[i];
+    uint64_t end = piece->first + (piece->count ? piece->count : 1) - 1;
+    if (end > log && end <= (uint64_t)1 << 60) log = end;
+  }
+  r->end_known = r->log_whole && r->streams_whole ? heads == log : r->log_whole || r->streams_whole;
+  if (!r->end_known)
+    r->last = heads > log ? heads : log;
+  else
+    r->last = r->streams_whole ? heads : log;
 }
 
 int mf__gather(const mf__source *source, mf__remains *r, const char *path, mf_error *error) {
@@ -425,11 +464,7 @@ int mf__gather(const mf__source *source, mf__remains *r, const char *path, mf_er
   if (found) {
     drop_ruins(r);
     sort(&r->log);
-    for (size_t i = 0; i < r->log.count; i++) {
-      const mf__piece *piece = &r->log.list[i];
-      uint64_t end = piece->first + (piece->count ? piece->count : 1) - 1;
-      if (end > r->last && end <= (uint64_t)1 << 60) r->last = end;
-    }
+    find_end(r);
     /* Where only a block's content is damaged, an older copy of it may still be somewhere. */
     search_pages(r);
     if (!r->no_memory && !place_blocks(r)) r->no_memory = true;

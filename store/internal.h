@@ -558,7 +558,9 @@ typedef struct mf__remains {
   mf__store_record record;
   uint64_t page_size, last; /* last: a position that the log has reached, from what can be read */
   bool damaged;             /* something of the trees cannot be walked */
-  mf__pieces log;           /* what the tree of the log leads to */
+  bool end_known; /* `last` is where the log ends: what is behind it was never committed */
+  bool log_whole, streams_whole; /* every entry of these trees was met and understood */
+  mf__pieces log;                /* what the tree of the log leads to */
   mf__pieces others;        /* blocks that stand elsewhere: lost ones, and those of earlier days */
   mf__lost_stream *streams; /* by id */
   size_t stream_capacity;

@@ -498,7 +498,10 @@ static bool take_copy(salvage *s, const mf__piece *piece, uint64_t last) {
     if (!add_entry(s, s->next, &s->block.events[i])) return false;
   const found *end = &s->block.events[count - 1];
   if (i == count && end->trailer.kind == MF__TRAILER_MORE) return go_on(s, end->trailer.count);
-  return end_block(s, i == count && end->told);
+  /* The log's end is the end of a commit, whatever a copy that was never committed has behind it.
+   */
+  bool ends = s->remains->end_known && s->next > s->remains->last;
+  return end_block(s, ends || (i == count && end->told));
 }
 
 /* Nothing holds the next position: on to the one that some copy holds. */
@@ -567,7 +570,7 @@ static bool go_through_log(salvage *s) {
     if (piece->first > s->next && !fill(s, piece->first - 1, false)) return false;
     if (!take_block(s, piece, end) || !progress(s)) return false;
   }
-  if (!fill(s, s->remains->last, s->remains->damaged)) return false;
+  if (!fill(s, s->remains->last, s->remains->damaged && !s->remains->end_known)) return false;
   if (!end_block(s, true)) return false;
   tell_loss(s);
   return !s->stopped;
