@@ -176,7 +176,9 @@ local function main(rounds, seed)
     local store <close> = moonfold.open(path)
     local kept = store:kept()
     print(("# %d snapshots, %d kept commands"):format(kept.snapshots, kept.commands))
-    if rounds >= 8 and (kept.snapshots == 0 or kept.commands == 0) then problem = "no snapshot was taken, or no command kept" end
+    if rounds >= 8 and (kept.snapshots == 0 or kept.commands == 0) then
+      problem = "no snapshot was taken, or no command kept"
+    end
   end
   print(("%s 1 - commands that were acknowledged outlive kill -9, with their states, transactions and records"):format(
     problem and "not ok" or "ok"))
