@@ -1,8 +1,9 @@
 /*
  * States that were folded before. A domain keeps those that it used last, as Lua values in its
  * sandbox: by store, decider and stream, each with the version that it stands at. What is new is
- * folded on top of it. A state of the longest streams is also kept in the store, as a snapshot, by
- * the digest of the fold.
+ * folded on top of it. Of a stream whose past is looked at there are two: the newest one stays, and
+ * the one that was looked at last is where a walk through the past goes on. A state of the longest
+ * streams is also kept in the store, as a snapshot, by the digest of the fold.
  *
  * That a kept state is the right one rests on this: it stands at a version of a stream whose events
  * never change; its decider is the same, because another script, or another text of it, is another
@@ -61,6 +62,7 @@ typedef struct cached {
   const void *decider;
   char *stream;
   size_t size;
+  bool past; /* beside a newer state of the same stream */
   int64_t version;
   int64_t snapshot, due; /* as in mfr_decider */
   bool usable;           /* else the state is being changed, or was when something failed */
@@ -126,12 +128,14 @@ static uint64_t hash_of(uint64_t store, const void *decider, mfr_text stream) {
   return hash ^ hash >> 29;
 }
 
-static cached *find(mfr_cache *cache, uint64_t store, const void *decider, mfr_text stream) {
+static cached *find(mfr_cache *cache, const mfr_call *call, const void *decider, bool past) {
+  uint64_t store = call->store->number;
+  mfr_text stream = call->stream;
   uint64_t hash = hash_of(store, decider, stream);
   for (uint32_t i = *bucket_of(cache, hash); i != NONE; i = cache->entries[i].next) {
     cached *e = &cache->entries[i];
-    if (e->hash == hash && e->store == store && e->decider == decider && e->size == stream.size &&
-        memcmp(e->stream, stream.data, stream.size) == 0)
+    if (e->hash == hash && e->store == store && e->decider == decider && e->past == past &&
+        e->size == stream.size && memcmp(e->stream, stream.data, stream.size) == 0)
       return e;
   }
   return NULL;
@@ -192,8 +196,10 @@ static void evict(lua_State *L, mfr_cache *cache, cached *e) {
   lua_pop(L, 1);
 }
 
-static cached *add(lua_State *L, mfr_cache *cache, uint64_t store, const void *decider,
-                   mfr_text stream) {
+static cached *add(lua_State *L, mfr_cache *cache, const mfr_call *call, const void *decider,
+                   bool past) {
+  uint64_t store = call->store->number;
+  mfr_text stream = call->stream;
   char *name = malloc(stream.size + 1);
   if (!name) return NULL;
   memcpy(name, stream.data, stream.size);
@@ -210,6 +216,7 @@ static cached *add(lua_State *L, mfr_cache *cache, uint64_t store, const void *d
   e->decider = decider;
   e->stream = name;
   e->size = stream.size;
+  e->past = past;
   uint32_t *bucket = bucket_of(cache, e->hash);
   e->next = *bucket;
   *bucket = i;
@@ -274,20 +281,29 @@ static int64_t recall_snapshot(lua_State *L, mfr_state *state, mfr_call *call, m
   return fine ? found.version : 0;
 }
 
+/* The entry whose state the call may use, or go on from; one that it may not is dropped. */
+static cached *find_held(mfr_cache *cache, const mfr_call *call, const mfr_decider *d, bool past) {
+  cached *e = find(cache, call, d->identity, past);
+  if (!e || holds(call, e)) return e;
+  drop(cache, e);
+  return NULL;
+}
+
+static bool reaches(const cached *e, int64_t most) {
+  return e && e->usable && e->version <= most;
+}
+
 int64_t mfr_recall(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *d, int64_t most) {
   mfr_cache *cache = state->cache;
   d->snapshot = d->due = 0;
   if (d->identity && cache) {
-    cached *e = find(cache, call->store->number, d->identity, call->stream);
-    if (e && !holds(call, e)) { /* nor is a snapshot there that was taken with those events */
-      drop(cache, e);
-      e = NULL;
-    }
+    cached *e = find_held(cache, call, d, false); /* dropped: so was a snapshot of those events */
     if (e) {
       d->snapshot = e->snapshot;
       d->due = e->due;
     }
-    if (e && e->usable && e->version <= most) {
+    if (!reaches(e, most)) e = find_held(cache, call, d, true);
+    if (reaches(e, most)) {
       unlink_age(cache, e);
       link_newest(cache, e);
       push_states(L, cache);
@@ -303,10 +319,16 @@ int64_t mfr_recall(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *
   return version;
 }
 
-void mfr_forget(const mfr_state *state, const mfr_call *call, const mfr_decider *d) {
+void mfr_forget(lua_State *L, mfr_state *state, const mfr_call *call, const mfr_decider *d) {
   if (!d->identity || !state->cache) return;
-  cached *e = find(state->cache, call->store->number, d->identity, call->stream);
-  if (e) e->usable = false;
+  for (int past = 0; past < 2; past++) {
+    cached *e = find(state->cache, call, d->identity, past);
+    if (!e || !e->usable) continue;
+    push_states(L, state->cache);
+    lua_rawgeti(L, -1, (lua_Integer)index_of(state->cache, e) + 1);
+    e->usable = !lua_rawequal(L, -1, d->state);
+    lua_pop(L, 2);
+  }
 }
 
 /* The outcome of what the call stages itself. */
@@ -340,11 +362,12 @@ void mfr_remember(lua_State *L, mfr_state *state, mfr_call *call, const mfr_deci
     /* In a transaction of a C host, whose end nobody tells, and where memory is short. */
     if (!outcome || (call->store->txn && !call->store->outcome)) return;
   }
-  cached *e = find(cache, call->store->number, d->identity, call->stream);
-  if (e && e->usable && e->version > version && holds(call, e)) return; /* a look at the past */
+  cached *e = find(cache, call, d->identity, false);
+  bool past = e && e->usable && e->version > version && holds(call, e);
+  if (past) e = find(cache, call, d->identity, true);
   if (!e) {
     make_room(L, cache);
-    e = add(L, cache, call->store->number, d->identity, call->stream);
+    e = add(L, cache, call, d->identity, past);
   }
   if (!e) return;
   e->usable = false;

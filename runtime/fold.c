@@ -658,7 +658,7 @@ static void fold_rest(lua_State *L, mfr_state *state, mfr_call *call, mfr_decide
     mfr_initial_state(L, state, call, d);
     mfr_open_reader(L, state, call, &f->range);
   }
-  if (goes_on) mfr_forget(state, call, d);
+  if (goes_on) mfr_forget(L, state, call, d);
   int64_t last = mfr_fold(L, state, call, d, start);
   if (last > start) {
     mfr_snapshot_alone(L, state, call, d, last);
@@ -843,7 +843,7 @@ int mfr_c_warm_stage(lua_State *S) {
   range.options.from = warm->start + 1;
   mfr_open_reader(S, state, call, &range);
   int64_t current = mf_reader_version(call->reader);
-  if (current > warm->start) mfr_forget(state, call, &decider);
+  if (current > warm->start) mfr_forget(S, state, call, &decider);
   warm->version = mfr_fold(S, state, call, &decider, warm->start);
   warm->finished = warm->version >= current || !decider.identity;
   if (warm->version > warm->start) {

@@ -338,7 +338,7 @@ static void fold_stream(lua_State *L, mfr_state *state, work *w, mfr_decider *d,
     range.options.from = 1;
     mfr_open_reader(L, state, &w->call, &range);
   }
-  if (current > start) mfr_forget(state, &w->call, d);
+  if (current > start) mfr_forget(L, state, &w->call, d);
   w->version = mfr_fold(L, state, &w->call, d, start);
   if (w->version > start && to == w->last) mfr_remember(L, state, &w->call, d, w->version, false);
 }
@@ -729,7 +729,7 @@ static void decide_one(lua_State *L, mfr_state *state, work *w, mfr_decider *d, 
   w->call.command_type = (mfr_text){NULL, 0};
   d->check_invariant = w->check_invariant && d->invariant;
   if (count > 0 && !w->record) put_aside(L, state, w, d);
-  if (count > 0) mfr_forget(state, &w->call, d);
+  if (count > 0) mfr_forget(L, state, &w->call, d);
   for (size_t k = 0; k < count; k++)
     mfr_fold_one(L, state, &w->call, d, &recorded[k]);
   d->check_invariant = false;

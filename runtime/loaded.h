@@ -236,8 +236,9 @@ void mfr_know_decider(lua_State *L, const mfr_state *state, const mfr_call *call
  * version; else the initial one, and 0.
  */
 int64_t mfr_recall(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *d, int64_t most);
-/* To be called before something is folded into a state that was recalled or remembered. */
-void mfr_forget(const mfr_state *state, const mfr_call *call, const mfr_decider *d);
+/* To be called before something is folded into the state: if it is the one that is kept, it is not
+ * to be found until it is remembered again. */
+void mfr_forget(lua_State *L, mfr_state *state, const mfr_call *call, const mfr_decider *d);
 /* Keeps the state, at this version. `decided`: it holds events that the call itself has staged. */
 void mfr_remember(lua_State *L, mfr_state *state, mfr_call *call, const mfr_decider *d,
                   int64_t version, bool decided);

@@ -378,6 +378,68 @@ support.everywhere(function(open)
   end)
 end)
 
+describe("a look at the past", function()
+  local source <const> = [[
+    return { initial_state = { n = 0 }, evolve = { Noted = function(state) state.n = state.n + 1 end } }
+  ]]
+
+  local function note(i) return ("the event of number %04d"):format(i) end
+
+  --- A store with events that can be found in its file, and the file's path.
+  local function written(count)
+    local store, path = support.open { durability = "none" }
+    local events = {}
+    for i = 1, count do events[i] = { type = "Noted", data = note(i) } end
+    store:append_to_stream("a", events)
+    return store, path
+  end
+
+  --- From now on who reads the event is told that it is damaged; so it shows what is folded.
+  local function damage(path, i)
+    local bytes = support.read(path)
+    local at = assert(bytes:find(note(i), 1, true))
+    while at do
+      local file <close> = assert(io.open(path, "r+b"))
+      file:seek("set", at - 1)
+      file:write "T"
+      at = bytes:find(note(i), at + 1, true)
+    end
+  end
+
+  it("leaves the newest state where it is, and a walk through the past goes on from it", function()
+    local store <close>, path = written(9)
+    local decider, cold = support.load(source), support.load(source, { cache = false })
+    local function state(options, other) return store:aggregate_stream("a", other or decider, options).state.n end
+    assert.equal(9, state())
+    assert.equal(3, state { to = 3 })
+    damage(path, 2)
+    support.fails("corrupt", nil, state, { to = 3 }, cold)
+    assert.equal(3, state { to = 3 })
+    assert.equal(5, state { to = 5 })
+    assert.equal(9, state())
+    store:append_to_stream("a", { type = "Noted", data = "more" })
+    assert.equal(10, state())
+    assert.equal(6, state { to = 6 })
+    assert.equal(10, state { to = 10 })
+    support.fails("corrupt", nil, state, { to = 4 }) -- goes back, and so begins anew
+    assert.equal(10, state())
+  end)
+
+  it("drops no snapshot of a newer state", function()
+    local store <close>, path = written(25000)
+    local function state(options)
+      local decider = support.load(source) -- knows nothing yet
+      return store:aggregate_stream("a", decider, options).state.n
+    end
+    assert.equal(25000, state())
+    assert.equal(12000, state { to = 12000 })
+    assert.equal(1, store:kept().snapshots)
+    damage(path, 20000)
+    assert.equal(25000, state())
+    support.fails("corrupt", nil, state, { to = 21000 })
+  end)
+end)
+
 describe("beside another process", function()
   it("a loaded decider has the state that both have made", function()
     local store <close>, path = support.open()
@@ -510,7 +572,9 @@ describe("random commands over random streams", function()
         pcall(store.transaction, store, function()
           for _ = 1, steps do
             local name = random(4) == 1 and "aggregate_stream" or "handle"
-            both(name, "s" .. random(STREAMS), name == "handle" and any_command() or nil)
+            local given = random(2) == 1 and { to = random(50) } or nil
+            if name == "handle" then given = any_command() end
+            both(name, "s" .. random(STREAMS), given)
           end
           if fails then error "no" end
         end, { dry_run = dry_run })

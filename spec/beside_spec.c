@@ -142,6 +142,13 @@ static void snapshots_are_found(mf_store *store) {
       fine && found_at(store, NULL, "a", 1, MF_LAST) == 8 && found_at(store, NULL, "a", 1, 7) == 0;
   check(fine, "a newer one of the same digest takes its place");
   txn = begin(store);
+  fine = put(txn, "a", 1, 7) == MF_DONE && put(txn, "a", 1, 10) == MF_OK &&
+         put(txn, "a", 1, 9) == MF_DONE && put(txn, "a", 2, 9) == MF_OK;
+  fine = fine && mf_commit(txn, NULL) == MF_OK;
+  fine = fine && found_at(store, NULL, "a", 1, MF_LAST) == 10 &&
+         found_at(store, NULL, "a", 2, MF_LAST) == 9;
+  check(fine, "an older one does not, whether the newer one is committed already or not");
+  txn = begin(store);
   fine = put(txn, "a", 1, 11) == MF_INVALID_ARGUMENT &&
          put(txn, "a", 1, 0) == MF_INVALID_ARGUMENT &&
          put(txn, "none", 1, 1) == MF_INVALID_ARGUMENT;

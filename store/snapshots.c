@@ -66,39 +66,7 @@ static int checksum_at(mf__view *view, const mf__head *head, uint64_t version, u
   return MF_OK;
 }
 
-/* ---- putting ---- */
-
-/* A snapshot is committed together with events, which may not fail because of it. */
-static bool spares_room(const mf_txn *txn, size_t size) {
-  const mf__env *env = txn->view.env;
-  mdb_filehandle_t fd;
-  if (env->memory_fd >= 0 || mdb_env_get_fd(env->db, &fd) != 0) return true;
-  return mf__file_room(fd) / 2 > size + ((size_t)1 << 19);
-}
-
-int mf_put_snapshot(mf_txn *txn, mf_bytes stream, const uint8_t digest[MF_DIGEST_SIZE],
-                    int64_t version, mf_bytes state, mf_error *error) {
-  uint8_t key[KEY_SIZE], value[HEAD_SIZE];
-  uint64_t checksum;
-  mf__head head;
-  bool found;
-  int status = mf__txn_usable(txn, error);
-  if (status == MF_OK) status = mf__check_name(stream, error);
-  if (status != MF_OK) return status;
-  status = mf__view_head(&txn->view, stream, &head, &found, error);
-  if (status != MF_OK) return mf__txn_note(txn, status);
-  if (version < 1 || (uint64_t)version > head.version)
-    return mf__fail(error, MF_INVALID_ARGUMENT,
-                    "the stream has no version %lld to take a snapshot of", (long long)version);
-  status = checksum_at(&txn->view, &head, (uint64_t)version, &checksum, error);
-  if (status != MF_OK) return mf__txn_note(txn, status);
-  if (!spares_room(txn, state.size)) return MF_DONE;
-  mf__u64_write(value, checksum);
-  mf__u64_write(value + 8, (uint64_t)mf_now(txn->store));
-  mf_bytes at = snapshot_key(head.id, digest, (uint64_t)version, key);
-  status = mf__beside_stage(txn, MF__SNAPSHOTS, at, mf__bytes(value, HEAD_SIZE), state, NULL);
-  return status == MF_OK ? MF_OK : MF_DONE; /* no memory, and nothing was staged */
-}
+/* ---- what was put ---- */
 
 int mf_staged_snapshot(const mf_txn *txn, size_t number, uint8_t digest[MF_DIGEST_SIZE],
                        mf_snapshot *snapshot, mf_error *error) {
@@ -263,6 +231,50 @@ int mf_find_snapshot(mf_store *store, mf_txn *txn, mf_bytes stream,
   int status = mf__check_name(stream, error);
   if (status != MF_OK) return status;
   MF__IN_VIEW(store, txn, view, error, find(view, txn, stream, digest, most, snapshot, error));
+}
+
+/* ---- putting ---- */
+
+/* A snapshot is committed together with events, which may not fail because of it. */
+static bool spares_room(const mf_txn *txn, size_t size) {
+  const mf__env *env = txn->view.env;
+  mdb_filehandle_t fd;
+  if (env->memory_fd >= 0 || mdb_env_get_fd(env->db, &fd) != 0) return true;
+  return mf__file_room(fd) / 2 > size + ((size_t)1 << 19);
+}
+
+/* One of the past would take the place of a newer one, from which more is folded. */
+static bool has_newer(mf_txn *txn, const mf__head *head, const uint8_t *digest, uint64_t version) {
+  uint8_t key[KEY_SIZE];
+  mf_snapshot other;
+  snapshot_key(head->id, digest, head->version, key);
+  return (find_stored(&txn->view, head, key, &other) && other.version > (int64_t)version) ||
+         (find_staged(&txn->view, txn, head, key, &other) && other.version > (int64_t)version);
+}
+
+int mf_put_snapshot(mf_txn *txn, mf_bytes stream, const uint8_t digest[MF_DIGEST_SIZE],
+                    int64_t version, mf_bytes state, mf_error *error) {
+  uint8_t key[KEY_SIZE], value[HEAD_SIZE];
+  uint64_t checksum;
+  mf__head head;
+  bool found;
+  int status = mf__txn_usable(txn, error);
+  if (status == MF_OK) status = mf__check_name(stream, error);
+  if (status != MF_OK) return status;
+  status = mf__view_head(&txn->view, stream, &head, &found, error);
+  if (status != MF_OK) return mf__txn_note(txn, status);
+  if (version < 1 || (uint64_t)version > head.version)
+    return mf__fail(error, MF_INVALID_ARGUMENT,
+                    "the stream has no version %lld to take a snapshot of", (long long)version);
+  status = checksum_at(&txn->view, &head, (uint64_t)version, &checksum, error);
+  if (status != MF_OK) return mf__txn_note(txn, status);
+  if (has_newer(txn, &head, digest, (uint64_t)version) || !spares_room(txn, state.size))
+    return MF_DONE;
+  mf__u64_write(value, checksum);
+  mf__u64_write(value + 8, (uint64_t)mf_now(txn->store));
+  mf_bytes at = snapshot_key(head.id, digest, (uint64_t)version, key);
+  status = mf__beside_stage(txn, MF__SNAPSHOTS, at, mf__bytes(value, HEAD_SIZE), state, NULL);
+  return status == MF_OK ? MF_OK : MF_DONE; /* no memory, and nothing was staged */
 }
 
 /* ---- dropping ---- */

@@ -522,9 +522,9 @@ typedef struct mf_snapshot {
   mf_bytes state;
 } mf_snapshot;
 
-/* Keeps a snapshot, instead of an older one of the same digest: MF_OK, or MF_DONE where disk or
- * memory has no room to spare for it, and the transaction goes on without it. Errors:
- * MF_INVALID_ARGUMENT (the stream has no such version), and what dooms a transaction. */
+/* Keeps a snapshot, instead of an older one of the same digest: MF_OK, or MF_DONE where there is a
+ * newer one, or disk or memory has no room to spare for it, and the transaction goes on without it.
+ * Errors: MF_INVALID_ARGUMENT (the stream has no such version), and what dooms a transaction. */
 MF_API int mf_put_snapshot(mf_txn *txn, mf_bytes stream, const uint8_t digest[MF_DIGEST_SIZE],
                            int64_t version, mf_bytes state, mf_error *error);
 
