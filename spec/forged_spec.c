@@ -36,6 +36,23 @@ static void append(mf_store *store, int from, int to) {
   }
 }
 
+/* Two streams by turns, in one commit. */
+static void make_long(int events) {
+  mf_open_options options = {.size = sizeof options, .durability = MF_NONE};
+  mf_new_event event = {.type = bytes("Counted")};
+  mf_store *store;
+  mf_txn *txn;
+  mf_error error;
+  unlink(path);
+  if (mf_open(path, &options, &store, &error) != MF_OK || mf_begin(store, &txn, &error) != MF_OK)
+    die(error.message);
+  for (int i = 1; i <= events; i++)
+    if (mf_append(txn, bytes(i % 2 ? "odd" : "even"), &event, 1, NULL, NULL, &error) != MF_OK)
+      die(error.message);
+  if (mf_commit(txn, &error) != MF_OK) die(error.message);
+  mf_close(store);
+}
+
 static void make(bool tamper_evident) {
   mf_open_options options = {
       .size = sizeof options, .durability = MF_NONE, .tamper_evident = tamper_evident};
@@ -125,17 +142,166 @@ static void forget_id(const char *id) {
   end(env, txn);
 }
 
+/* The index of a stream's events as a list: the position of version v is in list[v - 1]. */
+enum { VERSIONS_MOST = 20000 };
+static uint64_t list[VERSIONS_MOST + 1];
+static size_t listed;
+
+typedef struct index {
+  MDB_env *env;
+  MDB_txn *txn;
+  MDB_dbi streams, postings;
+  uint64_t seed;
+  mf_bytes name;
+  mf__head head;
+} stream_index;
+
+static void list_runs(mf_bytes runs, uint64_t *position) {
+  const uint8_t *p = runs.data, *limit = p + runs.size;
+  uint64_t gap, length;
+  while (p < limit) {
+    if (!(p = mf__varint_read(p, limit, &gap)) || !(p = mf__varint_read(p, limit, &length)))
+      die("runs");
+    for (*position += gap; length > 0 && listed <= VERSIONS_MOST; length--)
+      list[listed++] = ++*position;
+  }
+}
+
+static void chunk_key(const stream_index *index, uint64_t version, uint8_t key[16]) {
+  mf__be64_write(key, index->head.id);
+  mf__be64_write(key + 8, version);
+}
+
+static mf_bytes get_sealed(const stream_index *index, MDB_dbi dbi, int database, MDB_val key) {
+  MDB_val found;
+  if (mdb_get(index->txn, dbi, &key, &found) != 0) return mf__bytes(NULL, 0);
+  mf_bytes value = mf__bytes(found.mv_data, found.mv_size);
+  if (!mf__unseal(&value, mf__bytes(key.mv_data, key.mv_size),
+                  mf__seal_seed(index->seed, database)))
+    die("a seal");
+  return value;
+}
+
+/* `value` has room for the seal. */
+static void put_sealed(const stream_index *index, MDB_dbi dbi, int database, MDB_val key,
+                       uint8_t *value, size_t size) {
+  MDB_val data = {size + MF__SEAL, value};
+  mf__seal(value, size, mf__bytes(key.mv_data, key.mv_size), mf__seal_seed(index->seed, database));
+  if (mdb_put(index->txn, dbi, &key, &data, 0) != 0) die("put");
+}
+
+static mf_bytes read_chunk(const stream_index *index, uint64_t version, uint64_t *base) {
+  uint8_t key[16];
+  chunk_key(index, version, key);
+  mf_bytes value = get_sealed(index, index->postings, MF__IN_POSTINGS, (MDB_val){sizeof key, key});
+  if (!value.data) die("a chunk");
+  const uint8_t *p = mf__varint_read(value.data, (const uint8_t *)value.data + value.size, base);
+  return mf__bytes(p, value.size - (size_t)(p - (const uint8_t *)value.data));
+}
+
+static void drop_chunk(const stream_index *index, uint64_t version) {
+  uint8_t key[16];
+  chunk_key(index, version, key);
+  if (mdb_del(index->txn, index->postings, &(MDB_val){sizeof key, key}, NULL) != 0) die("del");
+}
+
+static void put_chunk(const stream_index *index, uint64_t version, uint64_t base, mf_bytes runs) {
+  uint8_t key[16], value[2000];
+  size_t size = (size_t)(mf__varint_write(value, base) - value);
+  chunk_key(index, version, key);
+  memcpy(value + size, runs.data, runs.size);
+  put_sealed(index, index->postings, MF__IN_POSTINGS, (MDB_val){sizeof key, key}, value,
+             size + runs.size);
+}
+
+static void open_index(stream_index *index, const char *name) {
+  index->txn = begin(&index->env);
+  index->seed = seed_of(index->txn);
+  index->name = bytes(name);
+  if (mdb_dbi_open(index->txn, "streams", 0, &index->streams) != 0 ||
+      mdb_dbi_open(index->txn, "postings", 0, &index->postings) != 0)
+    die("an index");
+  mf_bytes head = get_sealed(index, index->streams, MF__IN_STREAMS,
+                             (MDB_val){strlen(name), (void *)(uintptr_t)name});
+  if (!head.data || !mf__head_read(head, &index->head)) die("a head");
+}
+
+/* Takes it out of the file, to the list. */
+static void begin_index(stream_index *index, const char *name) {
+  open_index(index, name);
+  uint64_t base, position = 0;
+  listed = 0;
+  while (listed + 1 < index->head.chunk_version) {
+    uint64_t first = listed + 1;
+    list_runs(read_chunk(index, first, &base), &position);
+    drop_chunk(index, first);
+  }
+  uint8_t last[20];
+  uint8_t *end =
+      mf__varint_write(mf__varint_write(last, index->head.last_gap), index->head.last_length);
+  list_runs(index->head.runs, &position);
+  list_runs(mf__bytes(last, (size_t)(end - last)), &position);
+}
+
+/* The runs of versions `from` to `to` - 1; returns their size. */
+static size_t write_runs(uint64_t from, uint64_t to, uint8_t *out) {
+  uint8_t *p = out;
+  for (uint64_t v = from; v < to; v++) {
+    uint64_t before = v > 1 ? list[v - 2] : 0;
+    p = mf__varint_write(mf__varint_write(p, list[v - 1] - before - 1), 1);
+  }
+  return (size_t)(p - out);
+}
+
+/* Writes the list as the store would, chunk by chunk and the head, which all fit each other. */
+static void end_index(stream_index *index) {
+  enum { CHUNK = 50 };
+  uint8_t runs[2000], value[2000];
+  mf__head *head = &index->head;
+  head->chunk_version = 1;
+  while (head->chunk_version + CHUNK < listed) {
+    uint64_t first = head->chunk_version;
+    put_chunk(index, first, first > 1 ? list[first - 2] : 0,
+              mf__bytes(runs, write_runs(first, first + CHUNK, runs)));
+    head->chunk_version += CHUNK;
+  }
+  head->version = listed;
+  head->chunk_base = head->chunk_version > 1 ? list[head->chunk_version - 2] : 0;
+  head->last_position = list[listed - 1];
+  head->last_gap = list[listed - 1] - (listed > 1 ? list[listed - 2] : 0) - 1;
+  head->last_length = 1;
+  head->runs = mf__bytes(runs, write_runs(head->chunk_version, listed, runs));
+  put_sealed(index, index->streams, MF__IN_STREAMS,
+             (MDB_val){index->name.size, (void *)(uintptr_t)index->name.data}, value,
+             mf__head_write(head, value));
+  end(index->env, index->txn);
+}
+
+/* Takes `drop` versions out of a stream's index, and puts a position there, unless it is 0. */
+static void forge(const char *name, uint64_t version, size_t drop, uint64_t position) {
+  stream_index index;
+  begin_index(&index, name);
+  uint64_t *at = list + version - 1;
+  size_t put = position ? 1 : 0, behind = listed - (size_t)(version - 1) - drop;
+  memmove(at + put, at + drop, behind * sizeof *at);
+  if (position) *at = position;
+  listed = listed + put - drop;
+  end_index(&index);
+}
+
 /* ---- what verify tells ---- */
 
-static char told[4096];
+static char told[8192];
 static int64_t positions[16];
 static size_t count;
 
 static void on_problem(void *context, const mf_problem *problem) {
   (void)context;
   size_t used = strlen(told);
-  snprintf(told + used, sizeof told - used, "%s: %s\n", mf_part_name(problem->part),
-           problem->message);
+  snprintf(told + used, sizeof told - used, "%s: %.*s%s%s\n", mf_part_name(problem->part),
+           (int)problem->stream.size,
+           problem->stream.size ? (const char *)problem->stream.data : "",
+           problem->stream.size ? ": " : "", problem->message);
   if (count < 16) positions[count] = problem->position;
   count++;
 }
@@ -186,6 +352,269 @@ static void check_ids(void) {
         "of many the first are named, and all are counted");
 }
 
+/* ---- the index of events ---- */
+
+static bool tells(int64_t problems, const char *what) {
+  mf_verify_report report;
+  int status = verify(path, NULL, 0, &report);
+  bool fine = status == (problems ? MF_CORRUPT : MF_OK) &&
+              report.problems[MF_PART_STREAMS] == problems && (size_t)problems == count &&
+              has(told, what);
+  if (!fine) printf("# %lld problems:\n# %s", (long long)report.problems[MF_PART_STREAMS], told);
+  return fine;
+}
+
+/* Version v of "odd" is at position 2v - 1, of "even" at 2v. */
+static void check_indexes(void) {
+  make_long(400);
+  forge("odd", 10, 0, 0);
+  check(tells(0, ""), "an index that is written as the store would have done it is sound");
+  forge("odd", 10, 1, 20);
+  check(
+      tells(1, "streams: odd: version 10 is at position 19 in the log, and at 20 in the index") &&
+          positions[0] == 19,
+      "a wrong position in the index of events is named, with stream, version and both positions");
+  forge("odd", 10, 1, 19);
+  check(tells(0, ""), "and is none any more when it was put right");
+  forge("even", 199, 1, 397);
+  check(tells(1, "even: version 199 is at position 398 in the log, and at 397 in the index"),
+        "so is one in the head of a stream");
+  make_long(400);
+  forge("odd", 120, 1, 0);
+  check(tells(1, "odd: version 120 is at position 239 in the log, and at 241 in the index"),
+        "a run that is missing from the index makes a version differ");
+  make_long(400);
+  forge("odd", 200, 1, 0);
+  check(tells(1, "odd: version 200 is at position 399 in the log, and missing from the index"),
+        "the last one does not: its version is missing");
+  make_long(400);
+  forge("even", 1, 0, 1);
+  check(tells(1, "even: version 1 is at position 2 in the log, and at 1 in the index"),
+        "a run too much makes a version differ");
+  make_long(400);
+  forge("odd", 201, 0, 400);
+  check(tells(1, "odd: version 201 is not in the log, and at position 400 in the index") &&
+            positions[0] == 0,
+        "at the end it is a version that the log does not have");
+  make_long(400);
+  forge("odd", 77, 1, 154);
+  forge("even", 77, 1, 153);
+  check(tells(2, "odd: version 77 is at position 153 in the log, and at 154 in the index") &&
+            has(told, "even: version 77 is at position 154 in the log, and at 153 in the index"),
+        "a pair that was swapped between two streams is named in both");
+  forge("odd", 33, 2, 66);
+  check(tells(2, "odd: version 33 is at position 65 in the log, and at 66 in the index"),
+        "of several versions that differ, the first is named");
+}
+
+static void check_rounds(void) {
+  make_long(2 * VERSIONS_MOST);
+  forge("even", 18345, 1, 36689);
+  forge("odd", VERSIONS_MOST, 1, 0);
+  check(
+      tells(2, "even: version 18345 is at position 36690 in the log, and at 36689 in the index") &&
+          has(told, "odd: version 20000 is at position 39999 in the log, and missing from"),
+      "in long streams it is found, too");
+  forge("even", 16384, 1, 32767);
+  check(tells(2, "even: version 16384 is at position 32768 in the log, and at 32767 in the index"),
+        "and the first of several");
+  forge("odd", 11, 1, 20);
+  forge("odd", 12, 1, 24);
+  check(tells(2, "odd: version 11 is at position 21 in the log, and at 20 in the index"),
+        "of two that stand next to each other, too");
+}
+
+/* Chunks of 50 versions, as forge() writes them, and the head. */
+static void check_chunks(void) {
+  stream_index index;
+  uint64_t base, other;
+  uint8_t first[2000], last[2000];
+  make_long(400);
+  forge("odd", 1, 0, 0);
+  open_index(&index, "odd");
+  drop_chunk(&index, 1);
+  end(index.env, index.txn);
+  check(tells(2, "odd: version 1 is at position 1 in the log, and missing from the index") &&
+            has(told, "does not follow the one before it"),
+        "a chunk of the index that is missing is told once, with its first version");
+  make_long(400);
+  forge("odd", 1, 0, 0);
+  open_index(&index, "odd");
+  mf_bytes a = read_chunk(&index, 1, &base);
+  memcpy(first, a.data, a.size);
+  first[a.size] = 0;
+  first[a.size + 1] = 1;
+  put_chunk(&index, 1, base, mf__bytes(first, a.size + 2));
+  end(index.env, index.txn);
+  check(tells(3, "odd: version 51 is at position 101 in the log, and at 100 in the index"),
+        "of a version that is in two chunks of the index, the first is told");
+  make_long(400);
+  forge("odd", 1, 0, 0);
+  open_index(&index, "odd");
+  a = read_chunk(&index, 51, &base);
+  mf_bytes b = read_chunk(&index, 101, &other);
+  memcpy(first, a.data, a.size);
+  memcpy(last, b.data, b.size);
+  put_chunk(&index, 51, other, mf__bytes(last, b.size));
+  put_chunk(&index, 101, base, mf__bytes(first, a.size));
+  end(index.env, index.txn);
+  check(tells(3, "odd: version 51 is at position 101 in the log, and at 201 in the index"),
+        "so it is of chunks that were swapped");
+  make_long(400);
+  forge("odd", 1, 0, 0);
+  open_index(&index, "odd");
+  a = read_chunk(&index, 51, &base);
+  memcpy(first, a.data, a.size);
+  first[a.size] = 3;
+  put_chunk(&index, 51, base, mf__bytes(first, a.size + 1));
+  end(index.env, index.txn);
+  check(tells(2, "does not follow the one before it") && has(told, "odd: the index of its events"),
+        "a run that is cut off is found, and its stream named");
+  make_long(400);
+  forge("odd", 1, 0, 0);
+  open_index(&index, "odd");
+  a = read_chunk(&index, 1, &base);
+  memcpy(first, a.data, a.size);
+  index.head.id = 3;
+  put_chunk(&index, 1, base, mf__bytes(first, a.size));
+  end(index.env, index.txn);
+  check(tells(1, "belongs to stream number 3, which has no name"),
+        "a chunk that belongs to no stream is found");
+}
+
+/* Changes the list somewhere; it stays in order. */
+static void change_list(uint64_t *random) {
+  *random = *random * 6364136223846793005u + 1442695040888963407u;
+  size_t kind = (size_t)(*random >> 33) % 3, i = (size_t)(*random >> 40) % (listed - 2);
+  if (kind == 0) memmove(list + i, list + i + 1, (--listed - i) * sizeof *list);
+  if (kind == 0 || list[i] + 1 == list[i + 1]) return;
+  if (kind == 2) {
+    memmove(list + i + 1, list + i, (listed - i) * sizeof *list);
+    listed++;
+    i++;
+  }
+  list[i]++;
+}
+
+static void check_at_random(void) {
+  stream_index index;
+  uint64_t random = 1;
+  bool fine = true;
+  for (int round = 0; fine && round < 60; round++) {
+    char expected[100] = "";
+    make_long(400);
+    begin_index(&index, "odd");
+    for (int changes = 1 + round % 3; changes > 0; changes--)
+      change_list(&random);
+    uint64_t version = 1;
+    while (version <= listed && version <= 200 && list[version - 1] == 2 * version - 1)
+      version++;
+    bool same = version == listed + 1 && version == 201;
+    if (!same)
+      snprintf(expected, sizeof expected, "odd: version %llu is", (unsigned long long)version);
+    end_index(&index);
+    fine = tells(same ? 0 : 1, expected);
+  }
+  check(fine, "whatever is changed in the index of a stream, the first version is named");
+}
+
+static void drop_database(const char *name) {
+  MDB_env *env;
+  MDB_dbi dbi;
+  MDB_txn *txn = begin(&env);
+  if (mdb_dbi_open(txn, name, 0, &dbi) != 0 || mdb_drop(txn, dbi, 1) != 0) die(name);
+  end(env, txn);
+}
+
+static void check_missing(void) {
+  mf_verify_report report;
+  make(false);
+  drop_database("postings");
+  check(verify(path, NULL, 0, &report) == MF_CORRUPT && count == 1 &&
+            has(told, "postings: there is no such database"),
+        "that there is no index of older events is told");
+  make(false);
+  drop_database("ids");
+  check(verify(path, NULL, 0, &report) == MF_CORRUPT && report.problems[MF_PART_PAGES] == 1 &&
+            report.problems[MF_PART_IDS] == 6 && has(told, "its message id \"id-1\""),
+        "so it is where there is no index of ids, and the first that are missing are named");
+}
+
+/* Each of `streams` streams has two events. */
+static void check_many(int streams) {
+  mf_open_options options = {.size = sizeof options, .durability = MF_NONE};
+  mf_new_event event = {.type = bytes("Counted")};
+  mf_store *store;
+  mf_error error;
+  char name[32];
+  unlink(path);
+  if (mf_open(path, &options, &store, &error) != MF_OK) die(error.message);
+  for (int i = 0; i < 2 * streams; i++) {
+    snprintf(name, sizeof name, "stream-%d", i % streams);
+    if (mf_append_to_stream(store, bytes(name), &event, 1, NULL, NULL, &error) != MF_OK)
+      die(error.message);
+  }
+  mf_close(store);
+  for (int i = 0; i < streams; i++) {
+    snprintf(name, sizeof name, "stream-%d", i);
+    forge(name, 2, 1, 0);
+  }
+  bool fine = tells(streams, "stream-4: version 2 is at position 13 in the log, and missing from");
+  int named = 0;
+  for (const char *at = told; (at = strstr(at, ": version 2 is at")); at++)
+    named++;
+  check(fine && named == 5, "of many streams that differ all are told, and in five the version");
+}
+
+static int again; /* how often on_progress was told the same as before */
+
+static bool on_progress(void *context, uint64_t done, uint64_t total) {
+  static uint64_t last;
+  (void)context;
+  (void)total;
+  again += done == last;
+  last = done;
+  return again == 0;
+}
+
+static void check_stopping(void) {
+  mf_verify_options options = {sizeof options, on_progress, on_problem, NULL, NULL, 0};
+  make_long(400);
+  forge("odd", 120, 1, 0);
+  told[0] = '\0';
+  check(mf_verify(path, &options, NULL, NULL) == MF_DONE && again == 1 && !has(told, "odd"),
+        "the second look at what differs can be stopped, too");
+}
+
+/* A block so far behind the log's end that an index may tell of more events than can be counted. */
+static void check_counts(void) {
+  mf_verify_report report;
+  stream_index index;
+  MDB_dbi log;
+  MDB_cursor *cursor;
+  MDB_val first, block, far = {sizeof(size_t), &(size_t){((size_t)1 << 60) - 10}};
+  uint8_t runs[40], copy[65536];
+  make_long(400);
+  forge("odd", 1, 0, 0);
+  open_index(&index, "odd");
+  if (mdb_dbi_open(index.txn, "log", MDB_INTEGERKEY, &log) != 0) die("log");
+  mdb_cursor_open(index.txn, log, &cursor);
+  if (mdb_cursor_get(cursor, &first, &block, MDB_FIRST) != 0 || block.mv_size > sizeof copy)
+    die("a block");
+  memcpy(copy, block.mv_data, block.mv_size);
+  mdb_cursor_close(cursor);
+  block.mv_data = copy;
+  if (mdb_put(index.txn, log, &far, &block, 0) != 0) die("put");
+  uint8_t *p = mf__varint_write(mf__varint_write(runs, 0), (uint64_t)1 << 59);
+  put_chunk(&index, 1, 0, mf__bytes(runs, (size_t)(p - runs)));
+  end(index.env, index.txn);
+  alarm(60);
+  check(verify(path, NULL, 0, &report) == MF_CORRUPT && report.problems[MF_PART_LOG] > 0 &&
+            report.problems[MF_PART_STREAMS] > 0,
+        "an index that tells of more events than can be counted keeps nobody for ever");
+  alarm(0);
+}
+
 static int snapshot(bool put) {
   static const uint8_t digest[MF_DIGEST_SIZE] = {1};
   mf_store *store;
@@ -219,6 +648,14 @@ int main(void) {
   snprintf(older, sizeof older, "%s/older.fold", folder);
   check_rewriting();
   check_ids();
+  check_indexes();
+  check_rounds();
+  check_chunks();
+  check_at_random();
+  check_many(8);
+  check_missing();
+  check_stopping();
+  check_counts();
   check_snapshots();
   unlink(path);
   unlink(older);

@@ -727,11 +727,13 @@ typedef struct mf_verify_report {
 
 /*
  * Checks everything in the file `path`: every page, every checksum, and that the log and its
- * indexes agree. It does not go through LMDB and takes nothing for granted: whatever bytes the file
- * holds, it neither crashes nor loops. Others may read and write meanwhile: it looks at the store
- * as it was when it began, and like a read transaction pins those pages until it returns. Memory:
- * about 50 bytes a stream, and a byte for each 4 KiB of the file. Only the file is read, but its
- * lock file is made where it is missing.
+ * indexes agree. Of the first five streams whose index differs from the log, the message names the
+ * first version that does and the position that each has for it; problem.position is the log's.
+ * To find those, the log is read once or twice again. It does not go through LMDB and takes nothing
+ * for granted: whatever bytes the file holds, it neither crashes nor loops. Others may read and
+ * write meanwhile: it looks at the store as it was when it began, and like a read transaction pins
+ * those pages until it returns. Memory: about 50 bytes a stream, and a byte for each 4 KiB of the
+ * file. Only the file is read, but its lock file is made where it is missing.
  *
  * MF_OK: all is well. MF_CORRUPT: something is wrong, which options->problem was told. MF_DONE:
  * options->progress stopped it. Other errors: MF_NOT_FOUND, MF_INCOMPATIBLE_FORMAT (not a Moonfold

@@ -17,6 +17,20 @@ typedef struct stream_sum {
   uint64_t index_last;               /* the last position that the index has told so far */
 } stream_sum;
 
+enum { NAMED_MOST = 5 }; /* of a kind: the first tell where to look */
+
+/* A stream whose index does not fit the log, which is looked at once more to tell where. */
+typedef struct differing {
+  mf_bytes name; /* this and the head's runs are in the arena */
+  uint64_t page; /* of its head; with the message it is told where no version differs */
+  const char *message;
+  mf__head head;
+
+  uint64_t from, end, width;  /* the versions in question, and how many share a sum */
+  uint64_t told;              /* the last version that the index has told in this round */
+  uint64_t *logged, *indexed; /* sums over them; of one version: its position, or 0 */
+} differing;
+
 typedef struct verification {
   mf__walk walk;
   mf__contents contents;
@@ -25,11 +39,13 @@ typedef struct verification {
   uint64_t seed;
   const char *database; /* that is being walked */
   mf_part part;
-  bool no_memory;
+  bool no_memory, stopped; /* stopped: by options.progress, in a second look */
 
   stream_sum *streams; /* by id */
   size_t stream_capacity;
-  uint64_t names;     /* how many streams have a name */
+  uint64_t names; /* how many streams have a name */
+  differing differing[NAMED_MOST];
+  size_t differing_count;
   mf__map type_names; /* owned copies, in the arena */
   mf__arena arena;
   uint64_t types;
@@ -76,8 +92,9 @@ wrong(verification *v, mf_part part, int64_t position, uint64_t page, const char
   tell(v, &problem);
 }
 
-static void wrong_stream(verification *v, mf_bytes stream, uint64_t page, const char *message) {
-  mf_problem problem = {MF_PART_STREAMS, 0, stream, page, message};
+static void wrong_stream(verification *v, mf_bytes stream, int64_t position, uint64_t page,
+                         const char *message) {
+  mf_problem problem = {MF_PART_STREAMS, position, stream, page, message};
   tell(v, &problem);
 }
 
@@ -95,8 +112,14 @@ static uint64_t mix(uint64_t hash, uint64_t value) {
   return hash ^ hash >> 29;
 }
 
+/* NULL: it has no name. Names are read before all else. */
+static stream_sum *stream_of(const verification *v, uint64_t id) {
+  return id >= 1 && id <= v->stream_capacity && v->streams[id - 1].name ? &v->streams[id - 1]
+                                                                        : NULL;
+}
+
 /* NULL: no memory, or an id that no file of this size can have. */
-static stream_sum *stream_of(verification *v, uint64_t id) {
+static stream_sum *new_stream(verification *v, uint64_t id) {
   if (id == 0 || id > v->walk.pages * v->walk.meta.page_size / 16) return NULL;
   if (id > v->stream_capacity) {
     size_t capacity = v->stream_capacity ? v->stream_capacity * 2 : 1024;
@@ -164,7 +187,7 @@ static bool check_name(void *context, const mf__entry *entry) {
           (unsigned long long)id);
     return true;
   }
-  stream_sum *stream = stream_of(v, id);
+  stream_sum *stream = new_stream(v, id);
   if (stream) stream->name = mf__hash(name, 0) | 1;
   if (stream && v->chained) keep_name(v, &v->stream_names, &v->stream_name_capacity, id, name);
   return !v->no_memory;
@@ -216,7 +239,7 @@ static void check_event(verification *v, const mf__record *r, int64_t position, 
   if (r->type_id < 1 || r->type_id > v->types)
     wrong(v, MF_PART_LOG, position, page, "its type has no name");
   stream_sum *stream = stream_of(v, r->stream_id);
-  if (!stream || stream->name == 0) {
+  if (!stream) {
     wrong(v, MF_PART_LOG, position, page, "its stream has no name");
     return;
   }
@@ -395,24 +418,35 @@ static bool check_log_entry(void *context, const mf__entry *entry) {
 
 /* ---- once more, to name what does not fit ---- */
 
-enum { NAMED_MOST = 5 }; /* of a kind: the first tell where to look */
-
 static void ignore_problem(void *context, uint64_t page, const char *why) {
   (void)context;
   (void)page;
   (void)why;
 }
 
-/* Walks a tree that was walked before, and is whole. */
+/* A second look is no further progress, but may be stopped. */
+static bool progress_again(void *context, uint64_t done, uint64_t total) {
+  verification *v = context;
+  (void)done;
+  (void)total;
+  v->stopped = v->stopped || !v->options.progress(v->options.context, v->walk.done, v->walk.pages);
+  return !v->stopped;
+}
+
+/* Walks a tree that was walked before, from which all problems were told. */
 static bool walk_again(verification *v, const char *database,
                        bool (*entry)(void *, const mf__entry *), void *context) {
   mf__visitor visitor = {context, entry, ignore_problem, true};
   const mf__tree *tree = mf__contents_find(&v->contents, database);
   mf__walk walk;
-  bool memory = tree && mf__walk_begin(&walk, &v->walk.source, &v->walk.meta, MF__WALK_ALL);
+  if (!tree) return true; /* told already */
+  bool memory = mf__walk_begin(&walk, &v->walk.source, &v->walk.meta, MF__WALK_ALL);
   v->no_memory = v->no_memory || !memory;
   if (!memory) return false;
+  if (v->options.progress) walk.progress = progress_again;
+  walk.progress_context = v;
   bool whole = mf__walk_tree(&walk, tree, MF__OWNER_FIRST, &visitor);
+  v->no_memory = v->no_memory || walk.no_memory;
   mf__walk_end(&walk);
   return whole;
 }
@@ -458,12 +492,24 @@ static bool add_runs(verification *v, stream_sum *stream, mf_bytes runs) {
     uint64_t room = v->next - 1 - stream->index_last; /* to the log's end */
     if (stream->index_last >= v->next || length == 0 || gap > room || length > room - gap)
       return false;
-    stream->index_last += gap;
-    for (uint64_t i = 0; i < length; i++)
-      stream->index_positions = mix(stream->index_positions, ++stream->index_last);
+    uint64_t position = stream->index_last + gap;
+    stream->index_last = position + length;
     stream->indexed += length;
+    /* Of more than the log has, or where that is not known, the positions are not compared. */
+    if (v->log_damaged || stream->indexed > stream->events) continue;
+    while (position < stream->index_last)
+      stream->index_positions = mix(stream->index_positions, ++position);
   }
   return true;
+}
+
+/* Whether a chunk goes on where the one before it has ended. If not, it is taken at its word, so
+ * that one that is missing is told once. */
+static bool goes_on(const verification *v, stream_sum *stream, uint64_t first, uint64_t base) {
+  bool fine = first == stream->indexed + 1 && base == stream->index_last;
+  if (first > stream->indexed && first < v->next) stream->indexed = first - 1;
+  if (base > stream->index_last && base < v->next) stream->index_last = base;
+  return fine;
 }
 
 static bool check_posting(void *context, const mf__entry *entry) {
@@ -471,18 +517,42 @@ static bool check_posting(void *context, const mf__entry *entry) {
   const uint8_t *key = entry->key.data;
   mf_bytes value = entry->value;
   uint64_t base;
-  stream_sum *stream = entry->key.size == 16 ? stream_of(v, mf__be64_read(key)) : NULL;
-  if (!stream || !unseal(v, MF__IN_POSTINGS, entry->key, &value)) {
+  if (entry->key.size != 16 || !unseal(v, MF__IN_POSTINGS, entry->key, &value)) {
     wrong(v, MF_PART_STREAMS, 0, entry->page, "an entry of the index of events is damaged");
-    return !v->no_memory;
+    return true;
+  }
+  stream_sum *stream = stream_of(v, mf__be64_read(key));
+  if (!stream) {
+    wrong(v, MF_PART_STREAMS, 0, entry->page,
+          "an entry of the index of events belongs to stream number %llu, which has no name",
+          (unsigned long long)mf__be64_read(key));
+    return true;
   }
   const uint8_t *p = value.data, *limit = p + value.size;
   p = mf__varint_read(p, limit, &base);
-  if (mf__be64_read(key + 8) != stream->indexed + 1 || !p || base != stream->index_last ||
-      !add_runs(v, stream, mf__bytes(p, (size_t)(limit - p))))
-    wrong(v, MF_PART_STREAMS, 0, entry->page,
-          "an entry of the index of events does not follow the one before it");
+  bool fine = p && goes_on(v, stream, mf__be64_read(key + 8), base);
+  if (p && add_runs(v, stream, mf__bytes(p, (size_t)(limit - p))) && fine) return true;
+  stream->index_positions = mix(stream->index_positions, 0); /* so that the stream is named */
+  wrong(v, MF_PART_STREAMS, 0, entry->page,
+        "an entry of the index of events does not follow the one before it");
   return true;
+}
+
+/* What does not fit in a stream; the first of them are looked at again, to tell where. */
+static void tell_differing(verification *v, mf_bytes name, const mf__head *head, uint64_t page,
+                           const char *message) {
+  if (v->log_damaged || v->differing_count == NAMED_MOST) {
+    wrong_stream(v, name, 0, page, message);
+    return;
+  }
+  differing *d = &v->differing[v->differing_count];
+  *d = (differing){.name = name, .page = page, .message = message, .head = *head};
+  d->name.data = mf__arena_copy(&v->arena, name.data, name.size);
+  d->head.runs.data = mf__arena_copy(&v->arena, head->runs.data, head->runs.size);
+  if (d->name.data && d->head.runs.data)
+    v->differing_count++;
+  else
+    v->no_memory = true;
 }
 
 static bool check_head(void *context, const mf__entry *entry) {
@@ -491,13 +561,13 @@ static bool check_head(void *context, const mf__entry *entry) {
   mf__head head;
   v->report->streams++;
   if (!unseal(v, MF__IN_STREAMS, name, &value) || !mf__head_read(value, &head)) {
-    wrong_stream(v, name, entry->page, "its head is damaged");
+    wrong_stream(v, name, 0, entry->page, "its head is damaged");
     return true;
   }
   stream_sum *stream = stream_of(v, head.id);
   if (!stream || stream->name != (mf__hash(name, 0) | 1)) {
-    wrong_stream(v, name, entry->page, "its number belongs to another name");
-    return !v->no_memory;
+    wrong_stream(v, name, 0, entry->page, "its number belongs to another name");
+    return true;
   }
   uint8_t last[20];
   uint8_t *end = mf__varint_write(mf__varint_write(last, head.last_gap), head.last_length);
@@ -505,17 +575,168 @@ static bool check_head(void *context, const mf__entry *entry) {
       !add_runs(v, stream, head.runs) ||
       !add_runs(v, stream, mf__bytes(last, (size_t)(end - last))) ||
       stream->indexed != head.version || stream->index_last != head.last_position)
-    wrong_stream(v, name, entry->page, "its head and the index of its events do not fit");
+    tell_differing(v, name, &head, entry->page, "its head and the index of its events do not fit");
   else if (!v->log_damaged &&
            (stream->events != head.version || stream->positions != stream->index_positions))
-    wrong_stream(v, name, entry->page, "the index of its events and the log differ");
+    tell_differing(v, name, &head, entry->page, "the index of its events and the log differ");
+  return !v->no_memory;
+}
+
+/*
+ * The first version at which they differ. However many the stream has, a bounded number of sums is
+ * kept, each over as many versions that follow one another: of those that differ first, the next
+ * round has sums over fewer, until each is of one version. Two rounds for 268,000,000 versions.
+ */
+enum { SUMS = 16384 };
+#define FAR ((uint64_t)1 << 60) /* no log reaches so far */
+
+static differing *differing_of(verification *v, uint64_t id) {
+  for (size_t i = 0; i < v->differing_count; i++)
+    if (v->differing[i].head.id == id && v->differing[i].from < v->differing[i].end)
+      return &v->differing[i];
+  return NULL;
+}
+
+static void add_version(const differing *d, uint64_t *sums, uint64_t version, uint64_t position) {
+  if (version < d->from || version >= d->end) return;
+  sums[(version - d->from) / d->width] += d->width == 1 ? position : mix(mix(3, version), position);
+}
+
+static void add_logged(void *context, const mf__record *record, uint64_t position) {
+  const differing *d = differing_of(context, record->stream_id);
+  if (d) add_version(d, d->logged, record->version, position);
+}
+
+/* A run whose first event comes after `position` and has `version`; both move on. What the index
+ * tells of a version twice is as it tells it first. */
+static bool add_run(differing *d, uint64_t *version, uint64_t *position, uint64_t gap,
+                    uint64_t length) {
+  if (*version >= d->end || *position > FAR || gap > FAR || length > FAR) return false;
+  *position += gap;
+  uint64_t known = *version <= d->told ? d->told + 1 - *version : 0;
+  for (uint64_t i = known; i < length && *version + i < d->end; i++) {
+    d->told = *version + i;
+    add_version(d, d->indexed, d->told, *position + i + 1);
+  }
+  *version += length;
+  *position += length;
   return true;
+}
+
+static bool add_chunk(differing *d, uint64_t *version, uint64_t *position, mf_bytes runs) {
+  const uint8_t *p = runs.data, *limit = p + runs.size;
+  uint64_t gap, length;
+  while (p < limit) {
+    if (!(p = mf__varint_read(p, limit, &gap)) || !(p = mf__varint_read(p, limit, &length)) ||
+        !add_run(d, version, position, gap, length))
+      return false;
+  }
+  return true;
+}
+
+static void add_head(differing *d) {
+  const mf__head *head = &d->head;
+  uint64_t version = head->chunk_version, position = head->chunk_base;
+  if (add_chunk(d, &version, &position, head->runs))
+    add_run(d, &version, &position, head->last_gap, head->last_length);
+}
+
+static bool add_posting_again(void *context, const mf__entry *entry) {
+  verification *v = context;
+  const uint8_t *key = entry->key.data;
+  mf_bytes value = entry->value;
+  uint64_t position;
+  differing *d = entry->key.size == 16 ? differing_of(v, mf__be64_read(key)) : NULL;
+  if (!d || !unseal(v, MF__IN_POSTINGS, entry->key, &value)) return true;
+  const uint8_t *start = value.data, *limit = start + value.size;
+  const uint8_t *p = mf__varint_read(start, limit, &position);
+  uint64_t version = mf__be64_read(key + 8);
+  if (p) add_chunk(d, &version, &position, mf__bytes(p, (size_t)(limit - p)));
+  return true;
+}
+
+/* The position beside the log's is 0 where the index, or the log, has no such version. */
+static void tell_version(verification *v, const differing *d, uint64_t version, uint64_t logged,
+                         uint64_t indexed) {
+  unsigned long long number = version, here = logged, there = indexed;
+  char message[160];
+  if (!indexed)
+    snprintf(message, sizeof message,
+             "version %llu is at position %llu in the log, and missing from the index of its "
+             "events",
+             number, here);
+  else if (!logged)
+    snprintf(message, sizeof message,
+             "version %llu is not in the log, and at position %llu in the index of its events",
+             number, there);
+  else
+    snprintf(message, sizeof message,
+             "version %llu is at position %llu in the log, and at %llu in the index of its events",
+             number, here, there);
+  wrong_stream(v, d->name, (int64_t)logged, 0, message);
+}
+
+static bool begin_round(verification *v) {
+  bool any = false;
+  for (size_t i = 0; i < v->differing_count; i++) {
+    differing *d = &v->differing[i];
+    if (d->from >= d->end) continue;
+    if (!d->logged) d->logged = calloc(2 * SUMS, sizeof *d->logged);
+    if (!d->logged) {
+      v->no_memory = true;
+      return false;
+    }
+    d->indexed = d->logged + SUMS;
+    memset(d->logged, 0, 2 * SUMS * sizeof *d->logged);
+    d->width = (d->end - d->from - 1) / SUMS + 1;
+    d->told = 0;
+    any = true;
+  }
+  return any;
+}
+
+static void end_round(verification *v, differing *d) {
+  uint64_t i = 0, count = (d->end - d->from - 1) / d->width + 1;
+  while (i < count && d->logged[i] == d->indexed[i])
+    i++;
+  if (i == count)
+    wrong_stream(v, d->name, 0, d->page, d->message);
+  else if (d->width == 1)
+    tell_version(v, d, d->from + i, d->logged[i], d->indexed[i]);
+  if (i == count || d->width == 1) {
+    d->from = d->end; /* it has been told */
+    return;
+  }
+  d->from += i * d->width;
+  if (d->end > d->from + d->width) d->end = d->from + d->width;
+}
+
+static void name_versions(verification *v) {
+  for (size_t i = 0; i < v->differing_count; i++) {
+    v->differing[i].from = 1;
+    v->differing[i].end =
+        stream_of(v, v->differing[i].head.id)->events + 2; /* one more than it has */
+  }
+  while (begin_round(v)) {
+    events_again(v, add_logged, v);
+    walk_again(v, "postings", add_posting_again, v);
+    if (v->no_memory || v->stopped) break;
+    for (size_t i = 0; i < v->differing_count; i++) {
+      differing *d = &v->differing[i];
+      if (d->from >= d->end) continue;
+      add_head(d);
+      end_round(v, d);
+    }
+  }
+  for (size_t i = 0; i < v->differing_count; i++)
+    free(v->differing[i].logged);
 }
 
 static void check_streams_all(verification *v) {
   if (v->names != (uint64_t)v->report->streams)
     wrong(v, MF_PART_STREAMS, 0, 0, "there are %llu names of streams, and %lld streams",
           (unsigned long long)v->names, (long long)v->report->streams);
+  name_versions(v);
 }
 
 /* ---- ids ---- */
@@ -721,7 +942,7 @@ static bool walk_database(verification *v, const char *name, mf_part part,
   v->database = name;
   v->part = part;
   if (!tree) {
-    wrong(v, MF_PART_PAGES, 0, 0, "%s: there is no such database", name);
+    page_problem(v, 0, "there is no such database");
     return true;
   }
   size_t i = 0;
@@ -734,6 +955,7 @@ static bool walk_databases(verification *v) {
   for (size_t i = 0; i < STEPS; i++) {
     if (!walk_database(v, steps[i].database, steps[i].part, steps[i].entry)) return false;
     if (steps[i].end) steps[i].end(v);
+    if (v->stopped || v->no_memory) return false;
     if (steps[i].part == MF_PART_LOG && v->open > 0)
       wrong(v, MF_PART_LOG, (int64_t)v->next - 1, 0, "the last commit is not ended");
   }

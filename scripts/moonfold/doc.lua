@@ -244,6 +244,8 @@ print(result.events[1].type, result.state.count)              --> Counted 2
           text = [[
 Others may read and write meanwhile. Damage is no error but a result: `report.sound` is false then, and
 `report.problems` tells what is wrong and where. Whatever bytes the file holds, `verify` neither crashes nor loops.
+Of a stream whose index differs from the log it names the first version that does, with the positions that log and
+index have for it; so it does of the first five such streams, and of the others that they differ.
 
 A store that was made with `tamper_evident = true` has a hash chain (BLAKE2b) over its commits: `report.link` stands
 for all of its history. Write it down elsewhere. As long as `verify` with that `link` finds nothing, history up to it

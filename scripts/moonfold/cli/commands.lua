@@ -323,8 +323,8 @@ local commands = {
       json,
     },
     text = { "Each part of the store gets a verdict; problems are named with position, stream and page, the first of"
-      .. " them at least. Others may use the store meanwhile. The exit status is 0 when nothing is wrong, 1 when the"
-      .. " store is damaged." },
+      .. " them at least: of a stream whose index differs from the log, the first version that does. Others may use the"
+      .. " store meanwhile. The exit status is 0 when nothing is wrong, 1 when the store is damaged." },
     examples = {
       { "moonfold verify shop.fold", "is everything as it was recorded?" },
       { "moonfold verify ledger.fold --link \"$(cat ledger.link)\"", "is history what it was when that was written?" },
