@@ -114,9 +114,11 @@ static mf__file_kind find_record(const mf__source *source, const mf__meta *m, ui
   mf__visitor visitor = {&s, search_entry, search_problem, false};
   mf__walk walk;
   if (m->main.root == MF__NO_PAGE) return m->txn <= 1 ? MF__FILE_NEW : MF__FILE_FOREIGN;
-  if (!mf__walk_begin(&walk, source, m, MF__WALK_TREES)) return MF__FILE_DAMAGED;
+  if (!mf__walk_begin(&walk, source, m, MF__WALK_TREES)) return MF__FILE_UNSEEN;
   mf__walk_tree(&walk, &m->main, MF__OWNER_MAIN, &visitor);
+  bool seen = !walk.no_memory;
   mf__walk_end(&walk);
+  if (!seen) return MF__FILE_UNSEEN;
   if (s.ours && !s.damaged) *version = s.version;
   return s.damaged ? MF__FILE_DAMAGED : s.ours ? MF__FILE_MOONFOLD : MF__FILE_FOREIGN;
 }
@@ -141,15 +143,16 @@ static mf__file_kind check_once(int fd, uint32_t *version, uint64_t *txn) {
   const mf__meta *m = &metas.meta[metas.newest];
   *txn = m->txn;
   mf__file_kind kind = find_record(&source, m, version);
-  if (kind == MF__FILE_FOREIGN) return kind;
+  if (kind == MF__FILE_FOREIGN || kind == MF__FILE_UNSEEN) return kind;
   /*
    * LMDB counts pages that it took and gave back in one transaction, and never wrote: a file may
    * rightly be shorter than its last page, when a process was killed before mf__env_settle(). It is
    * whole when every page in use is there.
    */
-  if ((m->last_page + 1) * m->page_size > source.size &&
-      mf__check_pages(&source, m, true, "", NULL) != MF_OK)
-    return MF__FILE_TRUNCATED;
+  int status = MF_OK;
+  if ((m->last_page + 1) * m->page_size > source.size)
+    status = mf__check_pages(&source, m, true, "", NULL);
+  if (status != MF_OK) return status == MF_NO_MEMORY ? MF__FILE_UNSEEN : MF__FILE_TRUNCATED;
   return metas.sound ? kind : MF__FILE_DAMAGED;
 }
 

@@ -473,6 +473,8 @@ static int refuse_kind(mf__file_kind kind, const char *path, uint32_t version, m
                     path);
   case MF__FILE_DAMAGED:
     return mf__fail(error, MF_CORRUPT, "%s is damaged in its first pages; restore a backup", path);
+  case MF__FILE_UNSEEN:
+    return mf__fail(error, MF_NO_MEMORY, "%s: no memory to look at its pages", path);
   default:
     if (version > MF__FORMAT_VERSION)
       return mf__fail(error, MF_INCOMPATIBLE_FORMAT,

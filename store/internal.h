@@ -117,7 +117,8 @@ typedef enum mf__file_kind {
   MF__FILE_MOONFOLD,  /* has our record; its version is in *version */
   MF__FILE_FOREIGN,   /* something else */
   MF__FILE_TRUNCATED, /* ours, or LMDB's, but shorter than what it says */
-  MF__FILE_DAMAGED
+  MF__FILE_DAMAGED,
+  MF__FILE_UNSEEN /* there was no memory to look at it */
 } mf__file_kind;
 
 mf__file_kind mf__check_file(int fd, uint32_t *version);

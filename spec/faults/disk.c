@@ -33,6 +33,7 @@ void *__real_malloc(size_t);
 void *__real_calloc(size_t, size_t);
 void *__real_realloc(void *, size_t);
 int __real_posix_memalign(void **, size_t, size_t);
+char *__real_strdup(const char *);
 
 ssize_t __wrap_pwrite(int, const void *, size_t, off_t);
 ssize_t __wrap_write(int, const void *, size_t);
@@ -48,6 +49,7 @@ void *__wrap_malloc(size_t);
 void *__wrap_calloc(size_t, size_t);
 void *__wrap_realloc(void *, size_t);
 int __wrap_posix_memalign(void **, size_t, size_t);
+char *__wrap_strdup(const char *);
 
 /* ---- failing ---- */
 
@@ -56,6 +58,7 @@ const char *const fault_names[FAULT_KINDS] = {"nothing",
                                               "a write finds the disk full",
                                               "a write is cut short",
                                               "a sync fails (EIO)",
+                                              "a file cannot grow",
                                               "a file cannot be opened",
                                               "memory is refused",
                                               "address space is refused"};
@@ -264,13 +267,17 @@ int __wrap_fsync(int fd) {
 }
 
 int __wrap_ftruncate(int fd, off_t size) {
+  if (fails(FAULT_GROW)) {
+    errno = ENOSPC;
+    return -1;
+  }
   int rc = __real_ftruncate(fd, size);
   if (rc == 0 && is_followed(fd)) note((entry){ENTRY_SIZE, false, (uint64_t)size, 0, NULL}, NULL);
   return rc;
 }
 
 int __wrap_fallocate(int fd, int mode, off_t offset, off_t size) {
-  if (disk_is_full()) {
+  if (disk_is_full() || fails(FAULT_GROW)) {
     errno = ENOSPC;
     return -1;
   }
@@ -330,4 +337,8 @@ void *__wrap_realloc(void *p, size_t size) {
 
 int __wrap_posix_memalign(void **p, size_t alignment, size_t size) {
   return memory_fails() ? ENOMEM : __real_posix_memalign(p, alignment, size);
+}
+
+char *__wrap_strdup(const char *text) {
+  return memory_fails() ? NULL : __real_strdup(text);
 }
