@@ -240,6 +240,10 @@ $(BUILD)/store_spec: spec/store_spec.c $(STORE_OBJECTS)
 $(BUILD)/beside_spec $(BUILD)/forged_spec: $(BUILD)/%: spec/%.c $(STORE_OBJECTS)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(filter %.c %.o,$^) -o $@ $(STORE_LIBS)
 
+# Its reads fail.
+$(BUILD)/unreadable_spec: spec/unreadable_spec.c $(STORE_OBJECTS)
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -Wl,--wrap=pread $(filter %.c %.o,$^) -o $@ $(STORE_LIBS)
+
 $(BUILD)/findings_spec: spec/findings_spec.c $(STORE_OBJECTS)
 	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(filter %.c %.o,$^) -o $@ $(STORE_LIBS)
 
@@ -370,7 +374,7 @@ check:
 # nothing of them: their runtime is preloaded. Leaks are not looked for, because busted leaves without closing Lua.
 # The specs in C look for leaks.
 ASAN := address,undefined
-ASAN_SPECS := $(addprefix build/asan/,$(addsuffix _spec,sandbox value runtime queue step embedding threads store beside))
+ASAN_SPECS := $(addprefix build/asan/,$(addsuffix _spec,sandbox value runtime queue step embedding threads store beside forged findings unreadable))
 asan:
 	$(call packages,$(TEST_PACKAGES))
 	@$(MAKE) --no-print-directory BUILD=build/asan OPTIMIZE="-O1 -g -fno-omit-frame-pointer" \

@@ -79,8 +79,9 @@ static void an_id_may_lead_beyond_the_log(void) {
 }
 
 static mf__record record_of(const char *message_id) {
-  mf__record record = {0,         1700000000000000,  1,         2, 1, bytes("data"),
-                       {NULL, 0}, bytes(message_id), {NULL, 0}, 0};
+  mf__record record = {.recorded_at = 1700000000000000, .stream_id = 1, .version = 2, .type_id = 1};
+  record.data = bytes("data");
+  record.message_id = bytes(message_id);
   return record;
 }
 
@@ -93,6 +94,27 @@ static void salvage_goes_on_behind_what_may_not_be_appended(void) {
   fine = fine && mf_salvage(path, new_path, NULL, &report, NULL) == MF_OK;
   check(fine && report.events == 1 && report.lost == 1,
         "salvage leaves out an event that may not be appended, and goes on");
+}
+
+static void on_problem(void *context, const mf_problem *problem) {
+  if (has(problem->message, "its type has another name than it says")) (*(int *)context)++;
+}
+
+/* The first event of a type names it. */
+static void an_event_may_name_its_type_wrongly(void) {
+  int told = 0;
+  mf_verify_options options = {.size = sizeof options, .problem = on_problem, .context = &told};
+  mf_store *store = open_new();
+  mf__record record = record_of("id");
+  record.type_name = bytes("Noted");
+  bool fine = append(store, "a", NULL) == MF_OK && put_block(store, 2, &record);
+  fine = fine && mf_verify(path, &options, NULL, NULL) == MF_CORRUPT && told == 0;
+  record.version = 3;
+  record.type_name = bytes("Other");
+  fine = fine && put_block(store, 3, &record);
+  fine = fine && mf_verify(path, &options, NULL, NULL) == MF_CORRUPT && told == 1;
+  mf_close(store);
+  check(fine, "an event that names its type otherwise than the table of types is told by verify");
 }
 
 static void a_key_may_lead_to_nothing(void) {
@@ -229,6 +251,7 @@ int main(void) {
   snprintf(new_path, sizeof new_path, "%s.new", path);
   an_id_may_lead_beyond_the_log();
   salvage_goes_on_behind_what_may_not_be_appended();
+  an_event_may_name_its_type_wrongly();
   a_key_may_lead_to_nothing();
   what_is_kept_may_be_odd();
   a_list_of_commands_ends();

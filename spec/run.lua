@@ -101,6 +101,7 @@ else
     tap("the store in C", make .. "build/store_spec && build/store_spec")
     tap("what stands beside the log", make .. "build/beside_spec && build/beside_spec")
     tap("what fuzzing has found", make .. "build/findings_spec && build/findings_spec")
+    tap("sectors that cannot be read", make .. "build/unreadable_spec && build/unreadable_spec")
     tap("files that were forged", make .. "build/forged_spec && build/forged_spec")
     -- ThreadSanitizer does not bear all of the kernel's address randomisation: without it, where that is allowed.
     local plain = "$(setarch -R true 2>/dev/null && echo setarch -R)"

@@ -77,10 +77,7 @@ static bool find_head(mf__remains *r, const mf__entry *entry) {
   return true;
 }
 
-static bool find_type(mf__remains *r, const mf__entry *entry) {
-  mf_bytes name = entry->value;
-  if (entry->key.size != 8 || !unseal(r, MF__IN_TYPES, entry->key, &name)) return false;
-  uint64_t id = mf__u64_read(entry->key.data);
+bool mf__remains_type(mf__remains *r, uint64_t id, mf_bytes name) {
   if (!plausible(r, id) || id > MF_TYPES_MAX || name.size < 1 || name.size > MF_TYPE_MAX)
     return false;
   if (!grow(&r->types, &r->type_capacity, (size_t)id, sizeof *r->types))
@@ -88,6 +85,12 @@ static bool find_type(mf__remains *r, const mf__entry *entry) {
   else if (!r->types[id].data)
     r->types[id] = keep(r, name);
   return true;
+}
+
+static bool find_type(mf__remains *r, const mf__entry *entry) {
+  mf_bytes name = entry->value;
+  return entry->key.size == 8 && unseal(r, MF__IN_TYPES, entry->key, &name) &&
+         mf__remains_type(r, mf__u64_read(entry->key.data), name);
 }
 
 static bool find_command(mf__remains *r, const mf__entry *entry) {

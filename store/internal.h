@@ -297,7 +297,9 @@ void mf__walk_unaccounted(mf__walk *walk, const mf__visitor *visitor);
  * Event:  u64 checksum of the rest (XXH3, seeded by the store's seed and the position, so that an
  * event that stands in the wrong place is found out), i64 recorded_at, u8 flags, varint stream id,
  * varint version, varint type id, varint data size, and for each of MF__HAS_METADATA,
- * MF__HAS_MESSAGE_ID, MF__HAS_EXTENSION a varint size; then data, metadata, message id, extension.
+ * MF__HAS_MESSAGE_ID, MF__HAS_EXTENSION, MF__NAMES_TYPE a varint size; then data, metadata, message
+ * id, extension, and the name of its type, which stands with the first event of a type: were it in
+ * one page of the file only, that page would be worth all events.
  *         Extension: a list of (u8 tag, varint size, bytes). Tags: 1 command (id and digest), 2
  * what the caller gave, 3 digest of the code that decided, 4 what the decision read, 5 its seed.
  * Every event of an append has 3, only the first one the others. Unknown tags are skipped.
@@ -330,7 +332,13 @@ enum {
   MF__SEAL = 4
 };
 
-enum { MF__HAS_METADATA = 1, MF__HAS_MESSAGE_ID = 2, MF__HAS_EXTENSION = 4, MF__KNOWN_FLAGS = 7 };
+enum {
+  MF__HAS_METADATA = 1,
+  MF__HAS_MESSAGE_ID = 2,
+  MF__HAS_EXTENSION = 4,
+  MF__NAMES_TYPE = 8,
+  MF__KNOWN_FLAGS = 15
+};
 
 enum { MF__EXT_COMMAND = 1, MF__EXT_CALLER = 2 }; /* further: mf_decision_part */
 
@@ -356,7 +364,7 @@ typedef struct mf__record {
   uint64_t checksum;
   int64_t recorded_at;
   uint64_t stream_id, version, type_id;
-  mf_bytes data, metadata, message_id, extension;
+  mf_bytes data, metadata, message_id, extension, type_name;
   size_t size; /* of the whole record */
 } mf__record;
 
@@ -577,6 +585,8 @@ typedef struct mf__remains {
 /* MF_OK, MF_CORRUPT when not even the store's record is to be found, or MF_NO_MEMORY. */
 int mf__gather(const mf__source *source, mf__remains *remains, const char *path, mf_error *error);
 void mf__remains_free(mf__remains *remains);
+/* Notes the name of a type, if it has none yet. False: no type can have that id or name. */
+bool mf__remains_type(mf__remains *remains, uint64_t id, mf_bytes name);
 
 /* ---- chain.c: the hash chain over commits ---- */
 

@@ -136,7 +136,8 @@ static size_t optional_size(mf_bytes part) {
 size_t mf__record_size(const mf__record *r) {
   return MF__RECORD_FIXED + mf__varint_size(r->stream_id) + mf__varint_size(r->version) +
          mf__varint_size(r->type_id) + mf__varint_size(r->data.size) + r->data.size +
-         optional_size(r->metadata) + optional_size(r->message_id) + optional_size(r->extension);
+         optional_size(r->metadata) + optional_size(r->message_id) + optional_size(r->extension) +
+         optional_size(r->type_name);
 }
 
 static uint8_t *write_size(uint8_t *p, mf_bytes part) {
@@ -154,7 +155,8 @@ void mf__record_write(const mf__record *r, uint64_t seed, int64_t position, uint
   p += 8;
   *p++ = (uint8_t)((r->metadata.data ? MF__HAS_METADATA : 0) |
                    (r->message_id.data ? MF__HAS_MESSAGE_ID : 0) |
-                   (r->extension.data ? MF__HAS_EXTENSION : 0));
+                   (r->extension.data ? MF__HAS_EXTENSION : 0) |
+                   (r->type_name.data ? MF__NAMES_TYPE : 0));
   p = mf__varint_write(p, r->stream_id);
   p = mf__varint_write(p, r->version);
   p = mf__varint_write(p, r->type_id);
@@ -162,10 +164,12 @@ void mf__record_write(const mf__record *r, uint64_t seed, int64_t position, uint
   p = write_size(p, r->metadata);
   p = write_size(p, r->message_id);
   p = write_size(p, r->extension);
+  p = write_size(p, r->type_name);
   p = write_bytes(p, r->data);
   p = write_bytes(p, r->metadata);
   p = write_bytes(p, r->message_id);
   p = write_bytes(p, r->extension);
+  p = write_bytes(p, r->type_name);
   size_t size = (size_t)(p - out);
   mf__u64_write(out, mf__hash(mf__bytes(out + 8, size - 8), event_seed(seed, position)));
 }
@@ -181,7 +185,7 @@ bool mf__record_parse(const uint8_t *start, const uint8_t *limit, mf__record *r)
   if (limit - start < MF__RECORD_FIXED) return false;
   const uint8_t *p = start + MF__RECORD_FIXED;
   unsigned flags = start[16];
-  uint64_t data, metadata = 0, message_id = 0, extension = 0;
+  uint64_t data, metadata = 0, message_id = 0, extension = 0, type_name = 0;
   r->checksum = mf__u64_read(start);
   r->recorded_at = (int64_t)mf__u64_read(start + 8);
   if (flags & ~(unsigned)MF__KNOWN_FLAGS) return false;
@@ -192,7 +196,8 @@ bool mf__record_parse(const uint8_t *start, const uint8_t *limit, mf__record *r)
   if ((flags & MF__HAS_METADATA) && !(p = mf__varint_read(p, limit, &metadata))) return false;
   if ((flags & MF__HAS_MESSAGE_ID) && !(p = mf__varint_read(p, limit, &message_id))) return false;
   if ((flags & MF__HAS_EXTENSION) && !(p = mf__varint_read(p, limit, &extension))) return false;
-  r->metadata = r->message_id = r->extension = mf__bytes(NULL, 0);
+  if ((flags & MF__NAMES_TYPE) && !(p = mf__varint_read(p, limit, &type_name))) return false;
+  r->metadata = r->message_id = r->extension = r->type_name = mf__bytes(NULL, 0);
   if (!take(&p, limit, data, &r->data)) return false;
   if (flags == 0) {
     r->size = (size_t)(p - start);
@@ -201,8 +206,9 @@ bool mf__record_parse(const uint8_t *start, const uint8_t *limit, mf__record *r)
   if ((flags & MF__HAS_METADATA) && !take(&p, limit, metadata, &r->metadata)) return false;
   if ((flags & MF__HAS_MESSAGE_ID) && !take(&p, limit, message_id, &r->message_id)) return false;
   if ((flags & MF__HAS_EXTENSION) && !take(&p, limit, extension, &r->extension)) return false;
+  if ((flags & MF__NAMES_TYPE) && !take(&p, limit, type_name, &r->type_name)) return false;
   r->size = (size_t)(p - start);
-  return message_id <= MF_ID_MAX && extension <= MF__EXTENSION_MOST;
+  return message_id <= MF_ID_MAX && extension <= MF__EXTENSION_MOST && type_name <= MF_TYPE_MAX;
 }
 
 bool mf__record_stream_id(const uint8_t *start, const uint8_t *limit, uint64_t *id) {

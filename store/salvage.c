@@ -364,6 +364,8 @@ static bool read_event(const salvage *s, const uint8_t *p, const uint8_t *limit,
   memset(f, 0, sizeof *f);
   if (!mf__record_parse(p, limit, &f->record)) return false;
   if (!mf__record_verify(p, &f->record, s->remains->record.seed, (int64_t)position)) return false;
+  if (f->record.type_name.data)
+    mf__remains_type(s->remains, f->record.type_id, f->record.type_name);
   f->bytes = p;
   return true;
 }

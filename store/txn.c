@@ -648,7 +648,9 @@ static void remember_type(mf_txn *txn, uint32_t id) {
   txn->last_type_id = id;
 }
 
-static int stage_type(mf_txn *txn, mf_bytes name, uint32_t *id, mf_error *error) {
+/* *fresh: no event has it yet. */
+static int stage_type(mf_txn *txn, mf_bytes name, uint32_t *id, bool *fresh, mf_error *error) {
+  *fresh = false;
   if (txn->last_type_id && mf__same(name, txn->last_type)) {
     *id = txn->last_type_id;
     return MF_OK;
@@ -670,6 +672,7 @@ static int stage_type(mf_txn *txn, mf_bytes name, uint32_t *id, mf_error *error)
   txn->types[txn->type_count++] = mf__bytes(copy, name.size);
   mf__map_set(&txn->type_ids, mf__bytes(copy, name.size), next);
   *id = (uint32_t)next;
+  *fresh = true;
   return MF_OK;
 }
 
@@ -709,7 +712,8 @@ static bool add_posting(mf_txn *txn, mf__staged_stream *stream, uint64_t positio
 }
 
 static bool stage_event(mf_txn *txn, mf__staged_stream *stream, const mf_new_event *event,
-                        uint32_t type_id, int64_t recorded_at, mf_bytes extension) {
+                        uint32_t type_id, bool names_type, int64_t recorded_at,
+                        mf_bytes extension) {
   int64_t position = txn->base_position + (int64_t)txn->event_count + 1;
   if (!add_posting(txn, stream, (uint64_t)position)) return false;
   mf__record record = {0,
@@ -721,6 +725,7 @@ static bool stage_event(mf_txn *txn, mf__staged_stream *stream, const mf_new_eve
                        event->metadata,
                        event->message_id,
                        extension,
+                       names_type ? event->type : mf__bytes(NULL, 0),
                        0};
   size_t size = mf__record_size(&record);
   if (!mf__buffer_reserve(&txn->bytes, size) ||
@@ -814,9 +819,10 @@ static int stage_append(mf_txn *txn, const target *t, const mf_new_event *events
   bool fine = stream && make_extension(txn, options, true, &extension);
   for (size_t i = 0; fine && i < count; i++) {
     uint32_t type_id;
-    int status = stage_type(txn, events[i].type, &type_id, error);
+    bool fresh;
+    int status = stage_type(txn, events[i].type, &type_id, &fresh, error);
     if (status != MF_OK) return bad_event(error, i, status);
-    fine = stage_event(txn, stream, &events[i], type_id, recorded_at, extension);
+    fine = stage_event(txn, stream, &events[i], type_id, fresh, recorded_at, extension);
     if (i == 0 && count > 1) fine = fine && make_extension(txn, options, false, &extension);
   }
   if (fine) {

@@ -235,9 +235,16 @@ static void sum_ids(verification *v, const mf__record *r, uint64_t position) {
   }
 }
 
+static bool is_type(const verification *v, mf_bytes name, uint64_t id) {
+  uint64_t found;
+  return mf__map_get(&v->type_names, name, &found) && found == id;
+}
+
 static void check_event(verification *v, const mf__record *r, int64_t position, uint64_t page) {
   if (r->type_id < 1 || r->type_id > v->types)
     wrong(v, MF_PART_LOG, position, page, "its type has no name");
+  else if (r->type_name.data && !is_type(v, r->type_name, r->type_id))
+    wrong(v, MF_PART_LOG, position, page, "its type has another name than it says");
   stream_sum *stream = stream_of(v, r->stream_id);
   if (!stream) {
     wrong(v, MF_PART_LOG, position, page, "its stream has no name");
