@@ -58,6 +58,18 @@ static void handle_signal(int signal_number, void (*handler)(int)) {
   sigaction(signal_number, &action, NULL);
 }
 
+/* Whoever touches a page of a mapped file that cannot be read is ended: this says why. The page is
+ * touched again after it, and then it happens. */
+static void on_unreadable_page(int signal_number) {
+  static const char told[] = "moonfold: io: a page of the store's file cannot be read: its disk "
+                             "fails, or somebody has made "
+                             "the file shorter; `moonfold verify STORE` tells what is lost, and "
+                             "`moonfold salvage STORE NEW` "
+                             "saves the rest\n";
+  signal(signal_number, SIG_DFL);
+  if (write(STDERR_FILENO, told, sizeof told - 1) < 0) return; /* there is nobody to tell */
+}
+
 /* host.interrupts() -> how often Ctrl-C was pressed. */
 static int host_interrupts(lua_State *L) {
   lua_pushinteger(L, interrupts);
@@ -180,6 +192,7 @@ static int host_read(lua_State *L) {
 static int host_ignore_broken_pipes(lua_State *L) {
   (void)L;
   handle_signal(SIGPIPE, SIG_IGN);
+  handle_signal(SIGBUS, on_unreadable_page);
   return 0;
 }
 

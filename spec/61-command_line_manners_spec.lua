@@ -190,6 +190,22 @@ describe("Ctrl-C", function()
   end)
 end)
 
+describe("a page that cannot be read", function()
+  it("ends the program, which says why", function()
+    local path = filled(20000)
+    local script = support.write(support.path("cut.lua"), [[
+      local path = arg[1]
+      local store = require("moonfold").open(path)
+      assert(os.execute("truncate -s 20480 '" .. path .. "'")) -- a disk that fails is not at hand
+      for event in store:all_events() do assert(event) end
+    ]])
+    local result = run("run %s %s", quote(script), quote(path))
+    assert.are.equal(128 + 7, result.status) -- SIGBUS
+    assert.matches("^moonfold: io: a page of the store's file cannot be read: [^\n]*moonfold verify[^\n]*\n",
+      result.stderr)
+  end)
+end)
+
 describe("an import that fails on its way", function()
   it("says which lines are in, and where the rest begins", function()
     local lines, folder = {}, support.folder()
