@@ -192,7 +192,6 @@ static int host_read(lua_State *L) {
 static int host_ignore_broken_pipes(lua_State *L) {
   (void)L;
   handle_signal(SIGPIPE, SIG_IGN);
-  handle_signal(SIGBUS, on_unreadable_page);
   return 0;
 }
 
@@ -402,6 +401,7 @@ int main(int argc, char **argv) {
     fputs("moonfold: no_memory: there is no memory to begin with\n", stderr);
     return EXIT_FAILED;
   }
+  handle_signal(SIGBUS, on_unreadable_page);
   lua_setwarnf(L, print_warning, L);
   lua_pushcfunction(L, pmain);
   lua_pushinteger(L, argc);
