@@ -143,6 +143,9 @@ void journal_follow(const char *path);
 size_t journal_length(void);
 const entry *journal_entry(size_t i);
 void journal_free(void);
+/* From now on the process is killed when it is about to sync the folder of the file that is
+ * followed: what it has named there may lose that name. */
+void die_before_naming(void);
 
 typedef enum fault_kind {
   FAULT_NONE,

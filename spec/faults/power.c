@@ -10,8 +10,10 @@
 #include "faults.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { SECTOR = 512, OPERATIONS = 60 };
@@ -131,11 +133,11 @@ static bool survives(const char *path, witness *w, bool full, const image *durab
   return true;
 }
 
-/* The store has its name, for ever, before anything in it is acknowledged. Returns the entry that
- * named it. */
-static bool is_named(const witness *w, size_t *named, char *why, size_t size) {
+/* The store has its name, for ever, before anything in it is acknowledged. *named becomes the entry
+ * that named it, unless it had that name before. */
+static bool is_named(const witness *w, bool had_name, size_t *named, char *why, size_t size) {
   size_t folder_synced = 0, first = SIZE_MAX;
-  *named = 0;
+  *named = had_name;
   for (uint32_t i = 0; i < w->writers[0].count; i++)
     if (w->writers[0].fates[i].state == ACKNOWLEDGED && w->writers[0].fates[i].moment < first)
       first = w->writers[0].fates[i].moment;
@@ -153,7 +155,7 @@ static bool cut_everywhere(const char *path, witness *w, bool full, uint64_t fro
   image durable = {0};
   size_t synced = 0, named, length = journal_length();
   chance c = {from ^ 0x706f776572u};
-  bool fine = is_named(w, &named, why, size);
+  bool fine = is_named(w, false, &named, why, size);
   for (size_t end = 1; fine && end <= length; end++) {
     bool sync = journal_entry(end - 1)->kind == ENTRY_SYNC;
     bool before = end < length && journal_entry(end)->kind == ENTRY_SYNC;
@@ -183,6 +185,38 @@ static bool power_round(mf_durability durability, uint64_t from, char *why, size
   return fine;
 }
 
+/* A process that creates the store, and is killed before it has synced the name. */
+static bool leave_unsynced(const char *path) {
+  int status;
+  pid_t child = fork();
+  if (child == 0) {
+    mf_store *store;
+    die_before_naming();
+    mf_open(path, NULL, &store, NULL);
+    _exit(0);
+  }
+  return waitpid(child, &status, 0) == child && WIFSIGNALED(status) &&
+         WTERMSIG(status) == SIGKILL && access(path, F_OK) == 0;
+}
+
+static bool next_opener(char *why, size_t size) {
+  char path[256];
+  size_t named;
+  witness w = {0};
+  fresh_store(path);
+  journal_follow(path);
+  bool fine = leave_unsynced(path);
+  if (fine) {
+    record(path, &w, MF_FULL, seed);
+    fine = is_named(&w, true, &named, why, size);
+  } else
+    snprintf(why, size, "its creator was not killed between naming it and syncing the name");
+  journal_follow(NULL);
+  remove_store(path);
+  witness_free(&w);
+  return fine;
+}
+
 int power(void) {
   static const struct {
     mf_durability durability;
@@ -201,5 +235,11 @@ int power(void) {
         tell(fine && cuts_made > 0, levels[level].sentence, fine ? "no power was cut" : why);
     printf("# %zu power cuts\n", cuts_made);
   }
+  char why[768] = "";
+  bool fine = next_opener(why, sizeof why);
+  failures += tell(fine,
+                   "a new store whose creator was killed has its name, for ever, before its next "
+                   "opener acknowledges anything",
+                   why);
   return failures;
 }
