@@ -282,7 +282,7 @@ $(BUILD)/digest_spec: spec/digest_spec.c $(OBJECTS)
 # The fault harness stands between the store and the system, so LMDB is linked into it. FAULTS_STORE: plant.lua's copies.
 FAULTS_STORE ?= store
 FAULTS_SOURCES = $(wildcard spec/faults/*.c)
-FAULTS_WRAPPED := link pwrite write writev fdatasync fsync ftruncate fallocate open mmap malloc calloc realloc posix_memalign strdup
+FAULTS_WRAPPED := link rename pwrite write writev fdatasync fsync ftruncate fallocate open mmap malloc calloc realloc posix_memalign strdup
 LMDB_ARCHIVE := $(firstword $(wildcard $(shell $(PKG_CONFIG) --variable=libdir lmdb 2>/dev/null)/liblmdb.a) -llmdb)
 $(BUILD)/faults/faults: $(FAULTS_SOURCES) spec/faults/faults.h $(wildcard $(FAULTS_STORE)/*.[ch])
 	@mkdir -p $(@D)

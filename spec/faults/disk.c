@@ -29,6 +29,7 @@ int __real_ftruncate(int, off_t);
 int __real_fallocate(int, int, off_t, off_t);
 int __real_open(const char *, int, ...);
 int __real_link(const char *, const char *);
+int __real_rename(const char *, const char *);
 void *__real_mmap(void *, size_t, int, int, int, off_t);
 void *__real_malloc(size_t);
 void *__real_calloc(size_t, size_t);
@@ -45,6 +46,7 @@ int __wrap_ftruncate(int, off_t);
 int __wrap_fallocate(int, int, off_t, off_t);
 int __wrap_open(const char *, int, ...);
 int __wrap_link(const char *, const char *);
+int __wrap_rename(const char *, const char *);
 void *__wrap_mmap(void *, size_t, int, int, int, off_t);
 void *__wrap_malloc(size_t);
 void *__wrap_calloc(size_t, size_t);
@@ -110,9 +112,73 @@ void *sure_realloc(void *p, size_t size) {
   return moved;
 }
 
-/* ---- the journal ---- */
+/* ---- promises about new files ---- */
 
 static pthread_mutex_t journal_lock = PTHREAD_MUTEX_INITIALIZER;
+
+enum { DIRTY_MAX = 32 };
+
+static struct {
+  struct {
+    dev_t device;
+    ino_t inode;
+  } dirty[DIRTY_MAX]; /* files with something that is not synced */
+  size_t count;
+  bool too_early; /* a file got its name before it was synced */
+  bool unsettled; /* and a name was not synced yet */
+} promises;
+
+void promises_begin(void) {
+  pthread_mutex_lock(&journal_lock);
+  memset(&promises, 0, sizeof promises);
+  pthread_mutex_unlock(&journal_lock);
+}
+
+bool promises_kept(char *why, size_t size) {
+  if (promises.too_early) snprintf(why, size, "a file got its name before it was synced");
+  if (promises.unsettled) snprintf(why, size, "the name of a new file was not synced");
+  return !promises.too_early && !promises.unsettled;
+}
+
+/* Where it stands in the list, or the list's end. */
+static size_t dirty_place(const struct stat *st) {
+  size_t i = 0;
+  while (i < promises.count &&
+         (promises.dirty[i].inode != st->st_ino || promises.dirty[i].device != st->st_dev))
+    i++;
+  return i;
+}
+
+static void note_dirty(int fd, bool dirty) {
+  struct stat st;
+  int before = errno;
+  if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+    pthread_mutex_lock(&journal_lock);
+    size_t i = dirty_place(&st);
+    bool known = i < promises.count;
+    if (dirty && !known && promises.count < DIRTY_MAX) {
+      promises.dirty[promises.count].device = st.st_dev;
+      promises.dirty[promises.count++].inode = st.st_ino;
+    }
+    if (!dirty && known) promises.dirty[i] = promises.dirty[--promises.count];
+    pthread_mutex_unlock(&journal_lock);
+  }
+  errno = before;
+}
+
+static void note_name(const char *to) {
+  struct stat st;
+  int before = errno;
+  pthread_mutex_lock(&journal_lock);
+  promises.too_early =
+      promises.too_early || (stat(to, &st) == 0 && dirty_place(&st) < promises.count);
+  promises.unsettled = true;
+  pthread_mutex_unlock(&journal_lock);
+  errno = before;
+}
+
+/* ---- the journal ---- */
+
 static entry *entries;
 static size_t entry_count, entry_capacity;
 static char followed[256];
@@ -188,6 +254,7 @@ static void note(entry e, const void *data) {
 
 static void note_write(int fd, const void *data, ssize_t done, uint64_t offset) {
   int before = errno;
+  if (done > 0 && (fcntl(fd, F_GETFL) & (O_DSYNC | O_SYNC)) == 0) note_dirty(fd, true);
   if (done > 0 && is_followed(fd)) {
     bool durable = (fcntl(fd, F_GETFL) & (O_DSYNC | O_SYNC)) != 0;
     note((entry){ENTRY_WRITE, durable, offset, (size_t)done, NULL}, data);
@@ -254,6 +321,11 @@ void die_before_naming(void) {
   dies_before_naming = true;
 }
 
+static bool is_folder(int fd) {
+  struct stat st;
+  return fstat(fd, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 static int sync_file(int fd, int (*real)(int)) {
   if (dies_before_naming && is_its_folder(fd)) kill(getpid(), SIGKILL);
   if (fails(FAULT_SYNC_EIO)) {
@@ -261,6 +333,8 @@ static int sync_file(int fd, int (*real)(int)) {
     return -1;
   }
   int rc = real(fd);
+  if (rc == 0) note_dirty(fd, false);
+  if (rc == 0 && is_folder(fd)) promises.unsettled = false;
   if (rc == 0 && is_followed(fd)) note((entry){ENTRY_SYNC, true, 0, 0, NULL}, NULL);
   if (rc == 0 && is_its_folder(fd)) note((entry){ENTRY_FOLDER, true, 0, 0, NULL}, NULL);
   return rc;
@@ -312,8 +386,15 @@ int __wrap_open(const char *path, int flags, ...) {
 
 int __wrap_link(const char *from, const char *to) {
   int rc = __real_link(from, to);
+  if (rc == 0) note_name(to);
   if (rc == 0 && followed[0] && strcmp(to, followed) == 0)
     note((entry){ENTRY_NAMED, true, 0, 0, NULL}, NULL);
+  return rc;
+}
+
+int __wrap_rename(const char *from, const char *to) {
+  int rc = __real_rename(from, to);
+  if (rc == 0) note_name(to);
   return rc;
 }
 

@@ -147,6 +147,10 @@ void journal_free(void);
  * followed: what it has named there may lose that name. */
 void die_before_naming(void);
 
+/* From now on: whether every file was synced before it got a name, and the name was, too. */
+void promises_begin(void);
+bool promises_kept(char *why, size_t size);
+
 typedef enum fault_kind {
   FAULT_NONE,
   FAULT_WRITE_EIO,

@@ -1,9 +1,10 @@
 /*
  * Errors in the middle of what is done to a whole store, and of what is kept beside the log. A
  * backup, a compaction, a salvage: the source is as it was and can be used, nothing stands under
- * the target's name but a whole store, and nothing by halves is left beside it. Code, snapshots and
- * kept commands: what was committed is there, byte for byte, what failed is not. In each case the
- * same call succeeds when the trouble is over.
+ * the target's name but a whole store, synced before it got that name, which is synced, too, and
+ * nothing by halves is left beside it. Code, snapshots and kept commands: what was committed is
+ * there, byte for byte, what failed is not. In each case the same call succeeds when the trouble is
+ * over.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -137,9 +138,11 @@ static bool whole_round(const whole *what, work_place *p, fault_kind kind, size_
   mf_error error = {0};
   if (what->open && mf_open(p->path, NULL, &store, &error) != MF_OK)
     return wrong(p, "opening: %s", error.message);
+  promises_begin();
   fault_arm(kind, nth, lasting);
   int status = what->act(store, p, &error);
   *happened = fault_disarm();
+  if (status == MF_OK && !promises_kept(p->why, p->size)) return false;
   if (status != MF_OK && !told(status, &error, p->why, p->size)) return false;
   if (!left_well(what, p, status)) return false;
   if (store && !check_open_store(store, &p->w, all, p->why, p->size)) return false;

@@ -48,6 +48,11 @@ local bugs = {
       .. "    return MF_OK;\n  }",
   },
   {
+    name = "calls a copy whole that it has not synced", mode = "operations", file = "follow.c",
+    from = "  if (rc == 0) rc = mf__file_sync(fd);",
+    to = "",
+  },
+  {
     name = "leaves a backup that it has called failed", mode = "operations", file = "platform.c",
     from = "if (rc == 0 && (rc = mf__folder_sync(path)) != 0) unlink(path);",
     to = "if (rc == 0) rc = mf__folder_sync(path);",
