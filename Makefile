@@ -10,6 +10,7 @@
 #   make spec       one spec file: make spec SPEC=spec/20-read_spec.lua
 #   make threads    two stores, four runtimes, four threads under ThreadSanitizer: THREADS_SECONDS=60
 #   make fuzz       libFuzzer on everything that decodes bytes: FUZZ_SECONDS=60 each
+#   make cold       specs where every file is read as those above 4 GiB are, in build/cold
 #   make damage     a store damaged in thousands of ways: ROUNDS=100000 SEED=7
 #   make big        the command line on a store of 1,000,000 events in 100,000 streams
 #   make format     clang-format on the C files
@@ -249,6 +250,14 @@ $(BUILD)/findings_spec: spec/findings_spec.c $(STORE_OBJECTS)
 
 $(BUILD)/store_spec_tsan: spec/store_spec.c $(STORE_SOURCES) store/internal.h store/store.h spec/check.h
 	$(CC) -std=c11 -O1 -g -fsanitize=thread -DMF__COLD_FROM=0 -D_GNU_SOURCE -Istore $(DEP_CFLAGS) $(filter %.c,$^) -o $@ $(STORE_LIBS)
+
+# These, and the module for Lua, in build/cold, where every file is read as those above 4 GiB are.
+COLD_SPECS := store_spec beside_spec findings_spec forged_spec damage
+.PHONY: cold
+cold: $(RUNTIME_OBJECTS) $(BUILD)/embedded.o
+	@$(MAKE) --no-print-directory BUILD=$(BUILD)/cold OPTIMIZE="-O1 -g" CFLAGS="$(CFLAGS) -DMF__COLD_FROM=0" \
+	  $(COLD_SPECS:%=$(BUILD)/cold/%)
+	$(CC) $(LDFLAGS_ALL) -shared $(STORE_OBJECTS:$(BUILD)/%=$(BUILD)/cold/%) $^ -o $(BUILD)/cold/moonfold.so $(STORE_LIBS) -lm
 
 # The lexer of Lua, with Lua's own compiler as the judge.
 $(BUILD)/tokens_spec: spec/tokens_spec.c $(BUILD)/runtime/tokens.o

@@ -108,6 +108,13 @@ else
     tap("the store in C, under ThreadSanitizer",
       make .. "build/store_spec_tsan && " .. plain .. " build/store_spec_tsan")
     tap("damage", make .. "build/damage && build/damage 1 1200")
+    step("where every file is read as large ones are", make .. "cold")
+    for _, name in ipairs { "store_spec", "beside_spec", "findings_spec", "forged_spec", "damage 2 180" } do
+      tap(name .. ", where every file is read as large ones are", "build/cold/" .. name)
+    end
+    specs("specs of reading, where every file is read as large ones are", "MOONFOLD_MODEL_OPS=3000 busted "
+      .. "--output=plainTerminal --cpath='build/cold/?.so' spec/20-read_spec.lua spec/21-iterators_spec.lua "
+      .. "spec/22-aggregate_many_spec.lua spec/30-model_spec.lua")
     tap("the runtime in C, under ThreadSanitizer",
       make .. "build/runtime_spec_tsan && " .. plain .. " build/runtime_spec_tsan")
     tap("queued commands, under ThreadSanitizer",
