@@ -167,12 +167,20 @@ static bool read_log(seen *s, mf_store *store) {
 
 /* ---- the witness ---- */
 
+static bool may_miss_last(const seen *s, uint32_t writer) {
+  return (s->owed.prefix >> writer & 1) != 0;
+}
+
 static bool fate_holds(seen *s, uint32_t writer, uint32_t number, const fate *f) {
   int64_t position = s->found[writer][number];
   if (f->state == ACKNOWLEDGED && position && position != f->position)
     return wrong(s, "operation %u.%u was acknowledged at %" PRId64 " and stands at %" PRId64,
                  writer, number, f->position, position);
-  if (f->state == ACKNOWLEDGED && !position && f->moment <= s->owed.moment && !s->owed.prefix)
+  if (f->state == ACKNOWLEDGED && !position && f->position <= s->last)
+    return wrong(s, "operation %u.%u was acknowledged at %" PRId64 ", where something else stands",
+                 writer, number, f->position);
+  if (f->state == ACKNOWLEDGED && !position && f->moment <= s->owed.moment &&
+      !may_miss_last(s, writer))
     return wrong(s, "operation %u.%u was acknowledged and is gone", writer, number);
   if (f->state == FAILED && position && s->owed.strict_fails)
     return wrong(s, "operation %u.%u failed and was recorded", writer, number);
@@ -186,7 +194,7 @@ static bool fates_hold(seen *s) {
       const fate *f = &s->w->writers[writer].fates[number];
       if (!fate_holds(s, writer, number, f)) return false;
       bool there = s->found[writer][number] != 0;
-      if (s->owed.prefix && writer != PROBE && there && missing)
+      if (may_miss_last(s, writer) && writer != PROBE && there && missing)
         return wrong(s, "operation %u.%u is there and one before it is not", writer, number);
       missing = missing || (f->state == ACKNOWLEDGED && !there);
     }

@@ -67,7 +67,7 @@ static bool fault_round(const void *context, fault_kind kind, size_t nth, bool l
   fault_arm(kind, nth, lasting);
   if (fine) fine = work(path, &w, nth % 4 > 1, OPERATIONS, reason, sizeof reason);
   *happened = fault_disarm();
-  expectation owed = {SIZE_MAX, false, true};
+  expectation owed = {SIZE_MAX, 0, true};
   if (fine) fine = check_store(path, &w, owed, reason, sizeof reason);
   if (!fine) snprintf(why, size, "%s", reason);
   remove_store(path);
@@ -246,7 +246,7 @@ static bool fill(const char *at, witness *w, char *why, size_t size) {
     }
     full += status == MF_DISK_FULL;
   }
-  expectation owed = {SIZE_MAX, false, true};
+  expectation owed = {SIZE_MAX, 0, true};
   bool fine = full == 5;
   if (!fine) snprintf(why, size, "the disk was never full");
   fine = fine && check_open_store(store, w, owed, why, size);

@@ -98,14 +98,14 @@ void witness_free(witness *w);
 
 typedef struct expectation {
   size_t moment; /* only what was acknowledged before this moment of the journal is owed */
-  bool prefix;   /* acknowledged may be missing, but only the last ones: a prefix of one writer's
-                    operations */
+  uint64_t
+      prefix; /* a bit for each writer: what it was told may be missing, but only the last ones */
   bool strict_fails; /* an operation that failed must not be there */
 } expectation;
 
 #define OWES_ALL                                                                                   \
   (expectation) {                                                                                  \
-    SIZE_MAX, false, false                                                                         \
+    SIZE_MAX, 0, false                                                                             \
   }
 
 /* Opens the store at `path` and checks everything that was promised. False: `why` tells. */

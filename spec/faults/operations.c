@@ -37,7 +37,7 @@ __attribute__((format(printf, 2, 3))) static bool wrong(work_place *p, const cha
   return false;
 }
 
-static const expectation all = {SIZE_MAX, false, true};
+static const expectation all = {SIZE_MAX, 0, true};
 
 /* ---- files ---- */
 

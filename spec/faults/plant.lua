@@ -17,6 +17,11 @@ local bugs = {
     to = "(void)level; mdb_env_set_flags(env->db, MDB_NOSYNC, 1);",
   },
   {
+    name = "syncs for many only as much as the weakest of them has asked for", mode = "power", file = "group.c",
+    from = "txn->durability = stronger(txn->durability, r->store->durability);",
+    to = "if (r->store->durability > txn->durability) txn->durability = r->store->durability;",
+  },
+  {
     name = "does not sync the name of a new store", mode = "power", file = "env.c",
     from = "  int rc = mf__folder_sync(env->path);",
     to = "  int rc = 0;",

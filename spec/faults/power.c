@@ -10,6 +10,7 @@
 #include "faults.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,13 +111,70 @@ static void record(const char *path, witness *w, mf_durability durability, uint6
   mf_close(store);
 }
 
+/* ---- threads of both kinds on one file ---- */
+
+enum { MIXED = 4, MIXED_OPERATIONS = 20, RELAXED_WRITERS = 2 | 8 };
+
+typedef struct mixed_writer {
+  mf_store *store;
+  witness *w;
+  uint32_t number;
+} mixed_writer;
+
+static pthread_mutex_t witness_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void *write_mixed(void *argument) {
+  const mixed_writer *m = argument;
+  mf_error error;
+  int64_t position;
+  for (uint32_t i = 0; i < MIXED_OPERATIONS; i++) {
+    operation op;
+    make_op(m->w->seed, m->number, i, &op);
+    pthread_mutex_lock(&witness_lock);
+    witness_sent(m->w, m->number, i);
+    pthread_mutex_unlock(&witness_lock);
+    int status = run_op(m->store, &op, &position, &error);
+    pthread_mutex_lock(&witness_lock);
+    witness_told(m->w, m->number, i, status, position);
+    pthread_mutex_unlock(&witness_lock);
+  }
+  return NULL;
+}
+
+/* Two handles, full and relaxed, and threads that take turns with them. */
+static void record_mixed(const char *path, witness *w, uint64_t from) {
+  mf_store *stores[2];
+  mixed_writer writers[MIXED];
+  pthread_t threads[MIXED];
+  mf_error error;
+  w->seed = from;
+  journal_follow(path);
+  for (int i = 0; i < 2; i++) {
+    mf_open_options options = {.size = sizeof options,
+                               .durability = i ? MF_RELAXED : MF_FULL,
+                               .tamper_evident = is_tamper_evident(from)};
+    if (mf_open(path, &options, &stores[i], &error) != MF_OK) {
+      fprintf(stderr, "%s\n", error.message);
+      abort();
+    }
+  }
+  for (uint32_t i = 0; i < MIXED; i++) {
+    writers[i] = (mixed_writer){stores[i % 2], w, i};
+    if (pthread_create(&threads[i], NULL, write_mixed, &writers[i]) != 0) abort();
+  }
+  for (uint32_t i = 0; i < MIXED; i++)
+    pthread_join(threads[i], NULL);
+  mf_close(stores[0]);
+  mf_close(stores[1]);
+}
+
 static size_t cuts_made;
 
 /* Cuts the power after entry `end`, in several ways. */
-static bool survives(const char *path, witness *w, bool full, const image *durable, size_t synced,
-                     size_t end, chance *c, char *why, size_t size) {
+static bool survives(const char *path, witness *w, uint64_t relaxed, const image *durable,
+                     size_t synced, size_t end, chance *c, char *why, size_t size) {
   static image m;
-  expectation owed = {end, !full, false};
+  expectation owed = {end, relaxed, false};
   for (cut how = CUT_NOTHING; how < CUTS; how++) {
     char reason[512];
     cut_at(&m, durable, synced, end, how, c);
@@ -150,7 +208,7 @@ static bool is_named(const witness *w, bool had_name, size_t *named, char *why, 
   return fine;
 }
 
-static bool cut_everywhere(const char *path, witness *w, bool full, uint64_t from, char *why,
+static bool cut_everywhere(const char *path, witness *w, uint64_t relaxed, uint64_t from, char *why,
                            size_t size) {
   image durable = {0};
   size_t synced = 0, named, length = journal_length();
@@ -166,19 +224,28 @@ static bool cut_everywhere(const char *path, witness *w, bool full, uint64_t fro
     }
     if (end < named) continue; /* nothing has the name yet */
     if (sync || before || dice)
-      fine = survives(path, w, full, &durable, synced, end, &c, why, size);
+      fine = survives(path, w, relaxed, &durable, synced, end, &c, why, size);
   }
   free(durable.bytes);
   return fine;
 }
 
-static bool power_round(mf_durability durability, uint64_t from, char *why, size_t size) {
+typedef struct level {
+  mf_durability durability; /* MF_DURABILITY_ANY: see record_mixed() */
+  uint64_t relaxed;         /* a bit for each writer */
+  const char *sentence;
+} level;
+
+static bool power_round(const level *l, uint64_t from, char *why, size_t size) {
   char path[256], copy[256];
   witness w = {0};
   fresh_store(path);
   fresh_store(copy);
-  record(path, &w, durability, from);
-  bool fine = cut_everywhere(copy, &w, durability == MF_FULL, from, why, size);
+  if (l->durability == MF_DURABILITY_ANY)
+    record_mixed(path, &w, from);
+  else
+    record(path, &w, l->durability, from);
+  bool fine = cut_everywhere(copy, &w, l->relaxed, from, why, size);
   journal_follow(NULL);
   remove_store(path);
   witness_free(&w);
@@ -218,21 +285,20 @@ static bool next_opener(char *why, size_t size) {
 }
 
 int power(void) {
-  static const struct {
-    mf_durability durability;
-    const char *sentence;
-  } levels[] = {
-      {MF_FULL, "with durability full, a power cut takes nothing that was acknowledged"},
-      {MF_RELAXED, "with durability relaxed, a power cut leaves a prefix of what was appended"}};
+  static const level levels[] = {
+      {MF_FULL, 0, "with durability full, a power cut takes nothing that was acknowledged"},
+      {MF_RELAXED, UINT64_MAX,
+       "with durability relaxed, a power cut leaves a prefix of what was appended"},
+      {MF_DURABILITY_ANY, RELAXED_WRITERS,
+       "where threads with the one and the other share commits, each has what it was promised"}};
   int failures = 0;
-  for (size_t level = 0; level < 2; level++) {
+  for (size_t n = 0; n < sizeof levels / sizeof *levels; n++) {
     char why[768] = "";
     bool fine = true;
     cuts_made = 0;
     for (int i = 0; fine && i < rounds; i++)
-      fine = power_round(levels[level].durability, seed + (uint64_t)i + level, why, sizeof why);
-    failures +=
-        tell(fine && cuts_made > 0, levels[level].sentence, fine ? "no power was cut" : why);
+      fine = power_round(&levels[n], seed + (uint64_t)i + n, why, sizeof why);
+    failures += tell(fine && cuts_made > 0, levels[n].sentence, fine ? "no power was cut" : why);
     printf("# %zu power cuts\n", cuts_made);
   }
   char why[768] = "";
