@@ -226,21 +226,32 @@ static cached *add(lua_State *L, mfr_cache *cache, const mfr_call *call, const v
 }
 
 /* Half of the states, the oldest, go when the sandbox holds too much: scripts need the rest. */
-static void make_room(lua_State *L, mfr_cache *cache) {
-  size_t used = (size_t)lua_gc(L, LUA_GCCOUNT) << 10;
+static void make_room(lua_State *L, const mfr_state *state) {
+  mfr_cache *cache = state->cache;
+  size_t used = mfr_sandbox_used(state);
   if (used <= cache->memory || cache->count < 2) return;
   for (size_t left = (cache->count + 1) / 2; left > 0; left--)
     evict(L, cache, &cache->entries[cache->oldest]);
-  lua_gc(L, LUA_GCCOLLECT);
+  mfr_sandbox_collect(state);
 }
 
-bool mfr_cache_clear(lua_State *L, mfr_cache *cache) {
-  if (!cache || cache->count == 0) return false;
+bool mfr_cache_has_others(const mfr_cache *cache, const mfr_call *call) {
+  const mfr_text *own = &call->stream;
+  for (uint32_t i = cache ? cache->newest : NONE; i != NONE; i = cache->entries[i].older) {
+    const cached *e = &cache->entries[i];
+    if (e->past || e->store != call->store->number || e->size != own->size ||
+        memcmp(e->stream, own->data, own->size) != 0)
+      return true;
+  }
+  return false;
+}
+
+void mfr_cache_clear(lua_State *L, mfr_cache *cache) {
+  if (!cache || cache->count == 0) return;
   while (cache->count > 0)
     drop(cache, &cache->entries[cache->newest]);
   luaL_unref(L, LUA_REGISTRYINDEX, cache->states_ref);
   cache->states_ref = LUA_NOREF;
-  return true;
 }
 
 /* ---- whose events a state holds ---- */
@@ -366,7 +377,7 @@ void mfr_remember(lua_State *L, mfr_state *state, mfr_call *call, const mfr_deci
   bool past = e && e->usable && e->version > version && holds(call, e);
   if (past) e = find(cache, call, d->identity, true);
   if (!e) {
-    make_room(L, cache);
+    make_room(L, state);
     e = add(L, cache, call, d->identity, past);
   }
   if (!e) return;

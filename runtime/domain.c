@@ -780,8 +780,9 @@ int mfr_domain_enter(const mfr_loaded *loaded, mfr_store *store, mfr_call *call,
   int status = mfr_domain_call(domain, enter, &e);
   /* Memory that states take which may be needed later is given up for what is needed now. */
   if (status != MF_OK && mfr_sandbox_ran_out(domain->sandbox) &&
-      mfr_cache_clear(domain->S, domain->state->cache)) {
-    lua_gc(domain->S, LUA_GCCOLLECT);
+      mfr_cache_has_others(domain->state->cache, call)) {
+    mfr_cache_clear(domain->S, domain->state->cache);
+    mfr_sandbox_collect(domain->state);
     status = mfr_domain_call(domain, enter, &e);
   }
   call->store = store;

@@ -228,6 +228,8 @@ bool mfr_plain_decider(lua_State *L, mfr_state *state, int index);
 void mfr_sandbox_charge(lua_State *L, const mfr_state *state, int64_t instructions);
 /* How many bytes the state's sandbox holds. 0: there is no sandbox. */
 size_t mfr_sandbox_used(const mfr_state *state);
+/* Collects all garbage of a sandbox at once; the script is not charged for it. */
+void mfr_sandbox_collect(const mfr_state *state);
 /* Whether a decision looks at a stream beside its own; and not for the first time. */
 typedef enum mfr_looking { MFR_LOOKS_NOT, MFR_LOOKS, MFR_LOOKS_AGAIN } mfr_looking;
 /* The budget grows with each event of a fold, its time also by what decoding it takes. Events that

@@ -3,6 +3,7 @@
  *
  *   sandbox.c          making a sandbox, loading scripts, calling into it
  *   meter.c            the budget of a call: instructions, bulk work, the thread's clock
+ *   collector.c        when garbage is collected, and who is charged for it
  *   readonly.c         tables that scripts can read and not write
  *   library.c          the environment of scripts: what is in it, and what to use instead of the
  * rest library_base.c     pairs, next, pcall, setmetatable, tostring, ... library_string.c string,
@@ -39,25 +40,30 @@ struct mfr_sandbox {
   locale_t c_locale, host_locale; /* the host's, while a call runs */
   mfr_sandbox_logger *logger;
   void *logger_context;
-  int young_percent; /* by how much it grows until the collector looks at what is young; 0: Lua's */
+  size_t young_at, full_at; /* bytes held at which what is young, and everything, is collected */
+  size_t remains;           /* bytes that the last collection left */
+  size_t young;             /* that are added until the next */
 
   /* The call that runs. */
   bool running, loading;
   bool spent;          /* the budget is gone: whatever runs on raises */
+  bool starved;        /* it has failed for want of memory */
   uint32_t raised;     /* statuses of the error objects made in it: a script may change a code */
   int64_t left;        /* instructions */
   int64_t unclocked;   /* charged since the clock was read */
   bool clocked;        /* the clock was read, and the next is an absolute time */
-  size_t used;         /* bytes that the sandbox held when the call began */
   int64_t clock_limit; /* the thread's clock, in ns, at the end of its time */
   int64_t clock_rests; /* until then, by the wall's clock, it cannot be over */
   int64_t clock_per_event;
-  int64_t looked;  /* events credited for what a decision looked at */
-  int64_t call;    /* number of the call of a script's function: iterators live for one, */
-  int64_t calls;   /* and of those there were: states, which are kept or not, hold none */
-  int period;      /* instructions between hooks */
-  bool hooked;     /* the hook is set: not while a function runs that needs none */
-  bool metatables; /* a script has set one, ever: any instruction may call */
+  int64_t collecting; /* what collections may still add to clock_limit */
+  int64_t refused_at; /* by the wall's clock: Lua began to collect for want of memory */
+  bool due;           /* what is young is to be collected */
+  int64_t looked;     /* events credited for what a decision looked at */
+  int64_t call;       /* number of the call of a script's function: iterators live for one, */
+  int64_t calls;      /* and of those there were: states, which are kept or not, hold none */
+  int period;         /* instructions between hooks */
+  bool hooked;        /* the hook is set: not while a function runs that needs none */
+  bool metatables;    /* a script has set one, ever: any instruction may call */
   int pcalls;
   const mfr_source *source; /* while it loads */
   const char *impure;       /* a function of the host that was found to be so in this call */
@@ -92,6 +98,19 @@ void mfr_charge_items(lua_State *L, int64_t number);
 void mfr_charge_time(lua_State *L);
 void mfr_charge_unknown(lua_State *L);
 int mfr_exceeded(lua_State *L, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* For collections, whose time the call has in addition, but for a bound: a clock in nanoseconds;
+ * whether so much is left of that; so much was taken. */
+int64_t mfr_meter_clock(void);
+bool mfr_meter_affords(const mfr_sandbox *sandbox, int64_t time);
+void mfr_meter_collected(mfr_sandbox *sandbox, int64_t time);
+void mfr_meter_given(mfr_sandbox *sandbox, int64_t time); /* without a bound */
+
+/* ---- collector.c ---- */
+
+void mfr_collector_open(mfr_sandbox *sandbox);
+void mfr_collector_start(mfr_sandbox *sandbox); /* a call */
+void mfr_collector_stop(mfr_sandbox *sandbox);  /* collects after it, if it is time to */
+void mfr_collect_due(mfr_sandbox *sandbox);     /* in a call */
 
 /* ---- readonly.c ---- */
 

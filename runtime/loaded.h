@@ -225,8 +225,10 @@ typedef struct mfr_cache mfr_cache;
  * memory. */
 mfr_cache *mfr_cache_new(size_t most, size_t memory);
 void mfr_cache_free(mfr_cache *cache);
-/* Lets all states go; false when there was none. */
-bool mfr_cache_clear(lua_State *L, mfr_cache *cache);
+/* Lets all states go. */
+void mfr_cache_clear(lua_State *L, mfr_cache *cache);
+/* Whether states are kept that the call does not need: of other streams, or two of its own. */
+bool mfr_cache_has_others(const mfr_cache *cache, const mfr_call *call);
 
 /* Prepares a decider's parts for what follows, when the call is that of a loaded one. */
 void mfr_know_decider(lua_State *L, const mfr_state *state, const mfr_call *call, int decider,

@@ -16,8 +16,8 @@ enum {
   COMPARED = 4 << 20, /* bytes of strings that may be compared between hooks */
   CLOCK_EVERY = 2000, /* instructions between looks at the clock */
   BYTES_PER_INSTRUCTION = 16,
-  COLLECTING = 4, /* nanoseconds that a byte may take in a full collection, on a slow machine */
-  DECODING = 25,  /* the same for a byte of an event, with the garbage that it becomes */
+  DECODING = 25,  /* nanoseconds that a byte of an event may take, on a slow machine */
+  COLLECTING = 3, /* the part of a call's time that is added for collections, at most: a third */
   LOOKED_MOST = 1000 * 1000, /* events that a decision may look at and have credited */
 };
 
@@ -138,12 +138,11 @@ static void on_count(lua_State *L, lua_Debug *frame) {
   mfr_sandbox *sandbox = mfr_sandbox_of(L);
   if (sandbox->period < PERIOD) sandbox->unclocked = CLOCK_EVERY;
   mfr_charge(L, sandbox->period);
+  if (sandbox->due) mfr_collect_due(sandbox);
 }
 
-/* Called by the allocator, which cannot raise: the next instruction will. */
-static void on_large_block(void *context, size_t size, bool is_string) {
-  mfr_sandbox *sandbox = context;
-  if (!sandbox->running) return;
+/* The next instruction raises when the budget is gone: the allocator cannot. */
+static void on_large_block(mfr_sandbox *sandbox, size_t size, bool is_string) {
   if (size > MFR_POOL_LARGE) sandbox->left -= (int64_t)(size / BYTES_PER_INSTRUCTION);
   int period = is_string ? period_for(size) : PERIOD;
   if (sandbox->left < 0) /* the next instruction raises */
@@ -152,20 +151,53 @@ static void on_large_block(void *context, size_t size, bool is_string) {
     set_period(sandbox, period);
 }
 
+int64_t mfr_meter_clock(void) {
+  return wall_clock();
+}
+
+static void add_time(mfr_sandbox *sandbox, int64_t time) {
+  sandbox->clock_limit = more(sandbox->clock_limit, time);
+  sandbox->collecting = more(sandbox->collecting, time / COLLECTING);
+}
+
+bool mfr_meter_affords(const mfr_sandbox *sandbox, int64_t time) {
+  return times(time, SLOWER) <= sandbox->collecting;
+}
+
+void mfr_meter_collected(mfr_sandbox *sandbox, int64_t time) {
+  if (time > sandbox->collecting) time = sandbox->collecting;
+  sandbox->collecting -= time;
+  mfr_meter_given(sandbox, time);
+}
+
+void mfr_meter_given(mfr_sandbox *sandbox, int64_t time) {
+  sandbox->clock_limit = more(sandbox->clock_limit, time);
+}
+
+/* Called by the allocator. */
+static void on_memory(void *context, mfr_pool_sight sight, size_t size) {
+  mfr_sandbox *sandbox = context;
+  if (!sandbox->running) return;
+  if (sight == MFR_POOL_MARKED)
+    sandbox->due = true;
+  else if (sight == MFR_POOL_REFUSED)
+    sandbox->refused_at = wall_clock();
+  else if (sight == MFR_POOL_RETRIED)
+    mfr_meter_collected(sandbox, wall_clock() - sandbox->refused_at);
+  else
+    on_large_block(sandbox, size, sight == MFR_POOL_STRING);
+}
+
 void mfr_meter_start(mfr_sandbox *sandbox) {
   const mfr_limits *limits = &sandbox->limits;
   sandbox->running = true;
-  sandbox->spent = false;
+  sandbox->spent = sandbox->starved = false;
   sandbox->raised = 0;
   sandbox->left = limits->instructions;
   sandbox->unclocked = 0;
   sandbox->clocked = false;
-  /* Lua may collect all that the sandbox holds in this call: states that are kept from others, too,
-   * and that is no fault of this script. */
-  sandbox->used = mfr_pool_used(sandbox->pool);
-  int64_t collecting = (int64_t)sandbox->used * COLLECTING * SLOWER;
-  int64_t own = times(limits->cpu_microseconds, 1000 * SLOWER);
-  sandbox->clock_limit = own < INT64_MAX - collecting ? own + collecting : INT64_MAX;
+  sandbox->clock_limit = sandbox->collecting = 0;
+  add_time(sandbox, times(limits->cpu_microseconds, 1000 * SLOWER));
   sandbox->clock_rests = 0;
   /* As many nanoseconds for an instruction as the call has for its own. */
   double per_event = (double)limits->cpu_microseconds * 1000 * SLOWER *
@@ -178,7 +210,8 @@ void mfr_meter_start(mfr_sandbox *sandbox) {
   sandbox->call = ++sandbox->calls;
   mfr_pool_forgive(sandbox->pool);
   mfr_pool_limit(sandbox->pool, limits->memory, MFR_STRING_MAX);
-  mfr_pool_watch(sandbox->pool, on_large_block, sandbox);
+  mfr_pool_watch(sandbox->pool, on_memory, sandbox);
+  mfr_collector_start(sandbox);
   set_period(sandbox, period_for(mfr_pool_longest(sandbox->pool)));
 }
 
@@ -194,6 +227,7 @@ void mfr_sandbox_credit(lua_State *L, const mfr_state *state, const mf_event *ev
                         mfr_looking looking) {
   mfr_sandbox *sandbox = state->sandbox;
   if (!sandbox || !sandbox->running) return;
+  if (sandbox->due) mfr_collect_due(sandbox);
   if (looking) {
     sandbox->looked++;
     if (looking == MFR_LOOKS_AGAIN || sandbox->looked > LOOKED_MOST) {
@@ -203,7 +237,7 @@ void mfr_sandbox_credit(lua_State *L, const mfr_state *state, const mf_event *ev
   }
   int64_t decoding = (int64_t)(event->data.size + event->metadata.size) * DECODING * SLOWER;
   sandbox->left = more(sandbox->left, sandbox->limits.instructions_per_event);
-  sandbox->clock_limit = more(sandbox->clock_limit, more(decoding, sandbox->clock_per_event));
+  add_time(sandbox, more(decoding, sandbox->clock_per_event));
 }
 
 /*
@@ -225,6 +259,7 @@ static void unhook(lua_State *L, const mfr_state *state, int instructions) {
 
 int64_t mfr_sandbox_enter(lua_State *L, const mfr_state *state, int instructions) {
   mfr_sandbox *sandbox = state->sandbox;
+  if (sandbox->due) mfr_collect_due(sandbox);
   int64_t outer = sandbox->call;
   unhook(L, state, instructions);
   sandbox->call = ++sandbox->calls;

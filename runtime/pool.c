@@ -40,9 +40,11 @@ struct mfr_pool {
   char *rest;      /* what is left of the newest chunk */
   size_t left;
   size_t used, limit, string_limit;     /* bytes that Lua holds, and may hold */
+  size_t mark, quiet;                   /* where it is told of, and what is below that and limit */
   unsigned strings[8 * sizeof(size_t)]; /* large ones that live, by the power of two above them */
   int refusals;
-  bool failed; /* there was no memory */
+  bool failed;  /* there was no memory */
+  bool refused; /* a block, just now: Lua collects, and tries again */
   mfr_pool_watcher *watcher;
   void *watcher_context;
 };
@@ -65,13 +67,20 @@ mfr_pool *mfr_pool_new(const mfr_allocator *given) {
   if (!pool) return NULL;
   memset(pool, 0, sizeof *pool);
   pool->allocator = allocator;
+  pool->mark = SIZE_MAX;
   mfr_pool_limit(pool, 0, 0);
   return pool;
+}
+
+void mfr_pool_mark(mfr_pool *pool, size_t bytes) {
+  pool->mark = bytes;
+  pool->quiet = bytes < pool->limit ? bytes : pool->limit;
 }
 
 void mfr_pool_limit(mfr_pool *pool, size_t bytes, size_t string) {
   pool->limit = bytes ? bytes : SIZE_MAX;
   pool->string_limit = string ? string : SIZE_MAX;
+  mfr_pool_mark(pool, pool->mark);
 }
 
 size_t mfr_pool_used(const mfr_pool *pool) {
@@ -101,7 +110,7 @@ size_t mfr_pool_longest(const mfr_pool *pool) {
 
 void mfr_pool_forgive(mfr_pool *pool) {
   pool->refusals = 0;
-  pool->failed = false;
+  pool->failed = pool->refused = false;
 }
 
 void mfr_pool_watch(mfr_pool *pool, mfr_pool_watcher *watcher, void *context) {
@@ -197,13 +206,23 @@ static void release(mfr_pool *pool, void *p, size_t size) {
   give_back(pool, head);
 }
 
+static void tell(const mfr_pool *pool, mfr_pool_sight sight, size_t size) {
+  if (pool->watcher) pool->watcher(pool->watcher_context, sight, size);
+}
+
 /* Whether Lua may have `more` bytes, in a block of `size`. */
 static bool allowed(mfr_pool *pool, size_t more, size_t size, bool is_string) {
+  if (pool->refused) { /* a collection for want of memory allocates nothing itself */
+    pool->refused = false;
+    tell(pool, MFR_POOL_RETRIED, size);
+  }
   /* What a string's header takes is not counted as its bytes. */
   bool fits = pool->used <= pool->limit && more <= pool->limit - pool->used &&
               (!is_string || size <= pool->string_limit || size - pool->string_limit <= 32);
   if (fits && pool->refusals < MFR_POOL_REFUSALS) return true;
   pool->refusals++;
+  pool->refused = true;
+  tell(pool, MFR_POOL_REFUSED, size);
   return false;
 }
 
@@ -213,8 +232,12 @@ static void *given(mfr_pool *pool, void *p, size_t more, size_t size, bool is_st
     return NULL;
   }
   pool->used += more;
-  if (size > (is_string ? MFR_POOL_LONG : MFR_POOL_LARGE) && pool->watcher)
-    pool->watcher(pool->watcher_context, size, is_string);
+  if (size > (is_string ? MFR_POOL_LONG : MFR_POOL_LARGE))
+    tell(pool, is_string ? MFR_POOL_STRING : MFR_POOL_BLOCK, size);
+  if (pool->used > pool->mark) {
+    mfr_pool_mark(pool, SIZE_MAX);
+    tell(pool, MFR_POOL_MARKED, size);
+  }
   return p;
 }
 
@@ -269,7 +292,7 @@ void *mfr_pool_alloc(void *context, void *p, size_t old_size, size_t size) {
   /* What a fold does all the time first: small blocks come and go. */
   if (!p && size - 1 < MOST && size <= pool->string_limit && pool->refusals == 0) {
     block *b = pool->free_blocks[(size - 1) / STEP];
-    if (b && pool->used + size <= pool->limit) {
+    if (b && pool->used + size <= pool->quiet) {
       pool->free_blocks[(size - 1) / STEP] = b->next;
       pool->used += size;
       return b;

@@ -34,10 +34,17 @@ void mfr_pool_forgive(mfr_pool *pool);
 /* No string that Lua holds is longer than this. */
 size_t mfr_pool_longest(const mfr_pool *pool);
 
-/* Told of every block of more than 16 KiB that was given, and of strings of more than 4 KiB, before
- * Lua has it. */
 enum { MFR_POOL_LARGE = 16 * 1024, MFR_POOL_LONG = 4 * 1024 };
-typedef void mfr_pool_watcher(void *context, size_t size, bool is_string);
+typedef enum mfr_pool_sight {
+  MFR_POOL_BLOCK,   /* one of more than 16 KiB is given: told before Lua has it, */
+  MFR_POOL_STRING,  /* as is one of more than 4 KiB for a string */
+  MFR_POOL_MARKED,  /* Lua holds more than was marked; told once */
+  MFR_POOL_REFUSED, /* a block was refused, and Lua collects everything now, */
+  MFR_POOL_RETRIED, /* and has done so */
+} mfr_pool_sight;
+/* What is told of a pool; it must not use the Lua state, but for hooks. `size`: of the block. */
+typedef void mfr_pool_watcher(void *context, mfr_pool_sight sight, size_t size);
 void mfr_pool_watch(mfr_pool *pool, mfr_pool_watcher *watcher, void *context);
+void mfr_pool_mark(mfr_pool *pool, size_t bytes);
 
 #endif

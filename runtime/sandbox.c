@@ -105,6 +105,7 @@ static int settle_error(mfr_sandbox *sandbox, int rc) {
     return MF_NO_MEMORY;
   }
   if (memory || (sandbox->spent && !object)) {
+    sandbox->starved = mfr_pool_refused(sandbox->pool);
     lua_rawgeti(L, LUA_REGISTRYINDEX, sandbox->exceeded_ref);
     lua_replace(L, -2);
     return MF_BUDGET_EXCEEDED;
@@ -158,6 +159,7 @@ static int run_job(lua_State *L) {
 
 void mfr_sandbox_renew(lua_State *L, const mfr_state *state) {
   check_end(L, state->sandbox);
+  mfr_collector_stop(state->sandbox);
   mfr_meter_start(state->sandbox);
 }
 
@@ -186,26 +188,7 @@ static int after_failure(mfr_sandbox *sandbox, int rc) {
   sandbox->spent = false;
   lua_pushcfunction(L, restore);
   if (lua_pcall(L, 0, 0, 0) != LUA_OK) lua_pop(L, 1);
-  /* So that the garbage of what has failed does not weigh on the next call. Refusals are failures,
-   * too, and frequent: what the sandbox held before, such as kept states, is no reason. */
-  if (mfr_pool_used(sandbox->pool) > sandbox->used + MFR_LARGE_STATE) lua_gc(L, LUA_GCCOLLECT);
   return status;
-}
-
-/*
- * Lua collects what is young when a fifth was added to all that there is: where states of megabytes
- * are kept, garbage by then fills more than the processor's caches, and every call misses them. So
- * the share gets smaller as the whole grows. (Not at every call: setting it may collect
- * everything.)
- */
-static void pace_collector(mfr_sandbox *sandbox) {
-  enum { YOUNG = 128 << 10, USUAL = 20 };
-  size_t used = mfr_pool_used(sandbox->pool);
-  size_t share = used > 0 ? (size_t)100 * YOUNG / used : USUAL;
-  int percent = share > USUAL ? USUAL : share < 1 ? 1 : (int)share;
-  if (percent >= sandbox->young_percent && percent <= 2 * sandbox->young_percent) return;
-  sandbox->young_percent = percent;
-  lua_gc(sandbox->S, LUA_GCGEN, percent, 0);
 }
 
 int mfr_sandbox_call(mfr_sandbox *sandbox, lua_CFunction body, void *argument) {
@@ -218,14 +201,14 @@ int mfr_sandbox_call(mfr_sandbox *sandbox, lua_CFunction body, void *argument) {
   mfr_meter_start(sandbox);
   int rc = protected_call(sandbox, &j);
   mfr_meter_stop(sandbox);
-  pace_collector(sandbox);
   int status = rc == LUA_OK ? MF_OK : after_failure(sandbox, rc);
+  mfr_collector_stop(sandbox);
   uselocale(sandbox->host_locale);
   return status;
 }
 
 bool mfr_sandbox_ran_out(const mfr_sandbox *sandbox) {
-  return mfr_pool_refused(sandbox->pool);
+  return sandbox->starved;
 }
 
 /* ---- loading ---- */
@@ -466,8 +449,7 @@ static int open_sandbox(lua_State *L) {
   /* What the libraries have left there is nobody's business. */
   lua_newtable(L);
   lua_rawseti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
-  lua_gc(L, LUA_GCGEN, 0, 0);
-  lua_gc(L, LUA_GCCOLLECT);
+  mfr_collector_open(sandbox);
   return 0;
 }
 

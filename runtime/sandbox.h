@@ -72,7 +72,7 @@ int mfr_sandbox_load(mfr_sandbox *sandbox, const mfr_source *source);
  * memory are told apart, and the state can be used again.
  */
 int mfr_sandbox_call(mfr_sandbox *sandbox, lua_CFunction body, void *argument);
-/* Whether the last call was refused memory. */
+/* Whether the last call failed because it was refused memory. */
 bool mfr_sandbox_ran_out(const mfr_sandbox *sandbox);
 
 /* From inside a call: mfr_sandbox_credit(), mfr_sandbox_charge(), mfr_push_view(),

@@ -96,6 +96,25 @@ describe("a hostile script", function()
     assert.equal(1, sandboxed.call(script))
   end)
 
+  it("is stopped where its state is large, and leaves no trace", function()
+    local script = sandboxed.load([[
+      local t = {}
+      if command.data == "garbage" then while true do t = { { {} } } end end
+      if command.data == "list" then while true do t[#t + 1] = {} end end
+      if command.data == "strings" then while true do t[#t + 1] = ("x"):rep(1000) .. #t end end
+      if command.data == "old" then for i = 1, math.maxinteger do t[i % 100000] = { i } end end]],
+      { state = "function() local l = {} for i = 1, 100000 do l[i] = {} end return l end" })
+    local store <close> = moonfold.open(":memory:")
+    for _, deed in ipairs { "garbage", "list", "strings", "old" } do
+      for _ = 1, 2 do
+        local fine, problem = pcall(store.decide, store, "spec-1", script, moonfold.command("Run", deed))
+        assert.falsy(fine)
+        assert.equal("budget_exceeded", problem.code, tostring(problem))
+        assert.equal(1, #store:decide("spec-1", script, moonfold.command("Run", "nothing"), { state = false }).events)
+      end
+    end
+  end)
+
   it("is stopped by limits of one's own", function()
     local body = "for i = 1, command.data do end"
     local script = sandboxed.load(body, { budget = 100000 })

@@ -224,6 +224,32 @@ support.everywhere(function(open)
       end
     end)
 
+    it("is run again with the memory that states of other streams took, and not for its own stream's", function()
+      local runs, hungry = 0, [[
+        return {
+          initial_state = { list = {} },
+          evolve = { Filled = function(state, event) for i = 1, event.data do state.list[i] = i end end },
+          decide = { Eat = function(command, state)
+            print "run"
+            local t = {}
+            for i = 1, command.data do t[i] = state.list[1] end
+          end },
+        }
+      ]]
+      local file = support.write(support.path("hungry.lua"), hungry)
+      local function eat(decider, stream, count)
+        runs = 0
+        local fine, problem = pcall(store.decide, store, stream, decider, command("Eat", count), { state = false })
+        return runs, fine or problem.code
+      end
+      for _, stream in ipairs { "own", "other", "third" } do store:append_to_stream(stream, event("Filled", 50000)) end
+      local decider = load(file, { memory = 4000000, log = function() runs = runs + 1 end })
+      assert.same({ 1, true }, { eat(decider, "own", 10) })
+      assert.same({ 1, "budget_exceeded" }, { eat(decider, "own", 1000000) })
+      assert.same({ 1, true }, { eat(decider, "other", 10) })
+      assert.same({ 2, true }, { eat(decider, "own", 70000) })
+    end)
+
     it("needs no more memory for many states than it may have", function()
       local decider = load(path, { memory = 4000000 })
       local big = {}

@@ -155,7 +155,7 @@ static int failing_body(lua_State *L) {
 /* Whether what nobody holds is still there after a call that has failed. */
 static bool is_left(mfr_sandbox *sandbox, size_t garbage) {
   lua_State *S = mfr_sandbox_lua(sandbox);
-  lua_gc(S, LUA_GCCOLLECT);
+  mfr_sandbox_collect(mfr_sandbox_state(sandbox));
   lua_gc(S, LUA_GCSTOP); /* only who asks for a collection gets one */
   lua_newtable(S);
   lua_newtable(S);
@@ -180,6 +180,77 @@ static void check_garbage(void) {
         "a refusal does not collect what the sandbox holds: there are many");
   check(!is_left(sandbox, (size_t)2 << 20), "a failure that leaves much garbage does");
   mfr_sandbox_free(sandbox);
+}
+
+/* ---- collections ---- */
+
+typedef struct timed {
+  int64_t time, with_collection; /* nanoseconds that a call has, before and after a collection */
+  bool left;                     /* what nobody holds is still there after that */
+} timed;
+
+/* Whether the table that is noted as nobody's is still there. */
+static bool is_there(lua_State *S) {
+  lua_getfield(S, LUA_REGISTRYINDEX, "weak");
+  bool there = lua_getfield(S, -1, "nobody's") == LUA_TTABLE;
+  lua_pop(S, 2);
+  return there;
+}
+
+/* Lets go of what is old, makes much that is garbage afterwards, and collects when it is time to.
+ */
+static int timed_body(lua_State *S) {
+  timed *t = lua_touserdata(S, 1);
+  mfr_sandbox *sandbox = mfr_sandbox_of(S);
+  t->time = sandbox->clock_limit;
+  lua_pushnil(S);
+  lua_setfield(S, LUA_REGISTRYINDEX, "holder");
+  lua_newtable(S);
+  for (int i = 1; mfr_pool_used(sandbox->pool) < sandbox->full_at; i++) {
+    lua_createtable(S, 1000, 0);
+    lua_rawseti(S, -2, i);
+  }
+  check(sandbox->due, "a call is told when there is much garbage");
+  mfr_collect_due(sandbox);
+  t->with_collection = sandbox->clock_limit;
+  t->left = is_there(S);
+  return 0;
+}
+
+static int hold_body(lua_State *S) {
+  lua_newuserdatauv(S, *(size_t *)lua_touserdata(S, 1), 0);
+  lua_setfield(S, LUA_REGISTRYINDEX, "held");
+  lua_newtable(S);
+  lua_newtable(S);
+  lua_pushliteral(S, "v");
+  lua_setfield(S, -2, "__mode");
+  lua_setmetatable(S, -2);
+  lua_newtable(S);
+  lua_pushvalue(S, -1);
+  lua_setfield(S, LUA_REGISTRYINDEX, "holder");
+  lua_setfield(S, -2, "nobody's");
+  lua_setfield(S, LUA_REGISTRYINDEX, "weak");
+  return 0;
+}
+
+static void check_collections(void) {
+  timed of[2];
+  size_t held[2] = {1000, (size_t)20 << 20};
+  bool left_after[2];
+  for (int i = 0; i < 2; i++) {
+    mfr_sandbox *sandbox = new_or_die(NULL);
+    mfr_sandbox_call(sandbox, hold_body, &held[i]);
+    mfr_sandbox_collect(mfr_sandbox_state(sandbox));
+    mfr_sandbox_call(sandbox, timed_body, &of[i]);
+    left_after[i] = is_there(mfr_sandbox_lua(sandbox));
+    mfr_sandbox_free(sandbox);
+  }
+  check(of[0].time == of[1].time, "a call has no more time for what the sandbox holds");
+  for (int i = 0; i < 2; i++)
+    check(of[i].with_collection > of[i].time && of[i].with_collection <= of[i].time / 3 * 4,
+          "a collection in a call is not charged to it, up to a third of its time");
+  check(!of[0].left, "everything is collected in a call where that is soon done");
+  check(of[1].left && !left_after[1], "where it is not, it waits until the call is over");
 }
 
 static void count_lines(void *context, const char *text, size_t size) {
@@ -351,6 +422,7 @@ static void check_memory(void) {
 int main(void) {
   check_calls();
   check_garbage();
+  check_collections();
   check_print();
   check_size();
   check_memory();

@@ -71,8 +71,8 @@ local as_of = option("as_of", "integer", "the end of the log",
 local load_options = {
   option("params", "Value", "none", "what the scripts receive as `...`: rule tables, settings; copied"),
   option("budget", "integer", "10,000,000",
-    "what a call may run, and the time that so much takes (60 ms of the processor's); 2,000 more for each event that "
-    .. "it folds", "instructions of Lua's machine"),
+    "what a call may run, and the time that so much takes (60 ms of the processor's, and up to 20 ms for collecting "
+    .. "garbage); 2,000 more for each event that it folds", "instructions of Lua's machine"),
   option("memory", "integer", "64 MiB", "what the sandbox may hold", "bytes"),
   option("keep_commands", "boolean|table", "false",
     "every command is kept with what came of it, see `store:commands`; `{ max_count =, max_age = }` bounds the "
