@@ -468,6 +468,27 @@ static void a_long_stream_is_not_read_beyond_the_room(mf_store *store) {
   check(fine, "a stream that stands in one piece is read as far as there is room, not to its end");
 }
 
+/* ---- a command that is sent again ---- */
+
+static int send_command(mf_store *store, const char *stream, int digest, mf_append_result *result) {
+  mf_append_options options = MF_APPEND_OPTIONS_INIT;
+  mf_new_event events[2] = {{.type = bytes("A")}, {.type = bytes("B")}};
+  options.command_id = bytes("sent");
+  memset(options.command_digest, digest, sizeof options.command_digest);
+  return mf_append_to_stream(store, bytes(stream), events, 2, &options, result, NULL);
+}
+
+static void a_command_is_recorded_once(mf_store *store) {
+  mf_append_result first = {0}, again = {0}, other = {0};
+  bool fine = send_command(store, "sent-1", 7, &first) == MF_OK && !first.repeated &&
+              send_command(store, "sent-1", 7, &again) == MF_OK && again.repeated &&
+              again.last_position == first.last_position && again.version == 2;
+  check(fine, "a command's id makes its events be recorded once");
+  fine = send_command(store, "sent-1", 8, &other) == MF_ID_CONFLICT &&
+         send_command(store, "sent-2", 8, &other) == MF_OK && !other.repeated;
+  check(fine, "another command of the same id is a conflict, and in another stream it is none");
+}
+
 /* ---- copies, and facts about a file ---- */
 
 /* Appends the two events of a command, with everything that can stand beside them. */
@@ -662,6 +683,7 @@ int main(void) {
     interleaved_streams_come_back(store);
     streams_are_read_at_once(store);
     a_long_stream_is_not_read_beyond_the_room(store);
+    a_command_is_recorded_once(store);
     if (i == 0) facts_are_told(store);
     snapshots_are_counted(store);
     check(mf_close(store) == MF_OK, "closing succeeds");

@@ -115,7 +115,8 @@ typedef struct mf_bytes {
  * Each commit's link stands for everything that was recorded up to it. Who has the file can rewrite
  * it, links included: it is a link written down elsewhere (mf_stats.link, with mf_stats.events)
  * that proves by mf_verify() that the history up to it is what it was then. Equal histories,
- * committed in the same pieces, have equal links. A commit takes 33 bytes more, and each event a
+ * committed in the same pieces, have equal links. It does not stand for what is kept beside the
+ * log: who suspects forgery drops the snapshots. A commit takes 33 bytes more, and each event a
  * hash.
  */
 #define MF_LINK_SIZE 32
@@ -771,7 +772,8 @@ typedef struct mf_salvage_report {
  * Makes a new store at `new_path` of what can be read of a damaged one, which is not changed, and
  * which nobody may write to meanwhile. Commits come back whole or not at all: one that has lost an
  * event is lost, and so are events of which it cannot be told whether their commit is whole.
- * Nothing comes back that differs from what was recorded. Where the trees of the file are damaged,
+ * Nothing comes back that differs from what was recorded, and nothing that was never committed,
+ * unless the damage hides where the log ended. Where the trees of the file are damaged,
  * every page of it is looked at for blocks of the log; lost pages of the index cost nothing, it is
  * made anew. Code and kept commands are taken over as far as they can be read, snapshots are not.
  *

@@ -150,6 +150,26 @@ static bool finish(child *c, witness *w) {
   return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
 }
 
+/* What was written by the killed, and never committed, is not to be salvaged. */
+static bool salvages_the_same(const char *path, char *why, size_t size) {
+  char target[300];
+  mf_salvage_report salvaged;
+  mf_verify_report known;
+  mf_error error;
+  snprintf(target, sizeof target, "%s.salvaged", path);
+  int status = mf_verify(path, NULL, &known, &error);
+  if (status == MF_OK) status = mf_salvage(path, target, NULL, &salvaged, &error);
+  remove_store(target);
+  bool fine = status == MF_OK && salvaged.lost == 0 && salvaged.events == known.events;
+  if (status != MF_OK)
+    snprintf(why, size, "salvage: %s", error.message);
+  else if (!fine)
+    snprintf(why, size,
+             "salvage has brought back %" PRId64 " events and lost %" PRId64 " of %" PRId64,
+             salvaged.events, salvaged.lost, known.events);
+  return fine;
+}
+
 static bool kill_round(const char *path, witness *w, mf_durability durability, chance *dice,
                        char *why, size_t size) {
   child children[PROCESSES];
@@ -169,7 +189,7 @@ static bool kill_round(const char *path, witness *w, mf_durability durability, c
                       children[next].acknowledged + 1 + (size_t)chance_below(dice, 8));
     if (!fine) snprintf(why, size, "a writer failed, or stood still after another was killed");
   }
-  return fine && check_store(path, w, OWES_ALL, why, size);
+  return fine && salvages_the_same(path, why, size) && check_store(path, w, OWES_ALL, why, size);
 }
 
 static int kill_at(mf_durability durability, const char *sentence) {

@@ -53,6 +53,11 @@ local bugs = {
       .. "    return MF_OK;\n  }",
   },
   {
+    name = "salvages what was written and never committed", mode = "kill", file = "gather.c",
+    from = "r->end_known = r->log_whole && r->streams_whole ? heads == log : r->log_whole || r->streams_whole;",
+    to = "r->end_known = false;",
+  },
+  {
     name = "calls a copy whole that it has not synced", mode = "operations", file = "follow.c",
     from = "  if (rc == 0) rc = mf__file_sync(fd);",
     to = "",
