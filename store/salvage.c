@@ -350,6 +350,8 @@ static bool add_entry(salvage *s, uint64_t position, const found *f) {
     s->capacity = capacity;
   }
   size_t size = f->bytes ? f->record.size : 0;
+  if (size && f->record.type_name.data)
+    mf__remains_type(s->remains, f->record.type_id, f->record.type_name);
   s->entries[s->count++] = (waiting){(int64_t)position, s->bytes.size, size, f->told};
   if (size && !mf__buffer_add(&s->bytes, f->bytes, size)) return no_memory(s);
   s->next = position + 1;
@@ -364,8 +366,6 @@ static bool read_event(const salvage *s, const uint8_t *p, const uint8_t *limit,
   memset(f, 0, sizeof *f);
   if (!mf__record_parse(p, limit, &f->record)) return false;
   if (!mf__record_verify(p, &f->record, s->remains->record.seed, (int64_t)position)) return false;
-  if (f->record.type_name.data)
-    mf__remains_type(s->remains, f->record.type_id, f->record.type_name);
   f->bytes = p;
   return true;
 }
