@@ -83,6 +83,19 @@ describe("verify", function()
     assert.equal(3262, moonfold.verify(path).events)
   end)
 
+  it("gives no verdict on a store that is written to and cannot be held still", function()
+    local path = written()
+    local peer <close> = support.peer()
+    peer:run("store = moonfold.open(..., { durability = 'none' })", path)
+    -- Readers register in the lock file: nobody else can, as if it were another user's.
+    assert(os.rename(path .. "-lock", path .. "-theirs"))
+    assert(os.execute("mkdir " .. support.quote(path .. "-lock")))
+    local failure = support.fails("io", nil, moonfold.verify, path)
+    assert.matches("is written to", failure.message, 1, true)
+    peer:run("store:close()")
+    assert.same({}, moonfold.verify(path).problems) -- a copy in a folder where one may only read
+  end)
+
   it("may verify a store that this process has open", function()
     local store <close>, path = support.open()
     store:append_to_stream("a", { type = "A" })

@@ -1088,6 +1088,30 @@ static int refuse(mf__file_kind kind, uint32_t version, const char *path, mf_err
   return MF_OK;
 }
 
+static bool is_written_to(const mf__source *source) {
+  return mf__lock_held_by_other(source->fd, MF__LOCK_FULL) ||
+         mf__lock_held_by_other(source->fd, MF__LOCK_RELAXED) ||
+         mf__lock_held_by_other(source->fd, MF__LOCK_NONE);
+}
+
+/*
+ * Without a place among the readers, because of `why`: what is read may be written over meanwhile,
+ * and look damaged. So nobody else may have the file open for writing.
+ */
+static int verify_unpinned(const mf__source *source, const mf_error *why, const char *path,
+                           const mf_verify_options *options, mf_verify_report *report,
+                           mf_error *error) {
+  if (is_written_to(source))
+    return mf__fail(error, why->code, "%s is written to, and cannot be held still: %.300s", path,
+                    why->message);
+  mf__metas before = mf__metas_read(source);
+  int status = mf__verify(source, NULL, path, options, report, error);
+  mf__metas after = mf__metas_read(source);
+  if (!is_written_to(source) && after.meta[after.newest].txn == before.meta[before.newest].txn)
+    return status;
+  return mf__fail(error, MF_BUSY, "%s was written to meanwhile: verify it again", path);
+}
+
 int mf_verify(const char *path, const mf_verify_options *options, mf_verify_report *report,
               mf_error *error) {
   mf__source source = {-1, NULL, 0};
@@ -1108,12 +1132,16 @@ int mf_verify(const char *path, const mf_verify_options *options, mf_verify_repo
     status = mf__fail(error, MF_INVALID_ARGUMENT, "%s is not a regular file", path);
   if (status == MF_OK) status = refuse(mf__check_file(source.fd, &version), version, path, error);
   if (status == MF_OK) {
-    /* Where the damage keeps it from being opened, nobody else can write to it either. */
-    if (mf_open(path, &opening, &store, NULL) == MF_OK) {
+    mf_error why;
+    status = mf_open(path, &opening, &store, &why);
+    if (status == MF_OK) {
       status = verify_pinned(store, &source, path, options, report, error);
       mf_close(store);
-    } else
+    } else if (status == MF_CORRUPT || status == MF_INCOMPATIBLE_FORMAT)
+      /* Where the damage keeps it from being opened, nobody else can write to it either. */
       status = mf__verify(&source, NULL, path, options, report, error);
+    else
+      status = verify_unpinned(&source, &why, path, options, report, error);
   }
   mf__file_close(source.fd);
   return status;
