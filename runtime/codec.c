@@ -459,6 +459,7 @@ static void put_value(encoder *e) {
     /* fall through */
   default: {
     char why[64];
+    mfr_refuse_foreign(L, e->state, -1);
     snprintf(why, sizeof why, "a %s cannot be stored", luaL_typename(L, -1));
     refuse(e, why);
   }

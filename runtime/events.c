@@ -1,5 +1,6 @@
 /* Events: from Lua tables to what the store appends, and from what the store reads to Lua tables.
  */
+#include "host.h"
 #include "loaded.h"
 
 #include <stdio.h>
@@ -102,14 +103,77 @@ static void push_type(lua_State *L, const mf_event *event, int types) {
   lua_rawseti(L, types, event->type_id);
 }
 
+/* ---- bytes of C hosts ---- */
+
+/* What stands for a payload that is no encoded value, where events are shown to people: a userdata
+ * with these user values. */
+enum { FOREIGN_BYTES = 1, FOREIGN_MESSAGE };
+static const char foreign_class[] = "moonfold.bytes";
+
+/* What is told to who needs the value. [-0, +1] */
+static const char *push_foreign_message(lua_State *L, const mf_event *event, const char *what) {
+  const char *stream = lua_pushlstring(L, event->stream.data, event->stream.size);
+  const char *type = lua_pushlstring(L, event->type.data, event->type.size);
+  lua_pushfstring(L,
+                  "the %s of the event at position %I (%s@%I, %s) is not MessagePack: a C host has "
+                  "recorded bytes that only it can read. \"moonfold export\" shows them; a decider "
+                  "goes on whose evolve is a table that says false for %s",
+                  what, (LUAI_UACINT)event->position, stream, (LUAI_UACINT)event->version, type,
+                  type);
+  lua_replace(L, -3);
+  lua_pop(L, 1);
+  return lua_tostring(L, -1);
+}
+
+static int raise_foreign(lua_State *L, const mfr_state *state, const char *message) {
+  mfr_push_error(L, state, MF_CORRUPT, "%s", message);
+  return lua_error(L);
+}
+
+static int foreign_tostring(lua_State *L) {
+  luaL_checkudata(L, 1, foreign_class);
+  lua_getiuservalue(L, 1, FOREIGN_BYTES);
+  lua_Integer size = (lua_Integer)lua_rawlen(L, -1);
+  lua_pushfstring(L, "<%I byte%s, not MessagePack>", (LUAI_UACINT)size, size == 1 ? "" : "s");
+  return 1;
+}
+
+void mfr_refuse_foreign(lua_State *L, const mfr_state *state, int index) {
+  if (!luaL_testudata(L, index, foreign_class)) return;
+  lua_getiuservalue(L, index, FOREIGN_MESSAGE);
+  raise_foreign(L, state, lua_tostring(L, -1));
+}
+
+/* value.bytes; who takes it for a value is told what it is. */
+static int foreign_index(lua_State *L) {
+  luaL_checkudata(L, 1, foreign_class);
+  if (lua_type(L, 2) != LUA_TSTRING || strcmp(lua_tostring(L, 2), "bytes") != 0)
+    mfr_refuse_foreign(L, mfr_find(L), 1);
+  lua_getiuservalue(L, 1, FOREIGN_BYTES);
+  return 1;
+}
+
 static void push_payload(lua_State *L, mfr_state *state, const mf_event *event, mf_bytes payload,
                          const char *what) {
+  static const luaL_Reg meta[] = {
+      {"__tostring", foreign_tostring}, {"__index", foreign_index}, {NULL, NULL}};
   if (mfr_decode(L, state, payload.data, payload.size)) return;
-  mfr_push_error(L, state, MF_CORRUPT,
-                 "the %s of the event at position %lld is no encoded value: it was not written by "
-                 "Moonfold's runtime",
-                 what, (long long)event->position);
-  lua_error(L);
+  luaL_checkstack(L, 6, "event");
+  const char *message = push_foreign_message(L, event, what);
+  if (!state->shows_foreign) raise_foreign(L, state, message);
+  lua_newuserdatauv(L, 0, FOREIGN_MESSAGE);
+  lua_insert(L, -2);
+  lua_setiuservalue(L, -2, FOREIGN_MESSAGE);
+  lua_pushlstring(L, payload.data, payload.size);
+  lua_setiuservalue(L, -2, FOREIGN_BYTES);
+  if (luaL_newmetatable(L, foreign_class)) luaL_setfuncs(L, meta, 0);
+  lua_setmetatable(L, -2);
+}
+
+/* host.show_foreign() */
+int mfr_host_show_foreign(lua_State *L) {
+  mfr_of(L)->shows_foreign = true;
+  return 0;
 }
 
 void mfr_push_stream_name(lua_State *L, int events, mf_bytes name) {

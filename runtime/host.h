@@ -46,6 +46,7 @@ bool mfr_read_time(const char *text, int64_t *time);
 /* ---- functions of the table, described where they stand ---- */
 
 int mfr_host_printable(lua_State *L);
+int mfr_host_show_foreign(lua_State *L);
 int mfr_host_lines(lua_State *L);
 int mfr_host_code_line(lua_State *L);
 int mfr_host_command_lines(lua_State *L);

@@ -72,6 +72,7 @@ typedef struct mfr_state {
   int decider_ref, domain_ref; /* loaded ones */
   uint64_t stores;             /* that were opened: each has a number */
   const void *null;
+  bool shows_foreign;          /* payloads that are no encoded values are shown, and do not raise */
   const char *calling;         /* "evolve", "decide", ... while such a function runs; else NULL */
   struct mfr_sandbox *sandbox; /* NULL: this is a host's own state. See sandbox.h */
   mfr_key keys[MFR_KEY_SLOTS];
@@ -397,6 +398,8 @@ void mfr_push_metadata(lua_State *L, mfr_state *state, const mf_event *event);
 /* The digest of the code that decided it, or nil. Scripts do not see it, because an event that is
  * folded before it is recorded has none. */
 void mfr_push_code_digest(lua_State *L, const mfr_state *state, int events, const mf_event *event);
+/* Raises when the value is what the program shows instead of a payload that is no encoded value. */
+void mfr_refuse_foreign(lua_State *L, const mfr_state *state, int index);
 /* Pushes an event: [-0, +1]. `events`, `types`: stack indices of the store's user values. */
 void mfr_push_event(lua_State *L, mfr_state *state, const mf_event *event, int events, int types);
 /* Replaces the event on top by what the table of upcasters at `upcast` makes of it. */

@@ -2169,7 +2169,12 @@ print(ok, err.code)                           --> false busy
         { name = "corrupt", kind = "error", since = since,
           signature = "corrupt",
           summary = "A checksum or the file's structure is wrong: the file was damaged.",
-          text = "Keep the file, and go back to a backup. Moonfold never hands out an event whose checksum is wrong." },
+          text = [[
+Keep the file, and go back to a backup. Moonfold never hands out an event whose checksum is wrong.
+
+Nothing is damaged where the message tells of a C host: through `store.h` it may record bytes that are not MessagePack,
+which only it can read. The commands and the REPL show `<23 bytes, not MessagePack>` in their place, `export` and
+`import` carry them over, and an `evolve` that is a table leaves them out by `false` for their type.]] },
 
         { name = "disk_full", kind = "error", since = since,
           signature = "disk_full",

@@ -293,7 +293,9 @@ end
 local function decode(bytes)
   if bytes.data == nil or bytes.size == 0 then return nil end
   local value = C.mf_value_of(bytes)
-  if value.at == nil then raise("corrupt", "a payload is no encoded value: Moonfold's runtime did not write it") end
+  if value.at == nil then
+    raise("corrupt", "a payload is not MessagePack: a C host has recorded bytes that only it can read")
+  end
   return (get(value.at, 0))
 end
 

@@ -6,6 +6,10 @@ local moonfold = require "moonfold"
 
 local values = {}
 
+--- Whether a value stands for the bytes of a C host, which are no encoded value: tostring tells how many, `bytes` has
+--- them.
+function values.is_foreign(value) return type(value) == "userdata" and value ~= moonfold.null end
+
 -- ## Lua source
 
 local function number_text(value)

@@ -1,5 +1,7 @@
 -- Events as the commands print them: read, log, tail, handle.
 
+local values = require "moonfold.values"
+
 local events = {}
 
 local columns = {
@@ -28,7 +30,10 @@ function events.printer(out, one_stream)
   local printer = {}
   local layout = out.mode == "lines" and "lines" or one_stream and "stream" or "log"
   local rows = out:rows(columns[layout])
-  local function json(value) return value == nil and "" or host.json(value) end
+  local function json(value)
+    if values.is_foreign(value) then return tostring(value) end
+    return value == nil and "" or host.json(value)
+  end
   function printer:add(event) -- luacheck: no self
     if layout == "lines" then
       return rows:add { event.global_position, event.stream_name, event.stream_position, host.time(event.recorded_at),

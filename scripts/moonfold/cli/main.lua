@@ -81,7 +81,10 @@ local function run(host, seen, command, argv, i)
     this.out:write(help.of(command))
     return status.fine
   end
-  if not command.takes_over then host.ignore_broken_pipes() end
+  if not command.takes_over then
+    host.ignore_broken_pipes()
+    host.show_foreign() -- a program that is run is told, as in any other Lua
+  end
   local result = table.pack(require(command.module or "moonfold.cli." .. command.name)(this))
   this.out:flush()
   return table.unpack(result, 1, result.n)

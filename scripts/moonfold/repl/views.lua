@@ -2,13 +2,20 @@
 
 local moonfold = require "moonfold"
 local show = require "moonfold.repl.show"
+local values = require "moonfold.values"
 
 local views = {}
+
+--- Bytes of a C host are, in JSON, the string that they are.
+local function payload(self, value)
+  return self.mode == "json" and values.is_foreign(value) and value.bytes or value
+end
 
 function views.event_record(self, event)
   return {
     global_position = event.global_position, stream_name = event.stream_name, version = event.stream_position,
-    time = self:time(event.recorded_at), type = event.type, data = event.data, metadata = event.metadata,
+    time = self:time(event.recorded_at), type = event.type, data = payload(self, event.data),
+    metadata = payload(self, event.metadata),
   }
 end
 
