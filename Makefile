@@ -5,7 +5,7 @@
 #   make test       everything that CI runs
 #   make check      luacheck, clang-format, the rules of the layers, documentation drift
 #   make faults     kills, power cuts, failing calls, planted bugs: minutes; FAULTS_ROUNDS=20
-#   make soak       ten minutes of mixed work; SOAK=seconds
+#   make soak       ten minutes of mixed work; SOAK=seconds, SOAK_SEED=, PLANT=lost (or leak, slow, scan, pin)
 #   make asan       the specs under the address and undefined-behaviour sanitizers
 #   make spec       one spec file: make spec SPEC=spec/20-read_spec.lua
 #   make threads    two stores, four runtimes, four threads under ThreadSanitizer: THREADS_SECONDS=60
@@ -357,13 +357,16 @@ $(BUILD)/damage: spec/damage/damage.c spec/damage/sample.h $(STORE_OBJECTS)
 damage: $(BUILD)/damage
 	$(BUILD)/damage $(SEED) $(ROUNDS)
 
-# Ten minutes of mixed work on one store: what was acknowledged is there, and rate, memory and file stay level. SOAK=60
+# Ten minutes of mixed work on one store: what was acknowledged is there, and costs, rate, memory and file stay level.
+# SOAK=60 SOAK_SEED=7, and to see what it notices: PLANT=lost, leak, slow, scan, pin
 SOAK ?= 600
+SOAK_SEED ?=
+PLANT ?=
 .PHONY: soak
 soak:
 	$(call packages,$(BUILD_PACKAGES))
 	@$(MAKE) --no-print-directory --silent $(BUILD)/moonfold
-	$(BUILD)/moonfold run spec/faults/soak.lua $(SOAK)
+	$(BUILD)/moonfold run spec/faults/soak.lua $(SOAK) "$(SOAK_SEED)" $(BUILD) $(PLANT)
 
 .PHONY: test spec check asan bench big format
 test:
