@@ -250,7 +250,7 @@ static bool is_fatal(lua_State *L, const mfr_sandbox *sandbox, int rc) {
     size_t size;
     const char *text = lua_tolstring(L, -1, &size);
     return strcmp(text, "not enough memory") == 0 ||
-           (size >= 14 && strstr(text, "stack overflow") != NULL && size < 400);
+           (size >= 14 && size < 400 && strstr(text, "stack overflow") != NULL);
   }
   const char *code = mfr_error_code(L, sandbox->state, -1);
   if (!*code) return false;

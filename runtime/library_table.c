@@ -210,8 +210,18 @@ static int table_move(lua_State *L) {
 
 /* Stack: 1 the list, 2 the comparison or nil, 3 and 4 the items. */
 
+/* Comparing strings of a megabyte may take ten milliseconds: see period_for() in meter.c. */
+static void charge_comparison(lua_State *L, int a, int b) {
+  if (lua_type(L, a) == LUA_TSTRING && lua_rawlen(L, a) > MFR_POOL_LONG &&
+      lua_type(L, b) == LUA_TSTRING && lua_rawlen(L, b) > MFR_POOL_LONG)
+    mfr_charge_time(L);
+}
+
 static bool is_less(lua_State *L, int a, int b) {
-  if (lua_isnil(L, 2)) return lua_compare(L, a, b, LUA_OPLT);
+  if (lua_isnil(L, 2)) {
+    charge_comparison(L, a, b);
+    return lua_compare(L, a, b, LUA_OPLT);
+  }
   lua_pushvalue(L, 2);
   lua_pushvalue(L, a < 0 ? a - 1 : a);
   lua_pushvalue(L, b < 0 ? b - 2 : b);

@@ -221,6 +221,10 @@ try("sort that changes its list", ENDS, [[
   for i = 1, 100 do t[i] = i end
   table.sort(t, function(a, b) t[#t + 1] = 1 t[1] = nil return a < b end)]])
 try("sort of much", OUT, "local t = {} for i = 1, 1e6 do t[i] = -i end while true do table.sort(t) end")
+try("sort of long strings of NULs", OUT, [[
+  local a, b, t = ("\0"):rep(1000000), ("\0"):rep(1000000) .. "y", {}
+  for i = 1, 3000 do t[i] = i % 2 == 0 and a or b end
+  table.sort(t)]])
 try("sort of what cannot be compared", FAILS, "table.sort { 1, 'x', {} }", { says = "compare" })
 try("next on an emptied table", OUT, [[
   local t = {}
