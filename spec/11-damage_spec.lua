@@ -107,4 +107,61 @@ describe("damage", function()
     assert.is_true(told > 100)
     assert.is_true(reads_right(path))
   end)
+
+  it("to the number of pages of a kept command is told at opening: so many would be given away with it", function()
+    local path = support.path()
+    local script = support.write(support.path("counter.lua"), [[
+      return { category = "counter", initial_state = 0, evolve = { Counted = function(n) return n + 1 end },
+        decide = { Count = function() return { type = "Counted" } end } }]])
+    local counter = moonfold.load_decider(script, { keep_commands = { max_count = 3 } })
+    local function count(store, name)
+      store:handle("counter-1", counter, { type = "Count", data = name .. (" "):rep(9000) })
+    end
+    do
+      local store <close> = moonfold.open(path)
+      store:append_to_stream("a", support.ticks(3000))
+      for i = 1, 3 do count(store, "command " .. i) end
+    end
+    local bytes = support.read(path)
+    local changed = 0
+    for page = 2, #bytes // 4096 - 1 do
+      local at = page * 4096
+      if ("<I2"):unpack(bytes, at + 11) == 4 and bytes:find("command 1", at + 1, true) and
+        bytes:find("command 1", at + 1, true) < at + 200 then
+        bytes = bytes:sub(1, at + 12) .. ("<I4"):pack(30) .. bytes:sub(at + 17)
+        changed = changed + 1
+      end
+    end
+    assert.is_true(changed > 0)
+    support.write(path, bytes)
+    assert.is_false(moonfold.verify(path).sound)
+    support.fails("corrupt", nil, moonfold.open, path)
+  end)
+
+  it("to the number of pages of a block makes no backup, and says that it is the store that is damaged", function()
+    local path = support.path()
+    do
+      local store <close> = moonfold.open(path)
+      for _ = 1, 20 do store:append_to_stream("a", { type = "Noted", data = ("x"):rep(3000) }) end
+    end
+    local bytes = support.read(path)
+    local folder, met = support.folder(), 0
+    for page = 2, #bytes // 4096 - 1 do
+      local at = page * 4096
+      local long = ("<I2"):unpack(bytes, at + 11) == 4
+      local pages = 1000 << (page % 20)
+      if long then support.write(path, bytes:sub(1, at + 12) .. ("<I4"):pack(pages) .. bytes:sub(at + 17)) end
+      local fine, store = pcall(moonfold.open, path)
+      if fine and not moonfold.verify(path).sound then -- else it is in use no more, or the log's last one
+        local failure = support.fails("corrupt", nil, store.backup, store, folder .. "/copy.fold")
+        assert.matches(path, failure.message, 1, true)
+        assert.not_matches("partial", failure.message, 1, true)
+        assert.equal("", support.files(folder))
+        met = met + 1
+      end
+      if fine then store:close() end
+      support.write(path, bytes)
+    end
+    assert.is_true(met > 3)
+  end)
 end)

@@ -67,7 +67,7 @@ static bool list_entry(void *context, const mf__entry *entry) {
 
 bool mf__walk_main(mf__walk *walk, mf__contents *contents, const mf__visitor *problems) {
   listing list = {contents, problems};
-  mf__visitor visitor = {&list, list_entry, list_problem, true};
+  mf__visitor visitor = {&list, list_entry, list_problem, true, false};
   memset(contents, 0, sizeof *contents);
   return mf__walk_tree(walk, &walk->meta.main, MF__OWNER_MAIN, &visitor);
 }
@@ -111,7 +111,7 @@ static void search_problem(void *context, uint64_t page, const char *why) {
 
 static mf__file_kind find_record(const mf__source *source, const mf__meta *m, uint32_t *version) {
   search s = {false, false, 0, 64};
-  mf__visitor visitor = {&s, search_entry, search_problem, false};
+  mf__visitor visitor = {&s, search_entry, search_problem, false, false};
   mf__walk walk;
   if (m->main.root == MF__NO_PAGE) return m->txn <= 1 ? MF__FILE_NEW : MF__FILE_FOREIGN;
   if (!mf__walk_begin(&walk, source, m, MF__WALK_TREES)) return MF__FILE_UNSEEN;
@@ -203,7 +203,7 @@ static bool check_seal(void *context, const mf__entry *entry) {
 }
 
 static bool walk_everything(mf__walk *walk, mf__contents *contents, finding *f, bool always) {
-  mf__visitor visitor = {f, check_seal, note, false};
+  mf__visitor visitor = {f, check_seal, note, false, false};
   uint64_t tree_pages = 0;
   f->tree = "the list of databases";
   if (!mf__walk_main(walk, contents, &visitor)) return false;
@@ -219,11 +219,15 @@ static bool walk_everything(mf__walk *walk, mf__contents *contents, finding *f, 
   for (size_t i = 0; i < contents->count && !f->found; i++) {
     f->tree = contents->databases[i].name;
     f->kind = contents->databases[i].kind;
+    /* LMDB gives back as many pages as a value's first one tells, be they others'. Of the log only
+     * the last value is ever replaced, which is read. */
+    visitor.read_heads = strcmp(f->tree, "log") != 0;
     uint8_t owner = (uint8_t)(MF__OWNER_FIRST + i);
     if (!mf__walk_tree(walk, &contents->databases[i].tree, owner, &visitor)) return false;
   }
   if (f->found) return true;
   f->tree = "the free list";
+  visitor.read_heads = false;
   if (!mf__walk_free(walk, &visitor)) return false;
   if (!f->found) mf__walk_unaccounted(walk, &visitor);
   return true;

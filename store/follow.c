@@ -113,7 +113,13 @@ int mf__copy_store(mf__env *env, const char *temporary, mf_error *error) {
   }
   if (rc == 0) rc = mf__file_sync(fd);
   mf__file_close(fd);
-  return mf__fail_db(error, rc, temporary);
+  int status = mf__fail_db(error, rc, temporary);
+  if (status != MF_CORRUPT && rc != EFAULT) return status;
+  /* EFAULT: LMDB was led behind the file's end. */
+  return mf__fail(error, MF_CORRUPT,
+                  "%s is damaged, and no copy of it can be made: \"moonfold verify\" tells more, "
+                  "\"moonfold salvage\" recovers what can be read",
+                  env->path);
 }
 
 /* A copy of what is damaged, or one that the disk has damaged, is no backup. */

@@ -180,7 +180,7 @@ static const struct {
 static void follow_trees(mf__remains *r, mf__walk *walk) {
   for (size_t i = 0; i < sizeof finders / sizeof *finders; i++) {
     following f = {r, finders[i].find, true};
-    mf__visitor visitor = {&f, follow_entry, follow_problem, finders[i].values};
+    mf__visitor visitor = {&f, follow_entry, follow_problem, finders[i].values, false};
     const mf__tree *tree = mf__contents_find(&r->contents, finders[i].database);
     if (!tree)
       r->damaged = true;
@@ -196,7 +196,7 @@ static void follow_trees(mf__remains *r, mf__walk *walk) {
 static bool enter(mf__remains *r, const mf__meta *meta) {
   mf__walk walk;
   following f = {r, NULL, true};
-  mf__visitor visitor = {&f, NULL, follow_problem, true};
+  mf__visitor visitor = {&f, NULL, follow_problem, true, false};
   if (!mf__walk_begin(&walk, &r->source, meta, MF__WALK_TREES)) {
     r->no_memory = true;
     return false;

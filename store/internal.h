@@ -220,6 +220,8 @@ typedef struct mf__visitor {
   bool (*entry)(void *context, const mf__entry *entry); /* may be NULL; false ends the walk */
   void (*problem)(void *context, uint64_t page, const char *why); /* page 0: the tree's record */
   bool read_values; /* also those that have pages of their own; else only the tree's last one */
+  bool read_heads; /* of those that are not read the beginning, which tells how many pages they have
+                    */
 } mf__visitor;
 
 /* Who a page belongs to; trees that are neither have numbers from MF__OWNER_FIRST on. */

@@ -631,7 +631,7 @@ static bool copy_all_beside(salvage *s) {
     return no_memory(s);
   for (int i = 0; i < 2 && s->status == MF_OK; i++) {
     copying c = {s, kept[i].which, NULL, 0};
-    mf__visitor visitor = {&c, copy_beside, NULL, true};
+    mf__visitor visitor = {&c, copy_beside, NULL, true, false};
     const mf__tree *tree = mf__contents_find(&s->remains->contents, kept[i].name);
     if (tree) mf__walk_tree(&walk, tree, (uint8_t)(MF__OWNER_FIRST + i), &visitor);
     if (s->status == MF_OK)

@@ -446,7 +446,7 @@ static bool progress_again(void *context, uint64_t done, uint64_t total) {
 /* Walks a tree that was walked before, from which all problems were told. */
 static bool walk_again(verification *v, const char *database,
                        bool (*entry)(void *, const mf__entry *), void *context) {
-  mf__visitor visitor = {context, entry, ignore_problem, true};
+  mf__visitor visitor = {context, entry, ignore_problem, true, false};
   const mf__tree *tree = mf__contents_find(&v->contents, database);
   mf__walk walk;
   if (!tree) return true; /* told already */
@@ -947,7 +947,7 @@ static bool is_step(const char *name) {
 
 static bool walk_database(verification *v, const char *name, mf_part part,
                           bool (*entry)(void *, const mf__entry *)) {
-  mf__visitor visitor = {v, entry, page_problem, true};
+  mf__visitor visitor = {v, entry, page_problem, true, false};
   const mf__tree *tree = mf__contents_find(&v->contents, name);
   v->database = name;
   v->part = part;
@@ -977,7 +977,7 @@ static bool walk_databases(verification *v) {
 }
 
 static bool walk_all(verification *v) {
-  mf__visitor visitor = {v, NULL, page_problem, true};
+  mf__visitor visitor = {v, NULL, page_problem, true, false};
   v->database = "the list of databases";
   v->part = MF_PART_PAGES;
   if (!mf__walk_main(&v->walk, &v->contents, &visitor)) return false;

@@ -263,7 +263,7 @@ static bool big_value(climb *c, const node *n, uint64_t number, bool read, uint6
   *value = mf__bytes(NULL, 0);
   bool look = read || walk->depth == MF__WALK_ALL;
   uint64_t run = needed;
-  if (look && *first >= 2 && *first < walk->pages) {
+  if ((look || c->visitor->read_heads) && *first >= 2 && *first < walk->pages) {
     if (!read_whole(&walk->source, header, sizeof header, *first * size)) {
       problem(c, *first, "it cannot be read");
       return false;
@@ -487,7 +487,7 @@ static bool add_free(void *context, const mf__entry *entry) {
 
 bool mf__walk_free(mf__walk *walk, const mf__visitor *visitor) {
   freeing f = {walk, visitor};
-  mf__visitor list = {&f, add_free, free_problem, true};
+  mf__visitor list = {&f, add_free, free_problem, true, false};
   mf__tree tree = walk->meta.free;
   tree.flags = MDB_INTEGERKEY; /* whatever a damaged meta page says, which is told elsewhere */
   return mf__walk_tree(walk, &tree, MF__OWNER_FREE_TREE, &list);
