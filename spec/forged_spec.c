@@ -564,6 +564,37 @@ static void check_missing(void) {
         "so it is where there is no index of ids, and the first that are missing are named");
 }
 
+/* Replaces bytes wherever they stand in the file. */
+static void patch_file(const char *from, const char *to, size_t size) {
+  static char text[1 << 20];
+  FILE *file = fopen(path, "r+b");
+  if (!file) die(path);
+  size_t read = fread(text, 1, sizeof text, file);
+  for (size_t at = 0; at + size <= read; at++)
+    if (memcmp(text + at, from, size) == 0) memcpy(text + at, to, size);
+  rewind(file);
+  if (fwrite(text, 1, read, file) != read || fclose(file) != 0) die(path);
+}
+
+/* LMDB takes names of any bytes, and C strings end at the first zero. */
+static void check_names(void) {
+  MDB_env *env;
+  MDB_dbi dbi;
+  mf_verify_report report;
+  make(false);
+  drop_database("log");
+  MDB_txn *txn = begin(&env);
+  MDB_val key = {1, (char[]){"k"}};
+  if (mdb_dbi_open(txn, "logX", MDB_CREATE, &dbi) != 0 || mdb_put(txn, dbi, &key, &key, 0) != 0)
+    die("logX");
+  end(env, txn);
+  patch_file("logX", "log", 4);
+  check(verify(path, NULL, 0, &report) == MF_CORRUPT && report.events == 0 &&
+            has(told, "it names a database that no Moonfold file has") &&
+            has(told, "log: there is no such database"),
+        "a database whose name ends with a zero is none of a store's");
+}
+
 /* Each of `streams` streams has two events. */
 static void check_many(int streams) {
   mf_open_options options = {.size = sizeof options, .durability = MF_NONE};
@@ -639,6 +670,39 @@ static void check_counts(void) {
   alarm(0);
 }
 
+/* ---- salvage ---- */
+
+static void forge_head(const char *name, uint64_t last_position) {
+  stream_index index;
+  uint8_t value[MF__HEAD_MAX + MF__SEAL];
+  open_index(&index, name);
+  index.head.last_position = last_position;
+  uint8_t runs[2000];
+  memcpy(runs, index.head.runs.data, index.head.runs.size);
+  index.head.runs.data = runs;
+  put_sealed(&index, index.streams, MF__IN_STREAMS,
+             (MDB_val){index.name.size, (void *)(uintptr_t)index.name.data}, value,
+             mf__head_write(&index.head, value));
+  end(index.env, index.txn);
+}
+
+static void check_salvage(void) {
+  static const uint64_t positions_told[] = {UINT64_MAX, UINT64_MAX - 1, (uint64_t)1 << 63,
+                                            (uint64_t)1 << 60, 1000000};
+  mf_salvage_report report;
+  mf_error error = {0};
+  bool fine = true;
+  for (size_t i = 0; i < sizeof positions_told / sizeof *positions_told; i++) {
+    make(false);
+    forge_head("odd", positions_told[i]);
+    unlink(older);
+    alarm(60);
+    fine = mf_salvage(path, older, NULL, &report, &error) == MF_OK && report.events == 40 && fine;
+    alarm(0);
+  }
+  check(fine, "a stream that is told to end where no log does keeps salvage from nothing");
+}
+
 static int snapshot(bool put) {
   static const uint8_t digest[MF_DIGEST_SIZE] = {1};
   mf_store *store;
@@ -651,6 +715,7 @@ static int snapshot(bool put) {
               mf_commit(txn, &error) != MF_OK))
     die(error.message);
   int status = mf_find_snapshot(store, NULL, bytes("odd"), digest, INT64_MAX, &found, &error);
+  if (status == MF_OK) mf_free(found.state);
   mf_close(store);
   return status;
 }
@@ -678,8 +743,10 @@ int main(void) {
   check_at_random();
   check_many(8);
   check_missing();
+  check_names();
   check_stopping();
   check_counts();
+  check_salvage();
   check_snapshots();
   unlink(path);
   unlink(older);

@@ -48,7 +48,8 @@ static bool list_entry(void *context, const mf__entry *entry) {
       c->found = mf__store_record_read(entry->value, &c->record);
     return true;
   }
-  if (entry->key.size >= sizeof c->databases->name || c->count == MF__DATABASES_MAX) {
+  if (entry->key.size >= sizeof c->databases->name || c->count == MF__DATABASES_MAX ||
+      memchr(entry->key.data, 0, entry->key.size)) {
     list_problem(context, entry->page, "it names a database that no Moonfold file has");
     return true;
   }

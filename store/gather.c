@@ -18,10 +18,12 @@ static bool grow(void *array, size_t *capacity, size_t index, size_t element) {
   while (larger <= index)
     larger *= 2;
   memcpy(&p, array, sizeof p); /* its type is the caller's: only bytes may be touched here */
-  p = realloc(p, larger * element);
-  if (!p) return false;
-  memset((char *)p + *capacity * element, 0, (larger - *capacity) * element);
-  memcpy(array, &p, sizeof p);
+  /* Not realloc: what is never touched takes no memory, however large an index is. */
+  void *moved = larger <= SIZE_MAX / element ? calloc(larger, element) : NULL;
+  if (!moved) return false;
+  if (p) memcpy(moved, p, *capacity * element);
+  free(p);
+  memcpy(array, &moved, sizeof moved);
   *capacity = larger;
   return true;
 }
@@ -30,7 +32,12 @@ static bool grow(void *array, size_t *capacity, size_t index, size_t element) {
 
 /* Ids that no file of this size can have are damage. */
 static bool plausible(const mf__remains *r, uint64_t id) {
-  return id >= 1 && id <= r->source.size / 16;
+  return id >= 1 && id <= r->room / 16;
+}
+
+/* An event takes 18 bytes at least: a position that no file of this size reaches is damage. */
+static bool plausible_position(const mf__remains *r, uint64_t position) {
+  return position >= 1 && position <= r->room / 18;
 }
 
 static mf_bytes keep(mf__remains *r, mf_bytes bytes) {
@@ -68,7 +75,10 @@ static bool find_head(mf__remains *r, const mf__entry *entry) {
   if (!unseal(r, MF__IN_STREAMS, entry->key, &value) || !mf__head_read(value, &head) ||
       entry->key.size > MF_STREAM_NAME_MAX)
     return false;
-  mf__lost_stream *stream = stream_of(r, head.id);
+  mf__lost_stream *stream =
+      plausible_position(r, head.last_position) && head.version <= head.last_position
+          ? stream_of(r, head.id)
+          : NULL;
   if (!stream) return false;
   if (!stream->name.data) stream->name = keep(r, entry->key);
   if (r->end_known && head.last_position > r->last) return true; /* it was never committed */
@@ -109,11 +119,6 @@ static bool find_command(mf__remains *r, const mf__entry *entry) {
   else
     mf__map_set(&r->commands, copy, last - first + 1);
   return true;
-}
-
-/* An event takes 18 bytes at least: a position that no file of this size reaches is damage. */
-static bool plausible_position(const mf__remains *r, uint64_t position) {
-  return position >= 1 && position <= r->source.size / 18;
 }
 
 static void add_piece(mf__remains *r, mf__pieces *pieces, mf__piece piece) {
@@ -213,8 +218,22 @@ static bool enter(mf__remains *r, const mf__meta *meta) {
   return found;
 }
 
+/* A meta page tells how many pages there were. */
+static uint64_t room_of(const mf__source *source, const mf__metas *metas) {
+  enum { MOST_SHIFT = 40 }; /* what a damaged one tells is believed up to a TiB */
+  uint64_t room = source->size;
+  for (int i = 0; i < 2; i++) {
+    const mf__meta *meta = &metas->meta[i];
+    uint64_t most = ((uint64_t)1 << MOST_SHIFT) / (meta->page_size ? meta->page_size : 1);
+    uint64_t pages = meta->last_page < most ? meta->last_page + 1 : most;
+    if (metas->readable[i] && pages * meta->page_size > room) room = pages * meta->page_size;
+  }
+  return room;
+}
+
 static bool enter_newest(mf__remains *r) {
   mf__metas metas = mf__metas_read(&r->source);
+  r->room = room_of(&r->source, &metas);
   if (!metas.sound) r->damaged = true;
   bool entered = metas.readable[metas.newest] && enter(r, &metas.meta[metas.newest]);
   if (!metas.sound || !entered) r->log_whole = r->streams_whole = false;
@@ -364,13 +383,18 @@ static bool stands_at(const mf__remains *r, const uint8_t *event, const mf__reco
   return mf__record_verify(event, record, r->record.seed, (int64_t)position);
 }
 
-/* Blocks are often written one behind the other: the place behind the last find is tried first. */
+/* Blocks are often written one behind the other: the place behind the last find is tried first.
+ * `work` is what may still be spent. */
 static uint64_t position_of(const mf__remains *r, const gaps *g, const uint8_t *event,
-                            const mf__record *record, uint64_t guess, uint64_t *tries) {
+                            const mf__record *record, uint64_t guess, uint64_t *work) {
+  uint64_t cost = 128 + record->size; /* of a try: it is hashed anew */
   if (stands_at(r, event, record, guess)) return guess;
   for (size_t i = 0; i < g->count; i++)
-    for (uint64_t p = g->list[i].first; p <= g->list[i].last && *tries > 0; p++, --*tries)
+    for (uint64_t p = g->list[i].first; p <= g->list[i].last; p++) {
+      if (*work < cost) return 0;
+      *work -= cost;
       if (stands_at(r, event, record, p)) return p;
+    }
   return 0;
 }
 
@@ -378,7 +402,7 @@ static uint64_t position_of(const mf__remains *r, const gaps *g, const uint8_t *
 static bool place_blocks(mf__remains *r) {
   gaps g = {NULL, 0, 0};
   mf__buffer block = {NULL, 0, 0};
-  uint64_t guess = 1, tries = (uint64_t)1 << 28;
+  uint64_t guess = 1, work = (uint64_t)1 << 36; /* bytes: seconds, even where there is no end */
   bool fine = find_gaps(r, &g);
   for (size_t i = 0; fine && g.count > 0 && i < r->others.count; i++) {
     mf__piece *piece = &r->others.list[i];
@@ -391,7 +415,7 @@ static bool place_blocks(mf__remains *r) {
       continue;
     const uint8_t *event = block.data + MF__BLOCK_HEADER, *limit = block.data + piece->size;
     if (!mf__record_parse(event, limit, &record)) continue;
-    piece->first = position_of(r, &g, event, &record, guess, &tries);
+    piece->first = position_of(r, &g, event, &record, guess, &work);
     if (piece->first) guess = piece->first + piece->count;
   }
   mf__buffer_free(&block);

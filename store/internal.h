@@ -568,6 +568,7 @@ typedef struct mf__remains {
   mf__source source;
   mf__store_record record;
   uint64_t page_size, last; /* last: a position that the log has reached, from what can be read */
+  uint64_t room;            /* bytes that the file has, or had before it was cut off */
   bool damaged;             /* something of the trees cannot be walked */
   bool end_known; /* `last` is where the log ends: what is behind it was never committed */
   bool log_whole, streams_whole; /* every entry of these trees was met and understood */

@@ -57,6 +57,9 @@ typedef struct salvage {
   const char *loss_why;
 
   reading block, copy;
+  const mf__piece *copied; /* what `copy` holds, and how many events; NULL: nothing */
+  size_t copied_count;
+  uint64_t copy_work; /* what may still be spent on copies */
   mf_new_event *batch;
   size_t batch_capacity;
   char (*ids)[MF_ID_MAX + 1];
@@ -454,6 +457,30 @@ static bool read_block(salvage *s, reading *into, const mf__piece *piece, size_t
 
 /* ---- older copies ---- */
 
+/*
+ * Reads a copy, unless it was the last that was read. Many copies of many events are looked at once
+ * for each event, which in a file that was made for it would never end: when so much has been read,
+ * copies have no events.
+ */
+enum { COPY_FIXED = 4096, COPY_EVENT = 64 }; /* bytes that take as long as it */
+static uint64_t copy_most(const mf__source *source) {
+  return ((uint64_t)1 << 35) + 16 * source->size;
+}
+
+static bool read_copy(salvage *s, const mf__piece *piece, size_t *count) {
+  uint64_t cost = COPY_FIXED + piece->size + COPY_EVENT * piece->count;
+  *count = s->copied_count;
+  if (s->copied == piece) return true;
+  s->copied = NULL;
+  *count = 0;
+  if (s->copy_work < cost) return true;
+  s->copy_work -= cost;
+  if (!read_block(s, &s->copy, piece, count)) return false;
+  s->copied = piece;
+  s->copied_count = *count;
+  return true;
+}
+
 /* The first of the other pieces that begins behind a position. */
 static size_t behind(const mf__pieces *pieces, uint64_t position) {
   size_t low = 0, high = pieces->count;
@@ -477,10 +504,10 @@ static const mf__piece *best_copy(salvage *s, uint64_t position) {
   uint64_t checksum = 0;
   for (size_t i = behind(others, position); i-- > 0;) {
     const mf__piece *piece = &others->list[i];
-    size_t count = 0;
+    size_t count;
     if (piece->first == 0 || position - piece->first > UINT16_MAX) break;
     if (position - piece->first >= piece->count) continue;
-    if (!read_block(s, &s->copy, piece, &count)) return NULL;
+    if (!read_copy(s, piece, &count)) return NULL;
     const found *f =
         position - piece->first < count ? &s->copy.events[position - piece->first] : NULL;
     if (!f || !f->bytes) continue;
@@ -535,9 +562,9 @@ static bool fill(salvage *s, uint64_t last, bool end) {
 
 /* An event that cannot be read in its block, from an older copy of that, if there is one. */
 static const found *patched(salvage *s, uint64_t position, const found *f) {
-  size_t count = 0;
+  size_t count;
   const mf__piece *copy = f->bytes ? NULL : best_copy(s, position);
-  if (!copy || !read_block(s, &s->copy, copy, &count)) return f;
+  if (!copy || !read_copy(s, copy, &count) || position - copy->first >= count) return f;
   const found *other = &s->copy.events[position - copy->first];
   return other->bytes ? other : f;
 }
@@ -563,6 +590,8 @@ static bool go_through_log(salvage *s) {
   const mf__pieces *log = &s->remains->log;
   s->next = 1;
   s->last_position = 0;
+  s->copied = NULL;
+  s->copy_work = copy_most(&s->remains->source);
   clear_entries(s);
   memset(&s->report, 0, sizeof s->report);
   for (size_t i = 0; i < log->count; i++) {
