@@ -127,6 +127,7 @@ static void add_piece(mf__remains *r, mf__pieces *pieces, mf__piece piece) {
     return;
   }
   pieces->list[pieces->count++] = piece;
+  if (piece.count > pieces->longest) pieces->longest = piece.count;
 }
 
 /* A block's header; false when there is none. */

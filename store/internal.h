@@ -556,6 +556,7 @@ typedef struct mf__piece {
 typedef struct mf__pieces {
   mf__piece *list; /* by position */
   size_t count, capacity;
+  uint64_t longest; /* the most events that one of them has */
 } mf__pieces;
 
 typedef struct mf__lost_stream {

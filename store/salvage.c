@@ -505,7 +505,7 @@ static const mf__piece *best_copy(salvage *s, uint64_t position) {
   for (size_t i = behind(others, position); i-- > 0;) {
     const mf__piece *piece = &others->list[i];
     size_t count;
-    if (piece->first == 0 || position - piece->first > UINT16_MAX) break;
+    if (piece->first == 0 || position - piece->first >= others->longest) break;
     if (position - piece->first >= piece->count) continue;
     if (!read_copy(s, piece, &count)) return NULL;
     const found *f =
