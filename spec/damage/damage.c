@@ -41,7 +41,7 @@ static int outcome(int status) {
   return status == MF_CORRUPT || status == MF_INCOMPATIBLE_FORMAT ? TOLD : STRANGE;
 }
 
-static int read_log(mf_store *store) {
+static int read_log(mf_store *store, int64_t events) {
   mf_reader *reader;
   mf_event event;
   int64_t position = 0;
@@ -53,7 +53,7 @@ static int read_log(mf_store *store) {
   }
   mf_reader_close(reader);
   if (status != MF_DONE) return outcome(status);
-  return position == sample_store.events ? RIGHT : LESS;
+  return position == events ? RIGHT : LESS;
 }
 
 static int read_stream(mf_store *store, mf_bytes name, int64_t *events) {
@@ -114,7 +114,8 @@ static int read_all_streams_of_any(mf_store *store, int64_t count) {
   return events == count ? RIGHT : WRONG;
 }
 
-/* What was appended with ids is known, and is not recorded twice; then something new is. */
+/* What was appended with ids is known, and is not recorded twice; then something new is, and old
+ * commands make room for new ones. */
 static int append_again(mf_store *store) {
   mf_txn *txn;
   mf_error error;
@@ -128,6 +129,8 @@ static int append_again(mf_store *store) {
   if (status == MF_OK) status = mf_last_position(store, txn, &last, &error);
   if (status == MF_OK && last != sample_store.events) return LESS;
   if (status == MF_OK) status = sample_append(txn, sample_store.events + 1, &error);
+  if (status == MF_OK) status = sample_beside(txn, sample_store.events + 1, &error);
+  mf_bound_commands(txn, 10, INT64_MIN);
   if (status != MF_OK) {
     mf_abort(txn);
     return outcome(status);
@@ -145,9 +148,15 @@ static int read_all(void) {
   options.durability = MF_NONE;
   int status = mf_open(path, &options, &store, NULL);
   if (status != MF_OK) return outcome(status);
-  int seen = read_log(store);
+  int seen = read_log(store, sample_store.events);
   if (seen == RIGHT) seen = read_streams(store);
-  if (seen == RIGHT) seen = append_again(store);
+  /* What is written takes pages that are said to be free: nothing may stand in them. */
+  bool appended = seen == RIGHT;
+  if (appended) seen = append_again(store);
+  if (appended && seen == RIGHT) {
+    seen = read_log(store, sample_store.events + 1);
+    if (seen != RIGHT) seen = LESS;
+  }
   mf_close(store);
   return seen;
 }

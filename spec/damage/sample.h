@@ -1,7 +1,8 @@
 /*
  * A small store whose every event can be computed from its position, so that whoever reads one back
  * can tell whether it is right. It has what a store can have: events alone and in commits of many,
- * long and short ones, ids of messages and commands, streams enough for trees of several levels.
+ * long and short ones, ids of messages and commands, streams enough for trees of several levels,
+ * and code, snapshots and kept commands beside them, short ones and some with pages of their own.
  */
 #ifndef SAMPLE_H
 #define SAMPLE_H
@@ -97,6 +98,24 @@ static int sample_append(mf_txn *txn, int64_t position, mf_error *error) {
   return mf_append(txn, sample_text(s.stream), &event, 1, &options, NULL, error);
 }
 
+/* Puts something of each kind beside the event at a position. */
+static int sample_beside(mf_txn *txn, int64_t position, mf_error *error) {
+  static char text[SAMPLE_LONG];
+  static sample s;
+  uint8_t digest[MF_DIGEST_SIZE] = {(uint8_t)(position / 60)};
+  int64_t version;
+  sample_event(position, &s);
+  memset(text, 'a' + (int)(position % 26), sizeof text);
+  mf_bytes stream = sample_text(s.stream),
+           body = sample_bytes(text, (size_t)(position * 11 % 8000));
+  mf_kept_command command = {position, stream, body};
+  int status = mf_put_code(txn, digest, body, NULL, error);
+  if (status == MF_OK) status = mf_stream_version(NULL, txn, stream, &version, error);
+  if (status == MF_OK) status = mf_put_snapshot(txn, stream, digest, version, body, error);
+  if (status == MF_OK) status = mf_keep_command(txn, &command, error);
+  return status;
+}
+
 static void sample_die(const char *what, const mf_error *error) {
   fprintf(stderr, "%s: %s\n", what, error->message);
   exit(2);
@@ -117,7 +136,10 @@ __attribute__((unused)) static void sample_build(const char *path, mf_durability
     int64_t count = sample_commit(position);
     if (mf_begin(store, &txn, &error) != MF_OK) sample_die("begin", &error);
     for (; count > 0 && position <= sample_store.events; count--, position++)
-      if (sample_append(txn, position, &error) != MF_OK) sample_die("append", &error);
+      if (sample_append(txn, position, &error) != MF_OK ||
+          (!sample_store.large && position % 30 == 4 &&
+           sample_beside(txn, position, &error) != MF_OK))
+        sample_die("append", &error);
     if (mf_commit(txn, &error) != MF_OK) sample_die("commit", &error);
   }
   if (mf_close(store) != MF_OK) exit(2);
