@@ -304,6 +304,16 @@ static bool reaches(const cached *e, int64_t most) {
   return e && e->usable && e->version <= most;
 }
 
+/* A state of the past may stand far before the newest snapshot: its version, or 0. */
+static int64_t snapshot_behind(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *d,
+                               const cached *e, int64_t most) {
+  enum { FAR = 1000 };
+  if (!e->past || !d->snapshots || most - e->version < FAR) return 0;
+  int64_t version = recall_snapshot(L, state, call, d, most);
+  if (version > d->snapshot) d->snapshot = version;
+  return version > e->version ? version : 0;
+}
+
 int64_t mfr_recall(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *d, int64_t most) {
   mfr_cache *cache = state->cache;
   d->snapshot = d->due = 0;
@@ -314,6 +324,8 @@ int64_t mfr_recall(lua_State *L, mfr_state *state, mfr_call *call, mfr_decider *
       d->due = e->due;
     }
     if (!reaches(e, most)) e = find_held(cache, call, d, true);
+    int64_t nearer = reaches(e, most) ? snapshot_behind(L, state, call, d, e, most) : 0;
+    if (nearer > 0) return nearer;
     if (reaches(e, most)) {
       unlink_age(cache, e);
       link_newest(cache, e);
@@ -375,6 +387,7 @@ void mfr_remember(lua_State *L, mfr_state *state, mfr_call *call, const mfr_deci
   }
   cached *e = find(cache, call, d->identity, false);
   bool past = e && e->usable && e->version > version && holds(call, e);
+  past = past || d->behind;
   if (past) e = find(cache, call, d->identity, true);
   if (!e) {
     make_room(L, state);

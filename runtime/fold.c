@@ -116,7 +116,7 @@ void mfr_unpack_decider(lua_State *L, int index, int store, mfr_decider *decider
   decider->trace = 0;
   decider->loaded = NULL;
   decider->identity = NULL;
-  decider->snapshots = false;
+  decider->snapshots = decider->behind = false;
   decider->snapshot = decider->due = 0;
   decider->event_shapes = push_field(L, index, "events");
   decider->command_shapes = push_field(L, index, "commands");
@@ -660,6 +660,7 @@ static void fold_rest(lua_State *L, mfr_state *state, mfr_call *call, mfr_decide
   }
   if (goes_on) mfr_forget(L, state, call, d);
   int64_t last = mfr_fold(L, state, call, d, start);
+  d->behind = rest.options.to < current;
   if (last > start) {
     mfr_snapshot_alone(L, state, call, d, last);
     mfr_remember(L, state, call, d, last, false);

@@ -472,7 +472,8 @@ typedef struct mfr_decider {
   int events, types; /* the store's user values */
   int trace; /* where the keys of the part to watch, what was found, and two buffers stand */
   bool evolve_is_table;
-  bool alone; /* one event is folded, which a command has led to */
+  bool alone;  /* one event is folded, which a command has led to */
+  bool behind; /* the fold ends before the stream does */
   /* Of a loaded decider, for what is kept of its states; see cache.c. */
   const struct mfr_loaded *loaded;
   const void *identity;               /* NULL: nothing is kept */

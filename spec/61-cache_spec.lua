@@ -451,7 +451,7 @@ describe("a look at the past", function()
     assert.equal(10, state())
   end)
 
-  it("drops no snapshot of a newer state", function()
+  it("drops no snapshot of a newer state, which is where the present goes on from", function()
     local store <close>, path = written(25000)
     local function state(options)
       local decider = support.load(source) -- knows nothing yet
@@ -462,6 +462,9 @@ describe("a look at the past", function()
     assert.equal(1, store:kept().snapshots)
     damage(path, 20000)
     assert.equal(25000, state())
+    local decider = support.load(source) -- looks at the past first
+    assert.equal(30, store:aggregate_stream("a", decider, { to = 30 }).state.n)
+    assert.equal(25000, store:aggregate_stream("a", decider).state.n)
     support.fails("corrupt", nil, state, { to = 21000 })
   end)
 end)
