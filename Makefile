@@ -306,7 +306,7 @@ FAULTS_ROUNDS ?= 20
 faults:
 	$(call packages,$(TEST_PACKAGES))
 	@$(MAKE) --no-print-directory --silent $(BUILD)/faults/faults $(BUILD)/moonfold
-	@shm=$$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d); for mode in power errors operations disk; do \
+	@shm=$$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d); for mode in checker power errors operations disk; do \
 	  $(BUILD)/faults/faults $$mode --rounds $(FAULTS_ROUNDS) --folder $$shm || exit 1; done; rm -r $$shm
 	@for mode in kill concurrency; do \
 	  $(BUILD)/faults/faults $$mode --rounds $$(( ($(FAULTS_ROUNDS) + 3) / 4 )) --folder $(BUILD)/faults || exit 1; done
