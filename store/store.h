@@ -178,8 +178,9 @@ typedef struct mf_open_options {
  *
  * Errors: MF_NOT_FOUND (missing, and not to be created), MF_INCOMPATIBLE_FORMAT (not a Moonfold
  * file: it is not touched, and nothing is left beside it; or a newer format), MF_CORRUPT (truncated
- * or damaged), MF_BUSY (durability, see above), MF_READ_ONLY (no permission to write), MF_IO,
- * MF_NO_MEMORY, MF_INVALID_ARGUMENT.
+ * or damaged), MF_BUSY (durability, see above), MF_READ_ONLY (no permission to write), MF_DISK_FULL
+ * (for a new file, or for a lock file, which readers need, too), MF_IO, MF_NO_MEMORY,
+ * MF_INVALID_ARGUMENT.
  */
 MF_API int mf_open(const char *path, const mf_open_options *options, mf_store **store,
                    mf_error *error);
@@ -738,7 +739,9 @@ typedef struct mf_verify_report {
  *
  * MF_OK: all is well. MF_CORRUPT: something is wrong, which options->problem was told. MF_DONE:
  * options->progress stopped it. Other errors: MF_NOT_FOUND, MF_INCOMPATIBLE_FORMAT (not a Moonfold
- * file, or a newer format), MF_INVALID_ARGUMENT, MF_IO, MF_NO_MEMORY. `options` may be NULL.
+ * file, or a newer format), MF_INVALID_ARGUMENT, MF_IO, MF_NO_MEMORY; where it cannot register as a
+ * reader (a lock file of another user's) and others write, why it cannot; MF_BUSY. `options` may be
+ * NULL.
  */
 MF_API int mf_verify(const char *path, const mf_verify_options *options, mf_verify_report *report,
                      mf_error *error);
