@@ -272,7 +272,7 @@ static bool look_at_files(const char *path, witness *w, int *backups, char *why,
       fine = false;
       snprintf(why, size, "%s is left", name);
     }
-    unlink(name);
+    remove_store(name); /* and the lock file that looking at it made */
   }
   if (listing) closedir(listing);
   return fine;
