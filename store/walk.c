@@ -328,6 +328,11 @@ static void visit_leaf(climb *c, const page *p, uint64_t number, bool rightmost)
 static void visit_page(climb *c, uint64_t number, uint64_t from, uint32_t depth, mf_bytes low,
                        mf_bytes high, bool rightmost);
 
+/* What a branch says of the keys below it. A number of another size was told, and says nothing. */
+static mf_bytes bound(const climb *c, const node *n) {
+  return c->integers && n->key.size != 8 ? mf__bytes(NULL, 0) : n->key;
+}
+
 static void visit_branch(climb *c, const page *p, uint64_t number, uint32_t depth, mf_bytes low,
                          mf_bytes high, bool rightmost) {
   mf_bytes from = low;
@@ -338,9 +343,9 @@ static void visit_branch(climb *c, const page *p, uint64_t number, uint32_t dept
       continue;
     }
     /* The first key of a branch is not looked at, and may be empty. */
-    if (i > 0) from = n.key;
+    if (i > 0) from = bound(c, &n);
     mf_bytes to = high;
-    if (i + 1 < p->count && read_node(p, i + 1, &next)) to = next.key;
+    if (i + 1 < p->count && read_node(p, i + 1, &next)) to = bound(c, &next);
     visit_page(c, n.child, number, depth + 1, from, to, rightmost && i + 1 == p->count);
   }
 }
