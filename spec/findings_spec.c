@@ -244,6 +244,34 @@ static void a_key_may_lead_past_its_block(void) {
   mf_close(store);
 }
 
+/* As if the file had had so many pages before it was cut off. */
+static bool tell_pages(uint64_t pages) {
+  enum { PAGE = 4096, LAST_PAGE = 16 + 24 + 2 * 48 };
+  uint8_t last[8];
+  bool fine = true;
+  FILE *file = fopen(path, "r+b");
+  mf__u64_write(last, pages - 1);
+  for (long meta = 0; file && meta < 2; meta++)
+    fine = fine && fseek(file, meta * PAGE + LAST_PAGE, SEEK_SET) == 0 &&
+           fwrite(last, sizeof last, 1, file) == 1;
+  return file && fclose(file) == 0 && fine;
+}
+
+static void a_stream_may_have_a_large_number(void) {
+  mf_salvage_report report;
+  uint64_t id = (uint64_t)1 << 33;
+  uint8_t name[1 + MF__SEAL] = {'b'};
+  mf_store *store = open_new();
+  mf_bytes key = mf__bytes(&id, sizeof id);
+  mf__seal(name, 1, key, mf__seal_seed(store->env->record.seed, MF__IN_NAMES));
+  bool fine = append(store, "a", NULL) == MF_OK &&
+              put(store, store->env->names, key, mf__bytes(name, sizeof name));
+  mf_close(store);
+  fine = fine && tell_pages((uint64_t)1 << 28);
+  fine = fine && mf_salvage(path, new_path, NULL, &report, NULL) == MF_OK;
+  check(fine && report.events == 1, "salvage needs no more memory where a number is large");
+}
+
 /* Gives each branch of a tree a last key of one byte, at the end of its page. */
 static int shorten_keys(void) {
   enum { PAGE = 4096 };
@@ -291,6 +319,7 @@ int main(void) {
   what_is_kept_may_be_odd();
   a_list_of_commands_ends();
   a_key_may_lead_past_its_block();
+  a_stream_may_have_a_large_number();
   a_branch_may_have_a_short_key();
   unlink(path);
   unlink(lock_path);

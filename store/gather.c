@@ -30,9 +30,13 @@ static bool grow(void *array, size_t *capacity, size_t index, size_t element) {
 
 /* ---- single finds ---- */
 
-/* Ids that no file of this size can have are damage. */
+/* Ids that no file of this size can have are damage. What a meta page tells of a file that was cut
+ * off is believed as far as tables of so many ids are no burden. */
 static bool plausible(const mf__remains *r, uint64_t id) {
-  return id >= 1 && id <= r->room / 16;
+  enum { MOST_BELIEVED = 1 << 24 };
+  uint64_t most = r->source.size / 16, told = r->room / 16;
+  if (told > MOST_BELIEVED) told = MOST_BELIEVED;
+  return id >= 1 && id <= (most > told ? most : told);
 }
 
 /* An event takes 18 bytes at least: a position that no file of this size reaches is damage. */
