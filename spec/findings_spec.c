@@ -278,16 +278,16 @@ static int shorten_keys(void) {
   uint8_t page[PAGE];
   int count = 0;
   FILE *file = fopen(path, "r+b");
-  for (uint64_t number = 0; file && fread(page, PAGE, 1, file) == 1; number++) {
-    bool branch = number > 1 && mf__u64_read(page) == number && mf__u16_read(page + 10) == 1;
+  for (uint64_t at = 0; file && fread(page, PAGE, 1, file) == 1; at++) {
+    bool branch = at > 1 && mf__u64_read(page) == at && mf__u16_read(page + 10) == 1;
     if (!branch) continue;
     uint8_t *last = page + mf__u16_read(page + 12) - 2, *node = page + PAGE - 9;
     memmove(node, page + mf__u16_read(last), 6); /* the page that it leads to */
     mf__u16_write(node + 6, 1);
     mf__u16_write(last, PAGE - 9);
-    fseek(file, (long)(number * PAGE), SEEK_SET);
+    fseek(file, (long)(at * PAGE), SEEK_SET);
     count += fwrite(page, PAGE, 1, file) == 1;
-    fseek(file, (long)((number + 1) * PAGE), SEEK_SET);
+    fseek(file, (long)((at + 1) * PAGE), SEEK_SET);
   }
   return file && fclose(file) == 0 ? count : 0;
 }
