@@ -445,6 +445,13 @@ static inline const uint8_t *mf__varint_read(const uint8_t *p, const uint8_t *li
   return mf__long_varint_read(p, limit, value);
 }
 
+/* A run of a stream's positions, in a chunk of them. NULL: there is none. */
+static inline const uint8_t *mf__run_read(const uint8_t *p, const uint8_t *limit, uint64_t *gap,
+                                          uint64_t *length) {
+  p = mf__varint_read(p, limit, gap);
+  return p ? mf__varint_read(p, limit, length) : NULL;
+}
+
 void mf__u16_write(uint8_t *p, uint32_t value);
 void mf__u32_write(uint8_t *p, uint32_t value);
 void mf__u64_write(uint8_t *p, uint64_t value);

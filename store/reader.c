@@ -98,8 +98,7 @@ static int load_chunk(mf_reader *r, mf__view *view, uint64_t wanted, mf_error *e
   r->chunk_first = version;
   const uint8_t *p = runs.data, *limit = p ? p + runs.size : p;
   while (p < limit) {
-    p = mf__varint_read(p, limit, &gap);
-    if (p) p = mf__varint_read(p, limit, &length);
+    p = mf__run_read(p, limit, &gap, &length);
     if (!p) return mf__corrupt_index(error, view->env, "the index of a stream's events");
     if (!add_run(r, &version, &base, gap, length)) return no_memory(error);
   }

@@ -27,8 +27,7 @@ static uint64_t position_in(mf_bytes runs, uint64_t first, uint64_t base, uint64
   const uint8_t *p = runs.data, *limit = p ? p + runs.size : p;
   uint64_t gap, length;
   while (p < limit) {
-    p = mf__varint_read(p, limit, &gap);
-    if (p) p = mf__varint_read(p, limit, &length);
+    p = mf__run_read(p, limit, &gap, &length);
     if (!p) break;
     if (version < first + length) return base + gap + 1 + (version - first);
     base += gap + length;

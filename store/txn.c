@@ -1076,8 +1076,7 @@ static int spill_runs(mf_txn *txn, mf__staged_stream *stream) {
     const uint8_t *p = start;
     uint64_t gap, length, events = 0, base = head->chunk_base;
     while (p - start <= MF__CHUNK_MAX - 20) {
-      p = mf__varint_read(p, limit, &gap);
-      if (p) p = mf__varint_read(p, limit, &length);
+      p = mf__run_read(p, limit, &gap, &length);
       if (!p) return MDB_CORRUPTED;
       base += gap + length;
       events += length;

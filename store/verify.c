@@ -497,8 +497,7 @@ static bool add_runs(verification *v, stream_sum *stream, mf_bytes runs) {
   const uint8_t *p = runs.data, *limit = p + runs.size;
   while (p < limit) {
     uint64_t gap, length;
-    if (!(p = mf__varint_read(p, limit, &gap)) || !(p = mf__varint_read(p, limit, &length)))
-      return false;
+    if (!(p = mf__run_read(p, limit, &gap, &length))) return false;
     uint64_t room = v->next - 1 - stream->index_last; /* to the log's end */
     if (stream->index_last >= v->next || length == 0 || gap > room || length > room - gap)
       return false;
@@ -637,9 +636,8 @@ static bool add_chunk(differing *d, uint64_t *version, uint64_t *position, mf_by
   const uint8_t *p = runs.data, *limit = p + runs.size;
   uint64_t gap, length;
   while (p < limit) {
-    if (!(p = mf__varint_read(p, limit, &gap)) || !(p = mf__varint_read(p, limit, &length)) ||
-        !add_run(d, version, position, gap, length))
-      return false;
+    p = mf__run_read(p, limit, &gap, &length);
+    if (!p || !add_run(d, version, position, gap, length)) return false;
   }
   return true;
 }
