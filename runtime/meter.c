@@ -34,7 +34,7 @@ static int64_t thread_clock(void) {
   return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-static int64_t wall_clock(void) {
+int64_t mfr_meter_clock(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
   return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
@@ -51,7 +51,7 @@ static int64_t times(int64_t a, int64_t b) {
 
 /* The thread's clock is a system call, the other is none, and does not go slower. */
 static bool time_is_up(mfr_sandbox *sandbox) {
-  int64_t now = wall_clock();
+  int64_t now = mfr_meter_clock();
   if (now < sandbox->clock_rests) return false;
   int64_t used = thread_clock();
   if (!sandbox->clocked) { /* reading it costs as much as a short call: most never come here */
@@ -151,12 +151,12 @@ static void on_large_block(mfr_sandbox *sandbox, size_t size, bool is_string) {
     set_period(sandbox, period);
 }
 
-int64_t mfr_meter_clock(void) {
-  return wall_clock();
+void mfr_meter_given(mfr_sandbox *sandbox, int64_t time) {
+  sandbox->clock_limit = more(sandbox->clock_limit, time);
 }
 
 static void add_time(mfr_sandbox *sandbox, int64_t time) {
-  sandbox->clock_limit = more(sandbox->clock_limit, time);
+  mfr_meter_given(sandbox, time);
   sandbox->collecting = more(sandbox->collecting, time / COLLECTING);
 }
 
@@ -170,10 +170,6 @@ void mfr_meter_collected(mfr_sandbox *sandbox, int64_t time) {
   mfr_meter_given(sandbox, time);
 }
 
-void mfr_meter_given(mfr_sandbox *sandbox, int64_t time) {
-  sandbox->clock_limit = more(sandbox->clock_limit, time);
-}
-
 /* Called by the allocator. */
 static void on_memory(void *context, mfr_pool_sight sight, size_t size) {
   mfr_sandbox *sandbox = context;
@@ -181,9 +177,9 @@ static void on_memory(void *context, mfr_pool_sight sight, size_t size) {
   if (sight == MFR_POOL_MARKED)
     sandbox->due = true;
   else if (sight == MFR_POOL_REFUSED)
-    sandbox->refused_at = wall_clock();
+    sandbox->refused_at = mfr_meter_clock();
   else if (sight == MFR_POOL_RETRIED)
-    mfr_meter_collected(sandbox, wall_clock() - sandbox->refused_at);
+    mfr_meter_collected(sandbox, mfr_meter_clock() - sandbox->refused_at);
   else
     on_large_block(sandbox, size, sight == MFR_POOL_STRING);
 }

@@ -152,16 +152,21 @@ static int failing_body(lua_State *L) {
   return luaL_error(L, "refused");
 }
 
-/* Whether what nobody holds is still there after a call that has failed. */
-static bool is_left(mfr_sandbox *sandbox, size_t garbage) {
-  lua_State *S = mfr_sandbox_lua(sandbox);
-  mfr_sandbox_collect(mfr_sandbox_state(sandbox));
-  lua_gc(S, LUA_GCSTOP); /* only who asks for a collection gets one */
+/* A table that does not hold its values. */
+static void push_weak(lua_State *S) {
   lua_newtable(S);
   lua_newtable(S);
   lua_pushliteral(S, "v");
   lua_setfield(S, -2, "__mode");
   lua_setmetatable(S, -2);
+}
+
+/* Whether what nobody holds is still there after a call that has failed. */
+static bool is_left(mfr_sandbox *sandbox, size_t garbage) {
+  lua_State *S = mfr_sandbox_lua(sandbox);
+  mfr_sandbox_collect(mfr_sandbox_state(sandbox));
+  lua_gc(S, LUA_GCSTOP); /* only who asks for a collection gets one */
+  push_weak(S);
   lua_newtable(S);
   lua_setfield(S, -2, "nobody's");
   mfr_sandbox_call(sandbox, failing_body, &garbage);
@@ -220,11 +225,7 @@ static int timed_body(lua_State *S) {
 static int hold_body(lua_State *S) {
   lua_newuserdatauv(S, *(size_t *)lua_touserdata(S, 1), 0);
   lua_setfield(S, LUA_REGISTRYINDEX, "held");
-  lua_newtable(S);
-  lua_newtable(S);
-  lua_pushliteral(S, "v");
-  lua_setfield(S, -2, "__mode");
-  lua_setmetatable(S, -2);
+  push_weak(S);
   lua_newtable(S);
   lua_pushvalue(S, -1);
   lua_setfield(S, LUA_REGISTRYINDEX, "holder");

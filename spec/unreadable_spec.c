@@ -42,7 +42,7 @@ static bool all_true(const char *name) {
   bool fine = mf_reader_open(store, NULL, &everything, &reader, NULL) == MF_OK;
   int64_t before = 0, status = MF_DONE;
   while (fine && (status = mf_reader_next(reader, &event, NULL)) == MF_OK) {
-    int64_t original = (event.recorded_at - 1700000000000000) / 1000;
+    int64_t original = sample_position(&event);
     fine = original > before && sample_is(&event, original);
     before = original;
   }

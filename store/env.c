@@ -22,7 +22,7 @@ static const uint64_t map_memory = (uint64_t)1 << 34;
 static const uint64_t map_least = (uint64_t)1 << 24;
 
 /* LMDB's lock file has 128 bytes, and 64 for each reader. */
-enum { most_readers = 510, lock_file_size = 510 * 64 + 128 };
+enum { most_readers = 510, lock_file_size = most_readers * 64 + 128 };
 
 int64_t mf__thread_id(void) {
   static _Thread_local char here;

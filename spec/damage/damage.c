@@ -175,7 +175,7 @@ static int check_salvaged(mf_store *store, const mf_salvage_report *report) {
   int status = mf_reader_open(store, NULL, NULL, &reader, NULL);
   if (status != MF_OK) return WRONG;
   while ((status = mf_reader_next(reader, &event, NULL)) == MF_OK) {
-    int64_t original_position = (event.recorded_at - 1700000000000000) / 1000;
+    int64_t original_position = sample_position(&event);
     if (event.position != ++position || original_position <= before ||
         original_position > sample_store.events || !sample_is(&event, original_position))
       return WRONG;

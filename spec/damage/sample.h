@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SAMPLE_TIME ((int64_t)1700000000000000) /* of position 0; a millisecond each */
 enum { SAMPLE_LARGE = 16000 }; /* events, each in a stream of its own with a long name */
 enum { SAMPLE_EVENTS = 900, SAMPLE_STREAMS = 90, SAMPLE_TYPES = 7, SAMPLE_LONG = 9000 };
 
@@ -65,7 +66,7 @@ static void sample_event(int64_t position, sample *s) {
     snprintf(s->message_id, sizeof s->message_id, "id-%lld", (long long)position);
   if (position % 11 == 3)
     snprintf(s->command_id, sizeof s->command_id, "command-%lld", (long long)position);
-  s->recorded_at = 1700000000000000 + position * 1000;
+  s->recorded_at = SAMPLE_TIME + position * 1000;
 }
 
 /* How many events the commit has that begins with this position. */
@@ -147,6 +148,11 @@ __attribute__((unused)) static void sample_build(const char *path, mf_durability
 
 static bool sample_same(mf_bytes found, const void *data, size_t size) {
   return found.size == size && (size == 0 || memcmp(found.data, data, size) == 0);
+}
+
+/* Where an event was recorded, wherever it stands now. */
+__attribute__((unused)) static int64_t sample_position(const mf_event *event) {
+  return (event->recorded_at - SAMPLE_TIME) / 1000;
 }
 
 /* Whether an event is the one that was recorded at `original`. */
